@@ -59,7 +59,7 @@ def test_it_says_what_it_wrote_and_goes_on(shard, tmp_path):
     assert "writing train: 2 of 4 already done; pass --resume never to discard them" in err.replace("\n", " ")
     code, _, err = shard("depth", "--shard-bytes", "1MB")
     assert (code, err.count("\n")) == (2, 1)
-    assert "made with a different --shard-bytes" in err
+    assert "shards that differ in --shard-bytes" in err
     assert shard("depth", "--shard-bytes", "1MB", "--resume", "never")[0] == 0
 
 

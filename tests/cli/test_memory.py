@@ -54,7 +54,7 @@ def test_short_forms_mean_recipe_keys(monkeypatch):
         (["--batch-size", "2"], "Missing argument 'RECIPE...'"),
         (["nothing"], "no recipe 'nothing'"),
         (["micro_depth", "--batch-size", "many"], "training.micro_batch_size is 'many'"),
-        (["micro_depth", "--batch-size", "3"], "which training.micro_batch_size 3 does not divide"),
+        (["micro_depth", "--batch-size", "3"], "not a multiple of training.micro_batch_size 3"),
         (["micro_depth", "--batch-size"], "Option '--batch-size' requires an argument; see metaprompts memory --help"),
         (["micro_depth", "--precision", "fp8"], "'fp8' is not one of 'fp32', 'bf16', 'fp16'"),
         (["micro_depth", "--processes", "0"], "'--processes': 0 is not in the range 1<=x"),

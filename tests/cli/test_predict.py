@@ -456,7 +456,7 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
     ("words", "line"),
     [
         (["--steps", "4"], "4 refinement steps requested, but the model has 3: give 1 to 3"),
-        (["--merge-tokens", "0.9"], "0.9 is not a share of tokens to merge; expected 0 to 0.75"),
+        (["--merge-tokens", "0.9"], "the share of tokens to merge is 0.9; expected 0 to 0.75"),
         (
             ["--engine", "eager", "--precision", "int8"],
             "engine eager has fp32 and bf16, not int8: choose openvino for that",
@@ -496,7 +496,7 @@ def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--window", "64"], "--window is '64'; expected a height and a width in pixels, as 1024,1024"),
+        (["--window", "64"], "--window is '64'; expected a height and a width in pixels, such as 1024,1024"),
         (["--window", "64,64", "--stride", "a,b"], "--stride is 'a,b'; expected a height and a width"),
         (["--window", "64,64", "--stride", "64,65"], "a stride no larger than the window"),
         (["--stride", "64,64"], "a window: give both or neither"),

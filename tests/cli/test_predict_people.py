@@ -118,7 +118,7 @@ def test_a_detector_that_does_not_exist(models, data, tmp_path, capsys):
     assert main(["predict", *words]) == 2
     assert "error: detector nothing: no model at nothing" in capsys.readouterr().err
     assert main(["predict", *words[:-1], str(models / "depth")]) == 2
-    assert "predicts depth; a detector needs segmentation with a class person" in capsys.readouterr().err
+    assert "predicts depth; expected a segmentation model with the class person" in capsys.readouterr().err
 
 
 def test_from_python_a_detector_stands_for_boxes(models):

@@ -113,7 +113,7 @@ def test_a_file_that_a_killed_process_left_is_compiled_anew(
         return "latent"
 
     assert _compiled_parts(monkeypatch, encode)._execute("encode") == "latent"
-    assert "kernel.so in PyTorch's cache is damaged and is compiled again" in caplog.text
+    assert "kernel.so in PyTorch's cache is damaged: compiling again" in caplog.text
 
 
 @pytest.mark.parametrize("error", [ValueError("no kernel"), ImportError("no library"), ImportError("bad", path="a.so")])

@@ -146,8 +146,8 @@ def test_predict_writes_what_all_see(folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--backbone.source", "random:micro"], "keeps the UNet as it is, but this UNet would be random"),
-        (["--backbone.forget_unet", "true"], "keeps the UNet as it is, but this UNet would be random"),
+        (["--backbone.source", "random:micro"], "keeps the UNet unchanged, but this UNet would be random"),
+        (["--backbone.forget_unet", "true"], "keeps the UNet unchanged, but this UNet would be random"),
         (["--training.init_from", "somewhere"], "replaces the UNet"),
     ],
 )

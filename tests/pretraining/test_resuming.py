@@ -143,7 +143,7 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(stopped):
 def test_a_checkpoint_of_another_architecture_is_refused(run, tmp_path):
     made = settings(run, tmp_path / "run", "vae")
     stop(made, "vae", 3)
-    with pytest.raises(InputError, match="made with a different architecture"):
+    with pytest.raises(InputError, match="differs from this run in architecture"):
         go(dataclasses.replace(made, architecture=None), "vae")
 
 

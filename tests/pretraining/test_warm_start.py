@@ -44,7 +44,7 @@ def test_it_learns(run, tmp_path):
 def test_checkpoints_of_another_beginning_are_refused(run, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(begun_with(run / "model", tmp_path / "run") / "model", other)
-    with pytest.raises(InputError, match="made with a different init_from"):
+    with pytest.raises(InputError, match="differs from this run in init_from"):
         begun_with(other, tmp_path / "run", steps=6)
 
 

@@ -151,7 +151,7 @@ def test_moments_of_8_bit():
 def test_a_step_that_cannot_be_shared_is_reported(recipe_of):
     with pytest.raises(InputError, match="cannot be split over 3 processes"):
         training_memory(recipe_of("depth", "--training.fit_processes", "false"), processes=3)
-    with pytest.raises(InputError, match=r"micro_batch_size 3 does not divide: choose a divisor"):
+    with pytest.raises(InputError, match=r"not a multiple of training.micro_batch_size 3: choose a divisor"):
         training_memory(recipe_of("depth", "--training.fit_processes", "false", "--training.micro_batch_size", "3"))
 
 

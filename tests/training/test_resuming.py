@@ -182,7 +182,7 @@ def test_another_recipe_is_refused_by_its_keys(images, tmp_path):
         train(recipe("depth", images, tmp_path / "run"), [SignalAt(2)])
     other = recipe("depth", images, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
     with pytest.raises(
-        InputError, match=r"made with a different task\.width, training\.batch_size: use the same value"
+        InputError, match=r"differs from this run in task\.width, training\.batch_size: use the same value"
     ):
         train(other, resume="auto")
 

@@ -1,4 +1,4 @@
-"""Tables in documents, between markers that name their study, regenerated from stored results."""
+"""Regenerate tables in documents from stored results; markers in the document name the study."""
 
 import re
 from dataclasses import replace
@@ -17,7 +17,7 @@ NOT_RUN = "Not run yet.\n"
 
 
 def rebuilt(text: str, studies: Path, results: Path) -> str:
-    """A document with the text between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->`` regenerated.
+    """A document with regenerated text between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->``.
 
     Args:
         text: the document

@@ -52,7 +52,7 @@ def check_all(
     on_done: Callable[[Checked], None] = lambda checked: None,
     on_failed: OnFailed = lambda error: None,
 ) -> list[Checked]:
-    """Retrain runs with a result from the beginning, in a separate folder.
+    """Retrain finished runs from scratch, in a separate folder.
 
     Args:
         studies: the studies with these runs
@@ -65,7 +65,7 @@ def check_all(
         on_failed: called for every failed run
 
     Raises:
-        InputError: there is no result to check, a result is damaged or has other settings, or data is missing
+        InputError: there is no result to check, a result is damaged or has different settings, or data is missing
     """
     known: dict[Training, Result] = {}
     for study in studies:

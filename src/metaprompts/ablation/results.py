@@ -41,7 +41,7 @@ def read_results(study: Study, folder: Path) -> dict[str, Result]:
     """The available results by run name.
 
     Raises:
-        InputError: a result is damaged or has other settings, or only one of result and study is quick
+        InputError: a result is damaged or has different settings, or only one of result and study is quick
     """
     read = {run.name: _read(folder / f"{run.name}.json", study, run) for run in study.runs()}
     return {name: result for name, result in read.items() if result is not None}
@@ -75,7 +75,7 @@ def stored_result(study: Study, run: Run, out: Path, shared: Mapping[str, Sequen
 
 
 def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
-    """Write the result of a run, or of one with the same key, if it is missing; returns the result for this study."""
+    """Write a run's result, or that of a run with the same key, if it is missing; returns the result for this study."""
     facts = {name: value for name, value in result.items() if name not in ("cell", "variant")}
     own = {"cell": run.cell.name, "variant": run.variant.name, **facts, "training": run.key}
     path = _path(study, run, out)
@@ -137,7 +137,7 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
 
 
 def _is_of(result: Result, run: Run) -> bool:
-    """Whether a result belongs to a run's current settings; if the recipe is unknown, only the command decides."""
+    """Whether a result has a run's current settings; if the recipe is unknown, compares only the command."""
     if "training" in result and run.cell.has_recipe:
         return bool(result["training"] == run.key)
     return bool(result.get("command") == run.command)

@@ -87,7 +87,7 @@ class Training:
             )
 
     def result(self, returned: int) -> Result:
-        """The result, after the process has returned.
+        """The result, once the process has exited.
 
         Args:
             returned: its exit code, or minus the number of the signal that ended it
@@ -136,7 +136,7 @@ def train_all(
         on_failed: called for every failed run
 
     Raises:
-        InputError: a cell's data is missing or bad, or a result is damaged or has other settings
+        InputError: a cell's data is missing or bad, or a result is damaged or has different settings
     """
     pairs = [(study, run) for study in studies for run in study.runs() if selects(run)]
     check_data_exists(pairs, roots)
@@ -167,7 +167,7 @@ def train_in_processes(
     on_done: Callable[[Training, Result], None],
     on_failed: OnFailed = lambda error: None,
 ) -> None:
-    """Train several runs at a time; the first error ends it, except that of a failed run.
+    """Train several runs at a time; any error except that of a failed run stops all of them.
 
     Started runs are then asked to end and waited for; they can be resumed later.
     """
@@ -208,7 +208,7 @@ def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
-    """Check that the images of runs exist, as far as their lists show.
+    """Check that the data folders of runs exist and have the files that the recipes name.
 
     Raises:
         InputError: a folder is not given, or lacks a file named in a recipe

@@ -30,7 +30,7 @@ def generate(
         the folder
 
     Raises:
-        InputError: the folder holds something else, or no split is as large as a part
+        InputError: the folder holds other files, or no split is as large as a part
     """
     sizes = {"train": scenes.count - scenes.val_count, "val": scenes.val_count}
     too_large = [part for part in scenes.parts if part > max(sizes.values())]

@@ -16,7 +16,7 @@ class Estimate:
         count: n
         mean: NaN for none
         half_width: half width of the 95 % interval around the mean; NaN for fewer than two
-        p_value: two-sided, of the mean being 0; NaN for fewer than two
+        p_value: two-sided, for a mean of 0; NaN for fewer than two
     """
 
     count: int

@@ -86,7 +86,7 @@ def image_prompt_maps(
 
 
 def _blank(image: Tensor) -> Tensor:
-    """An image of the same shape without memory: mapping back to the image needs only its shape."""
+    """An image of the same shape that takes no memory: mapping back to the image needs only its shape."""
     return image.new_zeros(()).expand(image.shape)
 
 
@@ -113,7 +113,7 @@ def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top:
             raise InputError(f"the {top} most distinct prompts were requested; expected at least 1")
         return []
     if not prompts:
-        raise InputError(f"the list of prompts is empty: give some of 0 to {count - 1}")
+        raise InputError(f"the list of prompts is empty: give numbers from 0 to {count - 1}")
     for prompt in prompts:
         if not 0 <= prompt < count:
             raise InputError(f"there is no prompt {prompt}: this model has prompts 0 to {count - 1}")

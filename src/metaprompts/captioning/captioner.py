@@ -51,7 +51,7 @@ class Captioner:
         """Caption images (H, W, 3) of any sizes; those in the store are not captioned again.
 
         Raises:
-            CaptionerError: the model does not exist or does not caption, or the cache cannot be written
+            CaptionerError: the model does not exist or cannot caption images, or the cache cannot be written
         """
         known = [self.store.read(image) for image in images]
         new = [place for place, caption in enumerate(known) if caption is None]
@@ -78,7 +78,7 @@ class Captioner:
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CaptionerError(
-                f"captioner {self.source} cannot caption an image alone ({' '.join(str(error).split())}): choose one "
+                f"captioner {self.source} cannot caption an image ({' '.join(str(error).split())}): choose one "
                 "that captions without a prompt, such as Salesforce/blip2-opt-2.7b"
             ) from error
         return [" ".join(text.split()) for text in processor.batch_decode(numbers, skip_special_tokens=True)]

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_home(word: str) -> str:
-    """Replace ~ by the home folder; shells do not expand it in --out=~/results or in quotes."""
+    """Replace ~ with the home folder; shells do not expand it in --out=~/results or in quotes."""
     before, path = _HOME.fullmatch(word).groups()  # type: ignore[union-attr]
     return before + os.path.expanduser(path)  # noqa: PTH111
 
@@ -99,6 +99,6 @@ def _run(words: list[str]) -> int:
 
 
 def _line(error: click.UsageError) -> str:
-    """The one-line error for a wrong command line."""
+    """The one-line error for an invalid command line."""
     said = error.format_message().rstrip(".")
     return f"{said}; see {error.ctx.command_path if error.ctx else 'metaprompts'} --help"

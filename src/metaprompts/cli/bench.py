@@ -50,7 +50,7 @@ class Bench:
     """Folder for the results."""
 
     def run(self) -> int:
-        """Measure, and write and print the results."""
+        """Run the benchmark; write and print its results."""
         from rich.console import Console
 
         from metaprompts.engines.benchmark.benchmark import measure

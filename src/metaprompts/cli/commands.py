@@ -43,7 +43,7 @@ class _Commands(click.Group):
         self._places = places
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in order of use."""
+        """The names of all commands, in the order in which they are typically used."""
         return list(self._places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -20,7 +20,7 @@ class Demo:
     out: Path = option(Path("metaprompts-demo"), metavar="DIR")
     """Folder for the scenes and the report."""
     seed: Annotated[int, Range(0, 2**53)] = 3_000_000
-    """Seed of the first scene. Other seeds give other scenes."""
+    """Seed of the first scene. Different seeds give different scenes."""
     scenes: int = 64
     """Number of scenes to score."""
     training_scenes: int = 256

@@ -29,7 +29,7 @@ class DistillEncoder(Distillation):
     """Folder of training images; by default generated scenes."""
 
     def run(self) -> int:
-        """Train the remaining steps, measure, and write."""
+        """Train the remaining steps, measure the error, and write the files."""
         from metaprompts.pretraining.distillation.distill import distill
         from metaprompts.utils.progress import ConsoleProgress
 

@@ -31,7 +31,7 @@ class Evaluate(WithModelRecipeKeys):
       --data.val_boxes FILE      pose: JSON of detected boxes, with scores, instead of the annotated ones
       --data.captions FILE       models that read captions: JSON of images and captions; or --data.captioner MODEL
       --training.device cuda     the compute device
-      --training.val_batch_size  images in a group
+      --training.val_batch_size  images per forward pass
       --data.num_workers N       processes that read images
 
     DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was

@@ -117,5 +117,5 @@ def _pair(option: str, text: str | None) -> tuple[int, int] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise InputError(f"{option} is {text!r}; expected a height and a width in pixels, as 1024,1024")
+        raise InputError(f"{option} is {text!r}; expected a height and a width in pixels, such as 1024,1024")
     return int(parts[0]), int(parts[1])

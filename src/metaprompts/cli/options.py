@@ -1,4 +1,4 @@
-"""Click commands made of dataclasses: each field is an option or an argument, with its docstring as help."""
+"""Click commands made from dataclasses: each field is an option or an argument, with its docstring as help."""
 
 import inspect
 import logging

@@ -63,7 +63,7 @@ class PeopleOptions:
             device: compute device of the detector
 
         Raises:
-            InputError: the file is wrong, or the detector does not load
+            InputError: the file is invalid, or the detector does not load
         """
         from metaprompts.cli.boxes import Boxes
 
@@ -101,7 +101,7 @@ class People:
     oks_nms: float | None = None
 
     def of(self, path: Path, image: "ImageArray") -> Any:
-        """The boxes of an image, or None for the whole.
+        """The boxes of an image, or None for the whole image.
 
         Raises:
             InputError: the file does not contain the image, or the detector fails

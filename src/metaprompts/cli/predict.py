@@ -51,7 +51,7 @@ class Predict:
     latent."""
     boxes: Path | None = option(None, metavar="FILE", group=_POSE)
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it and --detector, each image is
-    assumed to show one whole person. Crowds, empty boxes and categories other than people are left out and counted."""
+    assumed to show one whole person. Crowds, empty boxes and categories other than people are skipped and counted."""
     min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
     min_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)

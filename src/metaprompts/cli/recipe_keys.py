@@ -16,7 +16,7 @@ class Section(NamedTuple):
         name: name of the section
         kind: its dataclass
         values: the recipe's own values, shown as defaults
-        hidden: whether its keys are left out of help and completion, for those of other tasks
+        hidden: whether help and completion omit its keys, as for sections of other tasks
     """
 
     name: str
@@ -37,7 +37,7 @@ class WithRecipeKeys:
 
     @classmethod
     def sections(cls, words: tuple[str, ...]) -> Iterator[Section]:
-        """The sections of the named recipe, and, hidden, those of other tasks."""
+        """The sections of the named recipe, and hidden sections of other tasks."""
         # Importing recipes takes a second; help without a recipe skips it.
         if all(word in ("-h", "--help") for word in words):
             return

@@ -17,8 +17,8 @@ _AGAIN_SECONDS = 0.05
 def ending_as_by_ctrl_c() -> Iterator[list[float]]:
     """Handle SIGTERM and SIGHUP like Ctrl-C while the block runs.
 
-    Scratch files are removed and worker processes end. Signals ignored by nohup stay ignored; a signal repeated at once
-    does not disturb the shutdown. Only the main thread receives signals.
+    Scratch files are removed and worker processes end. Signals ignored by nohup stay ignored; a signal repeated
+    immediately does not disturb the shutdown. Only the main thread receives signals.
 
     Yields:
         monotonic times of received signals; an interrupted import may raise another error instead

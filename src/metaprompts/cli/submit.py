@@ -21,8 +21,8 @@ class Submit(WithModelRecipeKeys):
     """Predict a test split without public targets, and write the files for the benchmark server.
 
     FORMAT is one of:
-      cityscapes  PNG files of labelIds, named as the images          PATH: a folder, or a name that ends in .zip
-      ade20k      PNG files of classes 1 to 150, named as the images  PATH: a folder, or a name that ends in .zip
+      cityscapes  PNG files of labelIds, named like the images        PATH: a folder, or a name that ends in .zip
+      ade20k      PNG files of classes 1-150, named like the images   PATH: a folder, or a name that ends in .zip
       kitti       16-bit PNG files of depth, 256 per meter            PATH: a folder, or a name that ends in .zip
       coco        keypoint results                                    PATH: a name that ends in .json or .zip
 

@@ -18,7 +18,7 @@ class JointName:
     """A parsed joint name.
 
     Attributes:
-        part: its words in lower case, without side words
+        part: the name's words in lower case, without side words
         sides: the side words; in L_F_Paw only L is one, and most names have one or none
     """
 
@@ -34,9 +34,9 @@ class JointName:
 def read_names(names: Sequence[str]) -> list[JointName]:
     """Read the names of all joints of a body.
 
-    Words are separated by anything that is neither letter nor digit, or by case: left_eye, L.Eye, "Right Ear",
-    eye-left, LShoulder, rightEye. Left, right, L and R are sides, in any case, also without separator (lefteye). So is
-    a leading or trailing l or r (lsho, kneeR), if the same name with the other letter also exists.
+    Words are separated by characters other than letters and digits, or by case: left_eye, L.Eye, "Right Ear",
+    eye-left, LShoulder, rightEye. Left, right, L and R are sides, in any case, even without a separator (lefteye). So
+    is a leading or trailing l or r (lsho, kneeR), if the same name with the other letter also exists.
 
     Args:
         names: in order
@@ -73,7 +73,7 @@ def _split(word: str) -> tuple[Side | None, str]:
 
 
 def _glued(name: JointName, known: set[tuple[tuple[str, ...], tuple[Side, ...]]]) -> JointName:
-    """A name whose side is a letter or trailing word in its first or last word, if the other side is known."""
+    """Parse a name whose side is a letter or suffix of its first or last word, if the opposite joint is known."""
     for place, of_last in ((0, False), (-1, True)) if name.part else ():
         word = name.part[place]
         for mark, other in (("l", "r"), ("r", "l"), ("left", "right"), ("right", "left")):

@@ -89,7 +89,7 @@ def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tupl
 
 
 def describe_mirroring(names: Sequence[str], given: Pairs | None = None) -> str:
-    """One line: which joints are swapped when an image is mirrored, and which stay."""
+    """One line on which joints are swapped when an image is mirrored, and which are not."""
     try:
         pairs = mirror_pairs(names, given)
     except InputError:
@@ -101,7 +101,7 @@ def describe_mirroring(names: Sequence[str], given: Pairs | None = None) -> str:
 
 
 def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int]:
-    """The joint permutation of mirroring.
+    """The permutation of joints in a mirrored image.
 
     Args:
         names: the joints in order

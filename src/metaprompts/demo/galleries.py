@@ -59,7 +59,7 @@ def scene_name(sample: Sample) -> str:
 
 
 def enlarge(image: ImageArray, scale: int = SCALE) -> ImageArray:
-    """Enlarge an image by a whole factor: scenes are small."""
+    """Enlarge an image by an integer factor, because scenes are small."""
     height, width = image.shape[:2]
     size = (width * scale, height * scale)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))

@@ -41,7 +41,7 @@ def fine_tune(
 ) -> tuple[MetaPromptModel, list[Point]]:
     """Train for a given time; the learning rate falls over its last part.
 
-    Unlike `training.train` it ends by the clock, writes nothing, and its result depends on the machine's speed.
+    Unlike `training.train` it stops after a fixed time, writes nothing, and its result depends on the machine's speed.
 
     Args:
         recipe: the recipe; its number of steps is not used

@@ -1,4 +1,4 @@
-"""Responses of single meta prompts: heatmaps in scenes with the prompt's preferred class or joint."""
+"""Responses of individual meta prompts: heatmaps in scenes with the prompt's preferred class or joint."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ _SMOOTH = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One line of the table of results.
+    """One row of the results table.
 
     Attributes:
         task: the task

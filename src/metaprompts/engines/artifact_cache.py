@@ -18,13 +18,13 @@ _LIST = "artifact.json"
 
 
 def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
-    """A folder of files built from ``what``; from the cache, if an intact entry exists.
+    """A folder of files built from ``what``, taken from the cache if it has an intact entry.
 
     Networks are executed, so entries that another user may have written are not used. If two processes request an entry
     at once, each builds in a scratch folder, and the first to finish renames it.
 
     Args:
-        what: plain values that everything in the files depends on
+        what: plain values that determine the content of the files
         build: writes the files into an empty folder
         folder: the cache; by default `cache_folder`
 

@@ -46,7 +46,7 @@ def evaluate(
         worst: number of images in worst.jpg
 
     Returns:
-        the scores by name: fractions of 1, or meters; None if undefined
+        the scores by name: fractions of 1, meters or degrees; None if undefined
 
     Raises:
         InputError: model, recipe or data cannot be read, or do not match

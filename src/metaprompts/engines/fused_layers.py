@@ -1,4 +1,4 @@
-"""Layers equivalent to diffusers' that read precomputed values, and folded layers."""
+"""Layers that are equivalent to diffusers' but read precomputed values, and folded layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -121,8 +121,8 @@ def merged(layer: Any) -> nn.Linear:
 def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
     """Nearest-neighbor doubling and the 3x3 convolution after it, as one transposed convolution.
 
-    Of the nine pixels that the convolution reads only four differ, so this is 2.25 times cheaper, and no doubled map is
-    written.
+    Of the nine pixels that the convolution reads, only four differ, so this is 2.25 times cheaper and writes no doubled
+    map.
 
     Raises:
         InputError: the layer is of a different kind

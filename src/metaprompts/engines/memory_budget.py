@@ -85,7 +85,7 @@ class Work:
 
 
 def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most: int = 1, reserved: int = 0) -> Choice:
-    """The largest batch that fits, or the highest strips.
+    """The largest batch that fits, or the tallest strips.
 
     A smaller batch is preferred to strips, which take 1.5 times the encoder's time.
 

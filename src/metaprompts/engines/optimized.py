@@ -2,7 +2,7 @@
 
 It has three parts, so that an engine can compile each once and run the second K times: `encode` (image to latent),
 `unet_step` (one step), `decode` (pyramid to raw output). The forward pass of the UNet is `PyramidUNet`'s own: only its
-layers are replaced by ones whose ``time`` and ``prompts`` arguments are the precomputed values.
+layers are replaced with ones whose ``time`` and ``prompts`` arguments are the precomputed values.
 """
 
 from collections.abc import Callable, Sequence
@@ -251,7 +251,7 @@ class Decode(nn.Module):
 
 @torch.no_grad()
 def _give_shifts(unet: PyramidUNet, times: Sequence[Tensor], steps: int) -> Tensor:
-    """Replace a UNet's residual layers by layers that take shifts; returns the shifts of all layers, (K, 1, S)."""
+    """Replace a UNet's residual layers with layers that take shifts; returns the shifts of all layers, (K, 1, S)."""
     found: list[ResnetBlock2D] = []
 
     def exchanged(layer: ResnetBlock2D) -> ShiftedResidual:
@@ -266,7 +266,7 @@ def _give_shifts(unet: PyramidUNet, times: Sequence[Tensor], steps: int) -> Tens
 
 @torch.no_grad()
 def _take_keys_values(unet: PyramidUNet) -> nn.ModuleList:
-    """Replace a UNet's cross-attentions by layers that take keys and values; returns the layers that compute these."""
+    """Replace a UNet's cross-attentions with layers that take keys and values; returns layers that compute these."""
     makers = nn.ModuleList()
     for block in [each for each in unet.modules() if isinstance(each, BasicTransformerBlock)]:
         start = sum(maker.out_features for maker in makers)  # type: ignore[misc]

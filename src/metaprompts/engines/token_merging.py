@@ -25,7 +25,7 @@ _PARTS = 1_000
 
 
 def merge_tokens(unet: PyramidUNet, share: float) -> None:
-    """Replace the self-attentions of a UNet's finest level by ones that merge tokens.
+    """Replace the self-attentions of a UNet's finest level with ones that merge tokens.
 
     Args:
         unet: changed in place; its cross-attentions must be `KeyedCrossAttention`
@@ -35,7 +35,7 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
         InputError: the share is invalid, or the level has no self-attention
     """
     if not 0 <= share <= LARGEST_SHARE:
-        raise InputError(f"{share} is not a share of tokens to merge; expected 0 to {LARGEST_SHARE}")
+        raise InputError(f"the share of tokens to merge is {share}; expected 0 to {LARGEST_SHARE}")
     if share == 0:
         return
     found = 0
@@ -136,7 +136,7 @@ class Merging:
 
     Attributes:
         tokens: (B, n, C), the remaining tokens: kept others, then destinations
-        counts: (B, n), number of merged tokens in each
+        counts: (B, n), number of original tokens in each
         places: (B, h w), index of the remaining token for each token of the map
     """
 

@@ -60,6 +60,6 @@ def _remove_damaged(error: InductorError, removed: Collection[str]) -> str:
     inner = error.inner_exception
     if not isinstance(inner, ImportError) or inner.path is None or inner.path in removed:
         raise error
-    _logger.warning("%s in PyTorch's cache is damaged and is compiled again", inner.path)
+    _logger.warning("%s in PyTorch's cache is damaged: compiling again", inner.path)
     Path(inner.path).unlink(missing_ok=True)
     return inner.path

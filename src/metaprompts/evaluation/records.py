@@ -151,7 +151,7 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
     if any(map(_complete_bytes, _parts(folder))):
         differing = [key for key in expected if not isinstance(found, dict) or found.get(key) != expected[key]]
         raise InputError(
-            f"{folder} holds an unfinished evaluation with a different {', '.join(differing) or 'version'}: give "
+            f"{folder} holds an unfinished evaluation that differs in {', '.join(differing) or 'version'}: give "
             "another --out, or --resume never to discard it"
         )
     return False

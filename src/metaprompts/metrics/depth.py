@@ -64,7 +64,7 @@ class DepthScores(Metric):  # type: ignore[misc]
             target_m: (B,1,H,W) or (B,H,W) meters; 0, NaN or anything outside the range: no measurement
 
         Raises:
-            InputError: the two are not the same batch of maps
+            InputError: the shapes differ
         """
         predicted_m, target_m = self._as_maps(predicted_m), self._as_maps(target_m)
         if predicted_m.shape != target_m.shape:

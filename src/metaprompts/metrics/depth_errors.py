@@ -86,7 +86,7 @@ def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
     """Mask of the scored pixels: min_depth_m < depth < max_depth_m; 0 means no measurement.
 
     Args:
-        depth_m: any shape, meters, in the type it was read in: as float64, a float32 of 1e-3 would lie above 1e-3
+        depth_m: any shape, meters, in its original type: a float32 of 1e-3 becomes more than 1e-3 as float64
         min_depth_m: lower bound, itself excluded
         max_depth_m: upper bound, itself excluded
 

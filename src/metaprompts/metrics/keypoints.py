@@ -136,7 +136,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         return {name: float(value) for name, value in zip(KEYPOINT_SCORES, evaluation.stats, strict=True)}
 
     def results(self) -> list[dict[str, Any]]:
-        """Everything predicted on this process as entries of a COCO keypoint-results file, without duplicates.
+        """Everything predicted in this process as entries of a COCO keypoint-results file, without duplicates.
 
         Returns:
             dicts of image_id, category_id, keypoints (x, y, score, x, ...) and the final score
@@ -191,7 +191,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         unknown = set(image_ids.astype(int).tolist()) - {int(image["id"]) for image in self.ground_truth["images"]}
         if unknown:
             raise InputError(
-                f"people were predicted for image id {min(unknown)}, which the annotations do not have: predict the "
+                f"people were predicted for image id {min(unknown)}, which is not in the annotations: predict the "
                 "images of the annotation file used for scoring"
             )
 

@@ -24,7 +24,7 @@ def load_adapters(
         device: their device; by default the GPU if there is one, else the CPU
 
     Raises:
-        InputError: a folder is not such a model or has a different base, or two have the same task
+        InputError: a folder holds no adapter or has a different base, or two have the same task
     """
     chosen, backbone, latents = pick_device(device), load_backbone(base), LatentCache()
     # Move the base first, so that shared weights are not copied for each model.

@@ -20,7 +20,7 @@ class Scenes:
     count: int = 20_000
     """Number of training scenes; scene i has seed i."""
     held_out: int = 256
-    """Number of evaluation scenes, with other seeds."""
+    """Number of evaluation scenes, with different seeds."""
     height: int = 128
     """Height in pixels; a multiple of 64."""
     width: int = 192

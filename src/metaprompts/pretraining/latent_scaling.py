@@ -23,7 +23,7 @@ def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     """Make a VAE encode to (latent - mean) / std, with unchanged decoded images.
 
     The encoder's last convolution gives the posterior's mean m and log variance v: m becomes (m - mean) / std and v
-    becomes v - 2 ln std. The decoder's first one takes z * std + mean. The scaling factor becomes 1.
+    becomes v - 2 ln std. The decoder's first convolution takes z * std + mean. The scaling factor becomes 1.
 
     Args:
         vae: changed in place; exact except for diffusers' bounds of [-30, 20] on the log variance

@@ -75,7 +75,7 @@ class Run:
         return self.captions(HELD_OUT, self.settings.scenes.held_out)[:_SAMPLES]
 
     def diffusion_identity(self, vae: str) -> dict[str, object]:
-        """The values that a checkpoint of the diffusion stage must have been made with."""
+        """The values that a checkpoint of the diffusion stage must match."""
         networks = {"unet": self.architecture.unet, "text_encoder": self.architecture.text_encoder}
         return {
             **({"init_from": published_fingerprint(self.start)} if self.start else networks),

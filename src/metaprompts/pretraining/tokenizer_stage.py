@@ -52,7 +52,7 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
 def make_tokenizer(captions: Sequence[str], settings: Text) -> CLIPTokenizer:
     """Learn a vocabulary of byte pairs: single bytes, inside and at the end of a word, and their merges.
 
-    It can encode every text. Its ``model_max_length`` is that of the longest caption, rounded up, or
+    It can encode any text. Its ``model_max_length`` is that of the longest caption, rounded up, or
     ``settings.longest`` if that is less.
     """
     merges = _learn_merges(captions, settings.merges)

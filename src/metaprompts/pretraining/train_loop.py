@@ -52,7 +52,7 @@ class TrainConfig:
         settings: length, learning rate, average
         seed: random seed
         folder: for checkpoints and losses.jsonl
-        identity: plain values that a checkpoint must have been made with
+        identity: plain values that a checkpoint must match
         checkpoint_seconds: time between checkpoints
         process_group: the processes that train together; only rank 0 writes to the folder
     """
@@ -140,7 +140,7 @@ def new_state(model: nn.Module, settings: Learning, average: WeightAverage) -> T
 
 
 def save(train_state: TrainState, train_config: TrainConfig) -> None:
-    """Write the newest checkpoint; keep the one before it, and the last one before the learning rate fell."""
+    """Write the newest checkpoint; keep the one before it, and the last one before the learning rate began to fall."""
     settings, folder = train_config.settings, train_config.folder
     newest = checkpoint_path(folder, train_state.step)
     # Random numbers depend only on seed and step.
@@ -197,7 +197,7 @@ def _check_facts(path: Path, state: Mapping[str, Any], train_config: TrainConfig
     keys = sorted({*found, *train_config.identity})
     if other := [key for key in keys if found.get(key) != train_config.identity.get(key)]:
         raise InputError(
-            f"{path} was made with a different {', '.join(other)}: choose another run folder, or delete "
+            f"{path} differs from this run in {', '.join(other)}: choose another run folder, or delete "
             f"{train_config.folder} to start the stage over"
         )
     optimizer = state.get("optimizer")

@@ -1,7 +1,7 @@
 """Initial weights of the VAE: it averages 8x8 blocks, and training adds detail.
 
-From random weights, most of the training goes into finding the images' plain colors. The two norms before the output
-convolutions lose these colors, because they divide by the image's own contrast.
+From random weights, most of the training would be spent on finding the images' plain colors. The two norms before the
+output convolutions lose these colors, because they divide by the image's own contrast.
 """
 
 import math
@@ -35,7 +35,7 @@ def begin_at_block_averages(vae: AutoencoderKL) -> None:
 
     Three channels carry the colors past the residual branches, which start at zero. Before the last norm each color
     is duplicated, with both signs, as silu(x) - silu(-x) = x; and two constant channels outweigh the others, so that
-    the norm divides by nearly the same in every image. All other channels stay random.
+    the norm divides by nearly the same value in every image. All other channels stay random.
 
     Args:
         vae: with random weights; changed in place
@@ -75,7 +75,7 @@ def _begin_decoder(vae: AutoencoderKL) -> None:
 
 
 def _begin_middle(blocks: nn.ModuleList, samplers: list[nn.Conv2d], taps: _Taps | None, last_width: int) -> None:
-    """Carry the colors through the blocks; the last change of size doubles them for the norm at the end."""
+    """Carry the colors through the blocks; the last resampling layer duplicates them for the final norm."""
     *inner, last = samplers
     for convolution in inner:
         _carry(convolution, torch.eye(_CARRIED), taps)

@@ -124,7 +124,7 @@ def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Re
 
     Args:
         part: the vae/ of a diffusers folder
-        settings: settings of the stage, which is finished with it
+        settings: settings of the stage, which this completes
         folder: folder of the stage
         held_out: evaluation images
     """

@@ -136,7 +136,7 @@ def check_prompt_keys(recipe: Recipe, overrides: Overrides) -> None:
 
 
 def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge each section key by key; a value that is not a section is replaced, and raises later."""
+    """Merge each section key by key; a value that is not a section is replaced, and raises an error later."""
     merged = dict(base)
     for name, section in own.items():
         under = base.get(name)

@@ -71,8 +71,8 @@ class Training:
             attention, and all parts except the UNet) or "prompts" (all parts except the UNet)
         lora_rank: rank of the low-rank updates
         lora_alpha: scale of the low-rank updates is alpha / rank
-        init_from: a trained model whose fitting weights are copied: a folder (for example runs/first/best), a hub id,
-            or an embedded model (for example micro-segmentation); none for the backbone's weights alone
+        init_from: a trained model, whose weights are copied where they fit: a folder (for example runs/first/best), a
+            hub id, or an embedded model (for example micro-segmentation); none for the backbone's weights alone
         validate_every: steps between validations; the last step is always validated
         early_stopping: stop after this many consecutive validations without a better mIoU, RMSE or AP; none for never
         val_batch_size: images per validation pass; images of different sizes need 1
@@ -179,7 +179,7 @@ class Recipe:
             self.backbone.forget_unet or self.backbone.source.startswith("random:")
         ):
             raise InputError(
-                f"training.trainable {self.training.trainable} keeps the UNet as it is, but this UNet would be "
+                f"training.trainable {self.training.trainable} keeps the UNet unchanged, but this UNet would be "
                 "random: choose a trained backbone.source"
             )
 

@@ -44,14 +44,14 @@ class Camera:
 
     @property
     def directions(self) -> tuple[Vector, Vector, Vector]:
-        """Unit vectors to the right, up and forward of the image."""
+        """Unit vectors that point right, up and forward in the image."""
         cosine, sine = cosine_and_sine(self.pitch_deg)
         forward = turned(Vector(0.0, sine, cosine), self.yaw_deg)
         up = turned(Vector(0.0, cosine, -sine), self.yaw_deg)
         return turned(RIGHT, self.yaw_deg), up, forward
 
     def slopes(self, x_px: Array, y_px: Array) -> tuple[Array, Array]:
-        """Right and up per meter forward, of the rays through pixels."""
+        """Slopes of the rays through pixels: right and up per meter forward."""
         center_x, center_y = self.center_px
         return (x_px - center_x) / self.focal_px, (center_y - y_px) / self.focal_px
 

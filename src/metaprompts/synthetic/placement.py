@@ -23,7 +23,7 @@ class Footprints:
 
 
 def footprint_radius(thing: Thing) -> float:
-    """Radius of the circle around the origin that contains a thing built there."""
+    """Radius of the circle around the origin that contains an object built there."""
     return max(_reach(solid) for solid in thing.solids)
 
 

@@ -232,7 +232,7 @@ def _taken(rays: Arrays, places: Places) -> Arrays:
 
 
 def _by_blocks(height: int, width: int) -> Places:
-    """The pixel indices in an order that keeps neighbors together: block by block."""
+    """The pixel indices, ordered block by block to keep neighbors together."""
     rows, columns = np.divmod(np.arange(height * width), width)
     square = (rows // _SQUARE) * (-(-width // _SQUARE)) + columns // _SQUARE
     return np.argsort(square, kind="stable")

@@ -205,5 +205,5 @@ def _people(rng: Rng, ground: Footprints, half_wide: float, long: float) -> tupl
 
 
 def moved(thing: Thing, spot: Vector, yaw_deg: float) -> Thing:
-    """Rotate and move a thing built around the origin."""
+    """Rotate and move an object built around the origin."""
     return Thing(label=thing.label, solids=placed(thing.solids, spot, yaw_deg), noun=thing.noun, detail=thing.detail)

@@ -59,7 +59,7 @@ def surface_normals(table: SolidTable, eye: Vector, rays: Arrays, depth: Array, 
 def _surface(
     table: SolidTable, eye: Vector, rays: Arrays, depth: Array, which: Places
 ) -> tuple[Arrays, Arrays, Arrays, Arrays]:
-    """Points in the world and along their solid's directions, and the normals there, in the same two frames."""
+    """Points and normals, in world coordinates and in the coordinates of their solids."""
     points = (eye.x + rays[0] * depth, eye.y + rays[1] * depth, eye.z + rays[2] * depth)
     offset = (part - center[which] for part, center in zip(points, table.centers, strict=True))
     along = table.meters_along(which, *offset)

@@ -20,7 +20,7 @@ def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.b
         table: the solids
         light: position of the light
         rays: (n,) each; from the light to the points, neighbors next to each other
-        asked: (n,) whether a point faces the light; the others get 1
+        asked: (n,) whether a point faces the light; points that do not get 1
     """
     shaded = np.zeros(len(asked), dtype=bool)
     groups = _Groups(rays, asked)
@@ -39,7 +39,7 @@ def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.b
 
 
 class _Groups:
-    """Groups of consecutive rays, each with a middle ray and the largest distance from its end to a member's end."""
+    """Groups of consecutive rays: each group's middle ray, and the largest distance of a ray's end from its end."""
 
     def __init__(self, rays: Arrays, asked: NDArray[np.bool_]) -> None:
         count = len(asked)

@@ -82,7 +82,7 @@ def task_class(name: Any) -> "type[Task]":
 
 
 def importable_tasks() -> "dict[str, type[Task]]":
-    """All tasks; those of other packages that cannot be imported are left out with a warning."""
+    """All tasks; those of other packages that cannot be imported are skipped with a warning."""
     found = {}
     for name in TASKS:
         try:

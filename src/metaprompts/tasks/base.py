@@ -132,7 +132,7 @@ class Task(ABC):
     def fitted_to(
         self, samples: SampleDataset, gather: Callable[[Any], list[Any]] = lambda value: [value]
     ) -> tuple[Self, list[str]]:
-        """Resolve settings that depend on the training samples, and describe them in lines.
+        """Resolve settings that depend on the training samples, and return lines that describe them.
 
         Args:
             samples: the training samples

@@ -1,4 +1,4 @@
-"""Metric depth: transposed convolutions, scale-invariant log loss, RMSE and friends."""
+"""Metric depth: transposed convolutions, scale-invariant log loss, RMSE and other depth errors."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ class Depth(FusedTask):
         return color_depth(np.where(np.isposinf(sample.depth_m), far, sample.depth_m), near, far)
 
     def draw_prediction(self, prediction: Any, sample: Sample) -> ImageArray:
-        """A prediction in the color range of the ground truth."""
+        """A prediction, drawn in the color range of the ground truth."""
         assert sample.depth_m is not None
         return color_depth(prediction.depth_m, *depth_range(sample.depth_m), valid=prediction.valid)
 

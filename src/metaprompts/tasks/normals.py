@@ -282,7 +282,7 @@ class Normals(FusedTask):
         found = [sample.dense[_TARGET].values for sample in readable_samples(samples, at_most=_TRIED)]
         measured = np.concatenate([normals[normals.any(axis=2)] for normals in found] or [np.zeros((0, 3))])
         if found and not len(measured):
-            raise InputError(f"no pixel of {len(found)} samples of the {name} has a normal: check the files of normals")
+            raise InputError(f"no pixel in {len(found)} samples of the {name} has a normal: check the files of normals")
         if len(measured) and (away := (measured[:, 2] < 0).mean()) > _AWAY_AT_MOST:
             raise InputError(
                 f"{away:.0%} of the normals of the {name} point away from the camera, but z must point toward it: try "

@@ -336,7 +336,7 @@ class Pose(FusedTask):
         return draw_skeleton(sample.image, keypoints[..., :2], keypoints[..., 2], self.skeleton, joints=self.joints)
 
     def draw_sample(self, sample: Sample) -> ImageArray:
-        """A person with the box."""
+        """A person with this box."""
         assert sample.person is not None
         small = shrunk(sample).image.copy()
         scale = small.shape[0] / sample.image.shape[0]

@@ -320,7 +320,7 @@ class PosePrediction:
         return [path, _write_framed(folder / f"{stem}_skeleton.png", self.image.shape[:2], drawn, strip)]
 
     def unseen(self, min_score: float = DRAWN_SCORE) -> str | None:
-        """A line on people who are not drawn, with the reason; None if there are none."""
+        """A line that says why people are not drawn; None if all are drawn."""
         if not self.people:
             return "no people: nothing is drawn"
         best = self._scores().max(axis=1, initial=-np.inf, where=~np.isnan(self._scores()))

@@ -61,7 +61,7 @@ def slide_logits(
     """Segment in a grid of overlapping windows and average their logits, as mmsegmentation's ``slide_inference``.
 
     Windows that would extend beyond the image are shifted back to its edge; if the image is smaller than the window,
-    the window shrinks to it. Only the sum over windows and ``batch`` crops are in memory at a time.
+    the window shrinks to it. Memory holds only the sum over windows and ``batch`` crops.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w) logits

@@ -59,8 +59,8 @@ class BatchPlan:
         micro_batch = min(micro_batch or share, share)
         if share % micro_batch:
             raise InputError(
-                f"each of {processes} processes has {share} images of a step, which training.micro_batch_size "
-                f"{micro_batch} does not divide: choose a divisor of {share}"
+                f"each of {processes} processes has {share} images of a step, not a multiple of "
+                f"training.micro_batch_size {micro_batch}: choose a divisor of {share}"
             )
         group = min(loss_batch or micro_batch, batch)
         if fits and micro_batch != batch and micro_batch % group:

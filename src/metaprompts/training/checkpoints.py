@@ -151,7 +151,7 @@ class Checkpoints:
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
-                f"{path} was made with a different {', '.join(refused)}: use the same value, or pass --resume never to "
+                f"{path} differs from this run in {', '.join(refused)}: use the same value, or pass --resume never to "
                 "start over"
             )
         if changed and self._dist.is_first:
@@ -204,7 +204,7 @@ def skipped_by_all(samples: SampleDataset, dist: DistributedContext) -> list[int
 
 
 def changed_keys(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """The keys in which two recipes differ, in command-line spelling, without keys that a run may change."""
+    """The keys in which two recipes differ, in command-line spelling, except keys that a run may change."""
     return [
         f"{section}.{key}"
         for section in sorted({*found, *expected})

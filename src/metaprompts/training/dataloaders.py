@@ -69,7 +69,7 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
     """The stored samples of a split.
 
     Raises:
-        InputError: the data is missing or has other classes or joints than the recipe, or there is no validation
+        InputError: the data is missing, its classes or joints differ from the recipe's, or there is no validation
     """
     task, data = recipe.task, recipe.data
     if split == "val" and not data.validates:

@@ -1,4 +1,4 @@
-"""The metrics of a run: log.jsonl always, TensorBoard and other trackers on request."""
+"""Log the metrics of a run to log.jsonl and, on request, to TensorBoard and other trackers."""
 
 import json
 import logging
@@ -77,7 +77,7 @@ class JsonlFile:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, without a truncated last line and, with a warning, without damaged lines.
+    """The lines of a log; skips a truncated last line and, with a warning, damaged lines.
 
     Raises:
         InputError: the file cannot be read

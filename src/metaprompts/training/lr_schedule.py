@@ -67,7 +67,7 @@ def warmup_factor(step: int, *, steps: int, ratio: float) -> float:
 
 
 def describe_schedule(schedule: Schedule, step: int, *, steps: int, lr: float) -> str:
-    """The rest of a schedule in words: its kind, and the learning rate of the next and the last step."""
+    """A description of the rest of a schedule: its kind, and the learning rate of the next and the last step."""
     warmup = schedule.warmup(steps)
     rates = [learning_rate(place, steps=steps, lr=lr, schedule=schedule) for place in (step, steps - 1)]
     risen = f", warm-up of {warmup}" if warmup else ""

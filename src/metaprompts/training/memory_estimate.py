@@ -168,7 +168,7 @@ def pass_bytes(
         recipe: the model's recipe
         batch: inputs of model and losses, also fake or real
         earlier_gradients: whether gradients of earlier passes exist, to which those of this pass are added
-        answers: context in which losses may read values of fake tensors
+        answers: context manager that lets losses read values of fake tensors
 
     Returns:
         the count, and the bytes saved by the forward pass for the backward pass

@@ -122,7 +122,7 @@ def step_losses(
     loss_batch: int | None,
     step_decay: float | None,
 ) -> dict[str, Tensor]:
-    """The losses of the last refinement step and, weighted, of those before it.
+    """The losses of the last refinement step, and the weighted losses of earlier steps.
 
     Args:
         task: defines the losses

@@ -66,7 +66,7 @@ def process_count() -> int:
 
 
 def process_rank() -> int:
-    """The rank of this process; 0 without torchrun, whatever RANK is.
+    """The rank of this process; 0 without torchrun, even if RANK is set.
 
     Raises:
         InputError: see `process_count`
@@ -113,7 +113,7 @@ def processes(backend: str = "gloo", timeout: timedelta = _PATIENCE) -> Iterator
 
 
 def local_device(device: str | None) -> str | None:
-    """The device of this process: with several GPUs in a machine each process takes its own."""
+    """The device of this process; with several GPUs in a machine, each process uses its own."""
     place = os.environ.get("LOCAL_RANK")
     if place is None or device not in (None, "cuda") or not torch.cuda.is_available():
         return device

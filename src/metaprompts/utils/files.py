@@ -33,8 +33,8 @@ _PIECE = 2**20
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield a scratch path next to ``path``; when the block succeeds, it is renamed to ``path`` atomically.
 
-    If the block raises, ``path`` is left as it was and the scratch file is removed. An OSError of the block counts as
-    a failure to write ``path``.
+    If the block raises, ``path`` is left as it was and the scratch file is removed. An OSError raised in the block
+    counts as a failure to write ``path``.
 
     Args:
         path: the file's path; missing folders are created
@@ -240,7 +240,7 @@ def parse_json(text: str, where: str) -> Any:
         where: its origin, for the error
 
     Raises:
-        InputError: the text is not such JSON
+        InputError: the text is not JSON of this form
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique)
@@ -275,7 +275,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         where: its origin, for the error
 
     Raises:
-        InputError: the text is not such TOML
+        InputError: the text is not TOML of this form
     """
     try:
         values = tomllib.loads(text)
@@ -324,7 +324,7 @@ def write_failure(error: BaseException, folder: Path) -> OSError | None:
 
 
 def _new_scratch(path: Path) -> Path:
-    """Create an empty file with the permissions that umask and folder give a new file."""
+    """Create an empty file with the usual permissions of a new file in its folder."""
     scratch = scratch_next_to(path)
     os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return scratch

@@ -41,7 +41,7 @@ def tensors_fingerprint(
 
 
 def named_tensors(prefix: str, module: nn.Module | None) -> list[tuple[str, Tensor]]:
-    """A module's tensors by name, sorted, each name with a prefix; empty for None."""
+    """A module's tensors, sorted by name, with a prefix before each name; empty for None."""
     tensors = {} if module is None else module.state_dict()
     return [(f"{prefix}.{name}", tensor) for name, tensor in sorted(tensors.items())]
 

@@ -37,7 +37,7 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
 
     Args:
         folder: created if missing; removed again if it stays empty
-        command: the writing command, for errors of other processes
+        command: the command that writes, for errors of other processes
         deep: whether to also search subfolders for leftovers
 
     Raises:

@@ -24,7 +24,7 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         weights: existing tensors, not counted; copies in a different precision count as "copies"
-        passing: an operation, its arguments and its result -> bytes of temporary memory while it runs
+        passing: (operation, arguments, result) -> bytes of temporary memory while the operation runs
 
     Attributes:
         label: label of tensors created from now on

@@ -122,7 +122,7 @@ def unknown_key(key: str, known: list[str]) -> str:
 
 
 def nearest_name(word: str, known: Sequence[str], cutoff: float = 0.0) -> str | None:
-    """The name nearest to a word, first among names that begin with it; None if the similarity is below `cutoff`."""
+    """The name closest to a word; names that begin with it come first. None if the similarity is below `cutoff`."""
     longer = [name for name in known if name.startswith(word)]
     return next(iter(difflib.get_close_matches(word, longer or known, n=1, cutoff=0.0 if longer else cutoff)), None)
 

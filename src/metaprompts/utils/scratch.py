@@ -1,4 +1,4 @@
-"""Names of unfinished files and folders: each names its owner, so that only those of ended processes are removed."""
+"""Names of unfinished files and folders, which include their owner, so only those of dead processes are removed."""
 
 import hashlib
 import os

@@ -44,8 +44,8 @@ def memory_bytes(what: Literal["MemTotal", "MemAvailable"]) -> int | None:
 def releasing_files() -> Iterator[None]:
     """Periodically, and at the end, release memory of pages read from big mapped files (for example weights).
 
-    Released pages are read again when needed. Mappings with writes are left alone, and nothing may write to a mapping
-    meanwhile. Without Linux's lists of mappings this does nothing.
+    Released pages are read again when needed. Writable mappings with changes are skipped, and nothing may write to a
+    mapping meanwhile. Without Linux's lists of mappings this does nothing.
     """
     if not _SMAPS.exists():
         yield

@@ -96,7 +96,7 @@ def read_archive(path: Path) -> Any:
     """Read an archive; the tensors stay on disk until they are used, and changing them does not change the file.
 
     Returns:
-        the saved content, with `PassedOver` in place of foreign objects, and only text and integer keys in dicts
+        the saved content, with `PassedOver` instead of foreign objects, and only string and integer keys in dicts
 
     Raises:
         CodeError: the file names code that would have to run

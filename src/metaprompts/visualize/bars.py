@@ -74,7 +74,7 @@ class Stack:
 
 
 def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
-    """Draw one stacked bar per row, and next to each a second bar.
+    """Draw one stacked bar per row, with a second bar next to it.
 
     Args:
         stacks: the rows

@@ -24,7 +24,7 @@ _OWN_GLYPHS = 0.25
 
 
 def font_for(text: str, size_px: int) -> ImageFont.FreeTypeFont | None:
-    """The font that has a glyph for each letter of one line of text; None if no system font does.
+    """A font with a glyph for each letter of one line of text; None if no system font has them.
 
     Args:
         text: normalized (NFC)

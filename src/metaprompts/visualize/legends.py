@@ -62,7 +62,7 @@ def sentences(lines: Iterable[str], width: int, size_px: int) -> ImageArray:
 
 
 def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) -> Iterator[ImageArray]:
-    """The rows of an image, widened to the strip if that is wider, and then the strip.
+    """The rows of an image, padded to the strip's width if that is wider, and then the strip.
 
     Args:
         bands: consecutive rows (h,width,3)

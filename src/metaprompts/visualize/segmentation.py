@@ -97,7 +97,7 @@ def class_legend(
         names: names of C classes; if no font has a name's letters, its number is drawn
         colors: (C,3) RGB
         width: width of the strip in pixels; raised to at least 160
-        numbers: numbers of the classes; None: they are counted from 0
+        numbers: numbers of the classes; None: 0, 1, 2, ...
         shares: share of the image of each class, 0..1, written after the name; None: not written
         size_px: size of the font; None: chosen for the width
 

@@ -91,7 +91,7 @@ def _widened(image: ImageArray, width: int) -> ImageArray:
 
 
 def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text and a font that has its letters; letters without a font become question marks, never boxes."""
+    """The text and a font that has its letters; letters without a font become question marks instead of boxes."""
     # Not every font has the non-breaking space.
     text = unicodedata.normalize("NFC", text).replace("\u00a0", " ")
     font = font_for(text, size_px)

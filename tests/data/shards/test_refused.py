@@ -60,10 +60,10 @@ class TestRefused:
         before = files(out)
         other = of_two(nyu)
         with pytest.raises(
-            InputError, match=r"made with a different data.train_list: give .* or --resume never to discard them"
+            InputError, match=r"that differ in data.train_list: give .* or --resume never to discard them"
         ):
             begin(out, origin(other))
-        with pytest.raises(InputError, match=r"made with a different --shard-bytes"):
+        with pytest.raises(InputError, match=r"that differ in --shard-bytes"):
             begin(out, origin(nyu, shard_bytes=7))
         with pytest.raises(InputError, match=r"has shards of 6 train samples, but the data now has 2"):
             write_split(out, "train", other.dataset("train"))

@@ -53,7 +53,7 @@ def test_begins_anew_if_asked_to(made, tmp_path):
     (out / "scenes").symlink_to(made / "scenes")
     distill(small_settings(out, width=8), Callback())
 
-    with pytest.raises(InputError, match="made with a different widths"):
+    with pytest.raises(InputError, match="differs from this run in widths"):
         distill(small_settings(out), Callback())
     distill(small_settings(out, resume="never"), Callback())
 

@@ -226,7 +226,7 @@ class Section:
         """The single part of a split in the shards; none if the split is read from the root.
 
         Raises:
-            InputError: the shards are missing, or contain other data than the recipe's
+            InputError: the shards are missing, or their data differs from the recipe's
         """
         index = self._shard_index(split)
         if index is None or self.shards is None:
@@ -340,7 +340,7 @@ def joined(parts: Openers) -> SampleDataset:
 
 
 def _number(value: Any) -> float | None:
-    """A number, or a text parsed as a number; None for other texts."""
+    """A number, or a string parsed as a number; None for other strings."""
     try:
         return None if value is None else float(value)
     except ValueError:

@@ -38,8 +38,9 @@ class DepthData(PairedSection):
             other integers, and 1 (meters) for floats
         depth_kind: meaning of the divided numbers: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
         focal_baseline: disparity: focal length in pixels times baseline in meters, which converts disparity to depth
-        sky: lists: folder of sky masks, one per image with the same name: no sensor measures the sky, and an untrained
-            model predicts any depth for it. The sky is trained to be as far as the model can predict, and not scored;
+        sky: lists: folder of sky masks, one per image with the same name: no sensor measures the sky, and a model
+        that is not trained on it predicts arbitrary depth there. The sky is trained to be as far as the model can
+        predict, and not scored;
             none for no masks
         sky_class: mask value of sky, for example 13; none for every value above 0
     """
@@ -85,7 +86,7 @@ class DepthData(PairedSection):
 
     @property
     def stored_depth_scale(self) -> float:
-        """The number that stored integer depth is divided by."""
+        """The divisor of stored integer depth."""
         if self.depth_scale is not None and self.depth_kind == "depth":
             return self.depth_scale
         return kitti.DEPTH_SCALE if self.layout == "kitti" else nyu.DEPTH_SCALE

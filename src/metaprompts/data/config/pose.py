@@ -82,7 +82,7 @@ class PoseAugment:
     Attributes:
         flip: probability of mirroring
         half_body: probability of cropping to the upper or lower body
-        scale: lowest and highest factor on the crop's size (mmpose: 0.5 to 1.5)
+        scale: lowest and highest factor of the crop's size (mmpose: 0.5 to 1.5)
         rotation_deg: standard deviation of the rotation, clipped at twice this value
         rotation: probability of rotating
     """

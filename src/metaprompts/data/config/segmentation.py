@@ -34,7 +34,7 @@ class SegmentationData(PairedSection):
     Attributes:
         layout: "lists" for ``train`` and ``val`` as above, or the layout of a published data set: "ade20k",
             "cityscapes" or "mapillary"
-        labels: folder of masks; cityscapes: gtFine (none), gtCoarse or another; mapillary: v1.2 (none) or v2.0
+        labels: folder of masks; cityscapes: none for gtFine, gtCoarse, or another; mapillary: none for v1.2, or v2.0
         extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, added to the training data
         as_cityscapes: mapillary v1.2: convert its labels to the 19 classes of Cityscapes
         ignored: mask values that are not classes, in addition to 255; none may be a class index

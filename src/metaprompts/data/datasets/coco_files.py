@@ -139,7 +139,7 @@ def read_keypoints(path: Path) -> KeypointFile:
 def read_detections(
     path: Path, keypoint_file: KeypointFile, *, minimum_score: float = 0.0
 ) -> tuple[Persons, tuple[str, ...]]:
-    """Read the boxes a person detector found.
+    """Read the boxes that a person detector found.
 
     Boxes of other categories, of images that the keypoint file does not list, or below one pixel are skipped.
 

@@ -99,7 +99,7 @@ class DepthStatistics:
         return lines
 
     def _percent(self, pixels: int) -> str:
-        """Format a share of all pixels; only exactly none and all become 0% and 100%."""
+        """Format a share of all pixels; 0% and 100% mean exactly none and all."""
         percent = 100 * pixels / self._pixels
         if 0 < percent < 0.1:
             return "<0.1%"

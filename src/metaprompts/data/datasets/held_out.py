@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 
 
 class Subset(SampleDataset):
-    """Some samples of a data set, in their order.
+    """A subset of a data set's samples, in their original order.
 
     Args:
         samples: the data set

@@ -21,7 +21,7 @@ _PIXELS_AT_MOST = 200_000_000
 
 @dataclass
 class LabelHistogram:
-    """Pixels and masks of each class and of each value without one.
+    """Counts of pixels and masks for each class, and for each value without a class.
 
     Attributes:
         classes: their names in order

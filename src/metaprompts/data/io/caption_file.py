@@ -12,7 +12,7 @@ from metaprompts.utils.files import read_json
 
 
 class CaptionFile:
-    """Captions by image: a JSON object of names and texts.
+    """Captions by image, from a JSON object that maps names to captions.
 
     For any spelling of its path, an image is looked up by these keys in order, with or without extension:
 
@@ -28,7 +28,7 @@ class CaptionFile:
         root: folder that the file's names are relative to
 
     Raises:
-        InputError: the file cannot be read, or is not an object of texts
+        InputError: the file cannot be read, or is not an object of strings
     """
 
     def __init__(self, path: Path, root: Path) -> None:
@@ -98,7 +98,7 @@ def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
 
 
 def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
-    """The paths that have only one caption, as text, because a file may have very many."""
+    """The paths that have only one caption, as strings, because a file may have very many."""
     found: dict[str, set[str]] = defaultdict(set)
     for path, caption in captions:
         found[same_form(path.as_posix())].add(caption)

@@ -263,7 +263,7 @@ def _advise_of_range(smallest: float, largest: float, name: str, white_level: in
 
 
 def _advise_of_floats(largest: float, name: str) -> None:
-    """Warn once that float values are neither in 0 to 1 nor in 0 to 255."""
+    """Warn once that float values are outside both 0 to 1 and 0 to 255."""
     what = f"{name} has floats up to {largest:g}; expected 0 to 1 or 0 to 255"
     if 255 < largest <= _LARGEST:
         white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), _LARGEST)

@@ -50,7 +50,7 @@ def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path]
     Args:
         folder: the folder to search
         suffixes: extensions to find, in lower case with the dot
-        without: folders to exclude, by any spelling of their path
+        without: folders to exclude, however their paths are spelled
 
     Raises:
         InputError: a folder cannot be read, or links form a loop
@@ -74,7 +74,7 @@ def check_outside(out: Path, folder: Path) -> None:
         folder: the folder that is searched recursively
 
     Raises:
-        InputError: ``out`` lies in the folder, by any spelling of their paths
+        InputError: ``out`` is in the folder, however their paths are spelled
     """
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(

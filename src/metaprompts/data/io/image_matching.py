@@ -82,13 +82,13 @@ def _only(number: int, found: Mapping[Path, int], parts: int, file: Path) -> Pat
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """Folders and name, also of Windows paths, with accented letters in one form."""
+    """The parts of a path, which may be a Windows path, with accented letters normalized."""
     path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
     return path.parts or ("",)
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """The number of equal trailing parts."""
+    """The number of trailing parts that are equal."""
     length = 0
     while length < min(len(one), len(other)) and one[-1 - length] == other[-1 - length]:
         length += 1

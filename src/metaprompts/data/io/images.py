@@ -61,7 +61,7 @@ def as_image(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8
         (H, W, 3) uint8 RGB; a contiguous RGB array is returned without a copy
 
     Raises:
-        InputError: the value is something else, or its file cannot be read
+        InputError: the value has another type, or its file cannot be read
     """
     if isinstance(value, str | Path):
         return read_image(Path(value))

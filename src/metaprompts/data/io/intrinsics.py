@@ -86,7 +86,7 @@ class Intrinsics:
             source: see the attribute; named in errors
 
         Raises:
-            InputError: it is not such a matrix
+            InputError: the matrix is invalid
         """
         values = np.asarray(matrix, dtype=np.float64)
         expected = "expected 3x3 numbers: fx 0 cx, 0 fy cy, 0 0 1"
@@ -119,7 +119,7 @@ def read_matrix(path: Path) -> Intrinsics:
     """Read a 3x3 matrix from text (nine numbers), JSON (three lists) or ``.npy``.
 
     Raises:
-        InputError: the file cannot be read, or is not such a matrix
+        InputError: the file cannot be read, or the matrix is invalid
     """
     try:
         if path.suffix == ".npy":

@@ -79,7 +79,7 @@ def _images(folder: Path) -> dict[str, Path]:
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """City and name, up to the frame -> mask; masks of classes are preferred to masks of ids."""
+    """City and name, up to the frame -> mask; labelTrainIds are preferred to labelIds."""
     found: dict[str, Path] = {}
     for path in images_in(folder, LABEL_SUFFIXES):
         match = _MASK.fullmatch(path.stem)

@@ -20,7 +20,7 @@ _INSIDE = np.s_[7:474, 7:632]
 class NyuMat:
     """The 1449 labeled images of ``nyu_depth_v2_labeled.mat``, split according to ``splits.mat``.
 
-    Images get a black frame and depth is the unfilled one (``rawDepths``), as in the usual official_splits folder.
+    Images get a black frame, and depth has unfilled holes (``rawDepths``), as in the usual official_splits folder.
 
     Args:
         root: the folder that contains both files
@@ -80,7 +80,7 @@ class NyuMat:
 
 
 def _read_split(path: Path, name: str) -> NDArray[np.int64]:
-    """(P,) numbers of images, from 1."""
+    """(P,) image numbers, from 1."""
     loadmat = _library("scipy.io", path).loadmat
     try:
         content = loadmat(str(path))

@@ -40,7 +40,7 @@ class ShardedSamples:
         found = index.splits[split]
         if not found.is_whole:
             raise InputError(
-                f"the {split} shards in {folder} are not finished: run the same metaprompts data shard command again, "
+                f"the {split} shards in {folder} are not finished: run the same metaprompts data shard command again "
                 "which resumes"
             )
         self.shards, self.left_out = found.shards, found.left_out

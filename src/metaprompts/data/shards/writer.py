@@ -134,7 +134,7 @@ def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
     came, new = _flat(found), _flat(expected)
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
-            f"{folder} holds shards made with a different {', '.join(differing)}: give the same value, another --out, "
+            f"{folder} holds shards that differ in {', '.join(differing)}: give the same value, another --out, "
             "or --resume never to discard them"
         )
 

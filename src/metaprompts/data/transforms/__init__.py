@@ -1,1 +1,1 @@
-"""Random and fixed changes of a sample; each module holds one kind."""
+"""Random and deterministic transforms of a sample, one module per kind."""

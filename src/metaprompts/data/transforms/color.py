@@ -18,7 +18,7 @@ _HUES = 180
 class PhotometricDistortion:
     """mmsegmentation's photometric distortion: brightness, contrast, saturation and hue, each with probability 0.5.
 
-    Contrast comes randomly before or after saturation and hue.
+    Contrast is changed randomly before or after saturation and hue.
 
     Args:
         brightness: maximum change, in gray levels

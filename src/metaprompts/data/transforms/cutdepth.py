@@ -12,7 +12,7 @@ from metaprompts.data.transforms.transform import check_probability
 
 @dataclass(frozen=True)
 class CutDepth:
-    """Replace a vertical strip of the image by its depth, drawn in gray.
+    """Replace a vertical strip of the image with its depth, drawn in gray.
 
     The strip begins at column ``int(alpha W)`` and is ``int(max((W - alpha W) beta p, 1))`` wide, with alpha and beta
     drawn uniformly from 0..1; it has the full height. The recipes apply it to every 4th sample: see `EveryNth`.

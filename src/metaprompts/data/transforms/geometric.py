@@ -1,7 +1,7 @@
 """Resize, crop, pad and flip an image together with its dense targets.
 
-Images are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: a resized image looks as if
-taken with a different focal length.
+Images are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: resizing
+corresponds to a different focal length.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ _MID_GRAY = 128
 
 @dataclass(frozen=True)
 class RandomScale:
-    """Resize to an image scale times a random ratio, keeping the aspect.
+    """Resize to an image scale times a random ratio, keeping the aspect ratio.
 
     Args:
         longest: at ratio 1, the longest side in pixels is at most this
@@ -153,7 +153,7 @@ class RandomFlip:
 
 
 def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tuple[int, int]:
-    """Compute the largest size of the same aspect within an image scale.
+    """Compute the largest size of the same aspect ratio within an image scale.
 
     Args:
         height: height of the image

@@ -139,7 +139,7 @@ class PoseCrop:
 
 
 def mirror(matrix: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Compose a (2, 3) matrix with the mirroring of a crop of this width."""
+    """Compose a (2, 3) matrix with mirroring of a crop of this width."""
     mirrored = matrix.copy()
     mirrored[0] = -matrix[0]
     mirrored[0, 2] += width - 1

@@ -12,7 +12,7 @@ from metaprompts.data.transforms.geometric import keep_aspect
 
 @dataclass(frozen=True)
 class ResizeImage:
-    """Resize the image and leave its labels and depth as they are.
+    """Resize the image, but not its labels and depth.
 
     Args:
         height: in pixels
@@ -26,7 +26,7 @@ class ResizeImage:
     keeps_aspect: bool = False
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize, by averaging if the image shrinks."""
+        """Resize the image; averages pixels if it shrinks."""
         del generator
         own = sample.image.shape[:2]
         height, width = self.height, self.width

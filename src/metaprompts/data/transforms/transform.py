@@ -52,7 +52,7 @@ def change_all(
     change_image: Callable[[NDArray[Any]], NDArray[Any]],
     change_target: Callable[[NDArray[Any], float], NDArray[Any]],
 ) -> Sample:
-    """Change the image and every dense target alike.
+    """Apply the same geometric change to the image and every dense target.
 
     Args:
         sample: a sample without ``person``, whose joints would not move: people are cropped by `PoseCrop`

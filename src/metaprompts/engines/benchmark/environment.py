@@ -49,7 +49,7 @@ class MemoryMeter:
         return held_bytes() if self._device is None else torch.cuda.memory_allocated(self._device)
 
     def peak(self) -> int:
-        """Peak bytes since the process began or, if it succeeded, since `restart`."""
+        """Peak bytes since `restart`, or since the process began if `restart` was not possible."""
         return peak_bytes() if self._device is None else torch.cuda.max_memory_allocated(self._device)
 
     def restart(self) -> None:

@@ -32,7 +32,7 @@ class PlainParts:
         self._model, self._steps = model, steps
 
     def conditions(self, batch: int, context: Tensor | None) -> StepConditions:
-        """The conditioning of the steps, with time vectors in place of shifts, and prompts in place of keys and values.
+        """The conditioning of the steps, with time vectors instead of shifts, and prompts instead of keys and values.
 
         Args:
             batch: B

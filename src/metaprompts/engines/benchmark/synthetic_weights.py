@@ -66,7 +66,7 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
 
 
 def spreads(model: nn.Module) -> dict[str, float]:
-    """Standard deviations of a model's filters, by name, for which activations neither grow nor vanish.
+    """Standard deviations of a model's filters, by name, that keep activations from growing or vanishing.
 
     1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU removes half of the power and batch
     norms do not restore it. A transposed convolution's fan-in counts the inputs of one output pixel.

@@ -33,7 +33,7 @@ class EngineProcess:
         opening_s: seconds that loading and opening took
 
     Raises:
-        InputError: the engine does not open, or the process has died; methods raise it, too
+        InputError: the engine does not open, or the process has died; methods raise it as well
     """
 
     def __init__(self, name: str, threads: int | None, *what: str | EngineSpec | Workload) -> None:
@@ -108,7 +108,7 @@ def _serve(connection: Connection, output: str, threads: int | None, what: tuple
 
     Args:
         connection: receives names, and sends results
-        output: file for all that this process and its libraries print
+        output: file for everything that this process and its libraries print
         threads: number of compute threads; None for PyTorch's default
         what: arguments of `Subject`
     """

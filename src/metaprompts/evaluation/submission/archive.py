@@ -18,7 +18,7 @@ def packed(out: Path) -> Iterator[Add]:
     """Yield a function that stores a file by name and content.
 
     Args:
-        out: a name that ends in .zip or .ZIP for an archive, with all files at its top; else a folder
+        out: a name that ends in .zip or .ZIP for an archive, with all files at its top level; else a folder
 
     Raises:
         InputError: the output cannot be written, or a name is repeated
@@ -40,7 +40,7 @@ def packed(out: Path) -> Iterator[Add]:
 
 
 def write_alone(out: Path, text: str) -> None:
-    """Write one JSON text; if ``out`` ends in .zip, into an archive, as a file with the archive's name.
+    """Write one JSON text; if ``out`` ends in .zip, write an archive that contains it under the archive's name.
 
     Raises:
         InputError: the file cannot be written

@@ -37,7 +37,7 @@ def submit_maps(
     workers: int = 0,
     on_done: OnDone = lambda samples: None,
 ) -> None:
-    """Write a PNG for every image, of the image's own size.
+    """Write a PNG for every image, at the image's own size.
 
     Args:
         model: a model for segmentation or depth

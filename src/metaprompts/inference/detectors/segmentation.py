@@ -44,7 +44,9 @@ class SegmentationDetector:
     def __init__(self, model: ImagePredictor) -> None:
         classes: tuple[str, ...] | None = getattr(model.task, "classes", None)
         if classes is None:
-            raise InputError(f"the model predicts {model.task.name}; a detector needs segmentation with a class person")
+            raise InputError(
+                f"the model predicts {model.task.name}; expected a segmentation model with the class person"
+            )
         names = plain_names(classes)
         if PERSON not in names:
             raise InputError(f"the model has no class person, but {listed(classes, 5)}: choose another detector")

@@ -20,7 +20,7 @@ _PERSON = "person"
 
 
 class TransformersDetector:
-    """The boxes with label person of an object detection model.
+    """Person boxes from an object detection model.
 
     Args:
         folder: model, config and image processor, as `save_pretrained` writes them

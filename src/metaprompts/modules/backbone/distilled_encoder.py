@@ -59,7 +59,7 @@ class EncoderShape:
 
 
 class SmallEncoder(nn.Module):
-    """Image to latent: approximates an unscaled `LatentEncoder` with a few convolutions.
+    """Encodes images as latents: approximates an unscaled `LatentEncoder` with a few convolutions.
 
     No norm and no attention: each latent depends only on its neighborhood, and images may have any size.
 

@@ -1,4 +1,4 @@
-"""Reading an architecture from the tensor shapes of an LDM checkpoint.
+"""Read an architecture from the tensor shapes of an LDM checkpoint.
 
 Every width occurs in many shapes, and the most frequent value is used. So the architecture of a file with missing or
 wrong tensors is still recognized, and the importer can name them.

@@ -1,4 +1,4 @@
-"""A backbone's own text encoder: captions and names to the tokens that its UNet was trained on."""
+"""A backbone's own text encoder, which turns captions and names into the tokens that its UNet was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

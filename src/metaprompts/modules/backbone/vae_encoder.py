@@ -12,7 +12,7 @@ from metaprompts.modules.backbone.tiled_vae import StripEncoder
 
 
 class LatentEncoder(nn.Module):
-    """Image to latent: the mode of the posterior, never trained, never in the graph.
+    """Encodes images as latents, the mode of the posterior; never trained, and never part of the graph.
 
     The decoder is not part of it. The released code does not multiply by the VAE's scaling factor, and neither does
     this class by default.
@@ -23,7 +23,7 @@ class LatentEncoder(nn.Module):
 
     Args:
         vae: its encoder and quantization layer are shared, not copied
-        scaled: whether to multiply by the scaling factor, as the UNet's own training as a diffusion model did
+        scaled: whether to multiply by the scaling factor, as in the UNet's own training
 
     Attributes:
         precise: see above

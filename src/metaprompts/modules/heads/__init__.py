@@ -1,4 +1,4 @@
-"""From rearranged maps to raw predictions."""
+"""Heads, which turn rearranged maps into raw predictions."""
 
 from metaprompts.modules.heads.deconv import DepthHead, HeatmapHead
 from metaprompts.modules.heads.upernet import FCNHead, UPerNet

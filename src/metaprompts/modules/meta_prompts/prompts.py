@@ -150,7 +150,7 @@ class TextAdapter(nn.Module):
         self.factors = nn.Parameter(torch.full((channels,), _SMALL))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Change tokens (..., D) a little."""
+        """Adapt tokens (..., D)."""
         return tokens + self.factors * self.change(tokens)  # type: ignore[no-any-return]
 
 

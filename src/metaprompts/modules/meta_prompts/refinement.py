@@ -68,7 +68,7 @@ class RecurrentRefinement(nn.Module):
         """The input of the next step.
 
         Args:
-            unet: its output layer makes a latent of its finest level
+            unet: its output layer turns the finest level into a latent
             finest: (B, C, h, w), the pyramid's finest level
             latent: (B, 4, h, w), this step's input; with ``match_latent`` the output is brought to its mean and
                 standard deviation, channel by channel

@@ -41,13 +41,13 @@ class Layout(ABC):
     size: ClassVar[tuple[int, int]]
     """The default (height, width) of images."""
     has_test: ClassVar[bool] = False
-    """Whether there are images without labels, for a benchmark's test."""
+    """Whether there are images without labels, as in a benchmark's test split."""
     has_targets: ClassVar[bool] = True
     """Whether images have masks or depth."""
     has_people: ClassVar[bool] = False
     """Whether there are annotations of people, of which every split must have some."""
     lists: ClassVar[tuple[str, ...]]
-    """Paths of the files about the data set as a whole."""
+    """Paths of the files that describe the data set as a whole."""
     about: ClassVar[str]
     """Text for its README: its files, and differences from the real data set."""
 

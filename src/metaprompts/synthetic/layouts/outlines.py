@@ -1,4 +1,4 @@
-"""Masks as polygons, in the two conventions of data sets."""
+"""Masks as polygons, in the two conventions that data sets use."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -42,7 +42,7 @@ def _outlines(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.int32]]:
 
 
 def edge_polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
-    """Outline a mask along the edges of its pixels, as COCO counts: pixel (x, y) reaches from x to x + 1.
+    """Outline a mask along the edges of its pixels, in COCO's coordinates: pixel (x, y) extends from x to x + 1.
 
     A line traced in both directions connects each hole to its polygon; it does not change the filled area.
 

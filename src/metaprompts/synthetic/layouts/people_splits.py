@@ -34,7 +34,7 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         if found is None:
             raise InputError(
                 f"no person is visible in any of the {split} scenes, nor in {_FURTHER_SEEDS} more, of {plan.height} x "
-                f"{plan.width} pixels: give more scenes (count), another seed, or larger images"
+                f"{plan.width} pixels: give more scenes (count), a different seed, or larger images"
             )
         if found not in places:
             others[places[-1]] = found

@@ -1,4 +1,4 @@
-"""One folder for all tasks, for our own readers."""
+"""One folder for all tasks, in the formats of this package's own readers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

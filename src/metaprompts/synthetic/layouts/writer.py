@@ -71,10 +71,10 @@ def write_scenes(
         width: the same
         density: density of measured depth, see `Kitti`; None for the default
         workers: number of processes; 1 draws in this process
-        progress: called for each scene drawn, with their number
+        progress: called for each scene drawn, with the number of scenes
 
     Raises:
-        InputError: a value is out of range, the folder holds something else or cannot be written, or the scenes of a
+        InputError: a value is out of range, the folder holds other files or cannot be written, or the scenes of a
             layout with people show no person
     """
     if workers < 1:
@@ -164,7 +164,7 @@ def _draw(plan: Plan, place: Place, out: Path) -> None:
 
 
 def _write_lists(plan: Plan, out: Path) -> None:
-    """Write the files about all scenes; the README is last, because it marks a finished data set."""
+    """Write the files that describe all scenes; the README is last, because it marks a finished data set."""
     rows: list[tuple[Place, Record]] = [(place, read_json(_record_path(out, place))) for place in plan.places]
     for path, text in plan.layout.list_texts(rows).items():
         write_text(out / path, text)
