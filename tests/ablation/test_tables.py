@@ -97,7 +97,7 @@ def test_the_papers_numbers_are_called_the_papers():
     lines = markdown(made, FOUND).splitlines()
     assert lines[0].endswith("| the paper's |")
     assert [line.rsplit("|", 2)[1].strip() for line in lines[2:6]] == ["84.7", "", "0.223", "0.25"]
-    assert "The paper's column: somewhere else, with other data" in markdown(made, FOUND)
+    assert "The paper's column: somewhere else, with different data" in markdown(made, FOUND)
 
 
 def test_an_unknown_metric_is_named():

@@ -459,7 +459,7 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
         (["--merge-tokens", "0.9"], "the share of tokens to merge is 0.9; expected 0 to 0.75"),
         (
             ["--engine", "eager", "--precision", "int8"],
-            "engine eager has fp32 and bf16, not int8: choose openvino for that",
+            "engine eager supports fp32 and bf16, not int8: choose openvino for that",
         ),
         (
             ["--engine", "plain", "--steps", "2"],

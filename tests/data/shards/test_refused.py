@@ -35,7 +35,7 @@ class TestRefused:
         made = shard(data, tmp_path / "ade20k", ADE20K)
         with pytest.raises(InputError, match=r"made with number of classes 150, but the recipe has 19"):
             made.dataset("train", CITYSCAPES)
-        with pytest.raises(InputError, match=r"other task.classes \(class 0 is 'wall', not 'flag'\)"):
+        with pytest.raises(InputError, match=r"different task.classes \(class 0 is 'wall', not 'flag'\)"):
             made.dataset("train", ADE20K[::-1])
 
     def test_other_joints(self, roots, tmp_path):

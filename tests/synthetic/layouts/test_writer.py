@@ -150,7 +150,7 @@ def test_every_split_shows_people(tmp_path, name, ending):
 
 def test_scenes_without_people_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("metaprompts.synthetic.layouts.people_splits._shows_people", lambda place, plan: False)
-    with pytest.raises(InputError, match=r"no person is visible in any of the train scenes.*another seed"):
+    with pytest.raises(InputError, match=r"no person is visible in any of the train scenes.*a different seed"):
         write_scenes("coco", 3, tmp_path / "new", **SMALL)
     assert not (tmp_path / "new").exists()
 
