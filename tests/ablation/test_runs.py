@@ -180,7 +180,7 @@ def test_wrong_input_is_no_result(run, tmp_path):
     [
         ("step 3\nerror: OutOfMemoryError: 2 GiB (--debug shows where)", 2, "error: OutOfMemoryError: 2 GiB"),
         ("Traceback\nImportError: torch", 1, "ImportError: torch"),
-        ("step 3", -signal.SIGKILL, "killed by signal 9, perhaps for lack of memory; .*step 3"),
+        ("step 3", -signal.SIGKILL, "killed by signal 9, perhaps out of memory; .*step 3"),
         ("", 3, "exit code 3"),
     ],
 )

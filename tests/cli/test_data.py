@@ -64,7 +64,7 @@ def spoil_all(pattern):
         ("ade20k", ["train 3 images (published: 20210)", "val 1 image (published: 2000)"]),
         ("cityscapes", ["train 2 images (published: 2975)", "test 1 of 1525 images"]),
         ("kitti", ["train 3 images (published: 23158)", "val 1 image (published: 652)"]),
-        ("coco", ["persons (published: 149813)", "6 images listed (published: 5000)"]),
+        ("coco", ["people (published: 149813)", "6 images listed (published: 5000)"]),
     ],
 )
 def test_whole_data(check, tmp_path, layout, lines):

@@ -102,7 +102,7 @@ def test_check_reads_shards(shard, tmp_path, capsys, monkeypatch):
     assert main([*words, "--out", str(sheet)]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{tmp_path / 'out'}:\n")
-    assert "train 4 persons; in 1 shard; 4 read, none bad" in " ".join(out.split())
+    assert "train 4 people; in 1 shard; 4 read, none bad" in " ".join(out.split())
     assert sheet.is_file()
     path = tmp_path / "out/train-000000.tar"
     content = bytearray(path.read_bytes())

@@ -318,6 +318,6 @@ class Fatal:
 
 
 def test_says_which_process_has_died_and_its_last_line() -> None:
-    line = "the worker for onnx:fp32 exited on signal 9, perhaps for lack of memory: no memory is left"
+    line = "the worker for onnx:fp32 exited on signal 9, perhaps out of memory: no memory is left"
     with pytest.raises(InputError, match=f"^{line}$"):
         EngineProcess("onnx:fp32", 1, "micro-depth", Fatal(), None, "cpu")

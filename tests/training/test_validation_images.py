@@ -221,8 +221,8 @@ def test_data_check_shows_both_parts(people, tmp_path, capsys):
     ]
     assert main(["data", "check", "micro_pose", *words, "--data.val", "0.34"]) == 0
     said = capsys.readouterr().out
-    assert "train          8 persons" in said
-    assert "val            4 persons" in said
+    assert "train          8 people" in said
+    assert "val            4 people" in said
     assert main(["data", "check", "micro_pose", *words, "--data.val", "none"]) == 0
     assert "val  " not in capsys.readouterr().out
 

@@ -194,7 +194,7 @@ def train_in_processes(
 
 
 def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask each process once to end, and wait for all; after a second request (Ctrl-C) they end at once."""
+    """Ask each process once to end, and wait for all; after a second request (Ctrl-C) they end immediately."""
     signaled: set[subprocess.Popen[bytes]] = set()
     while any(process.poll() is None for process in running):
         # A second Ctrl-C most likely arrives during this wait.
@@ -264,7 +264,7 @@ def _divergence(run: Run, folder: Path, returned: int) -> Result:
     if returned == _BAD_INPUT and not said.endswith(SHOWN_BY_DEBUG):
         raise InputError(f"training {run.path}: {said.removeprefix('error: ')}")
     if returned < 0:
-        said = f"killed by signal {number}, perhaps for lack of memory; its last line: {said}"
+        said = f"killed by signal {number}, perhaps out of memory; its last line: {said}"
     raise TrainingFailedError(f"training {run.path} failed ({said}); see {log}; run the same command again to retry")
 
 

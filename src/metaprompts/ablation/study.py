@@ -259,7 +259,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All differences of the recipe from the code's defaults: "section.key" -> plain value.
 
-        Folders are left out. New keys in later versions do not change the result.
+        Folders are excluded. New keys in later versions do not change the result.
 
         Raises:
             InputError: see `recipe`

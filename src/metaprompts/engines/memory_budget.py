@@ -93,7 +93,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
         model: the predicting model
         size: (height, width) of the views, in pixels
         limit: memory limit in bytes, the weights and the program included
-        most: views at once, if they fit
+        most: maximum number of views per forward pass
         reserved: bytes held for the whole image
 
     Raises:
@@ -180,7 +180,7 @@ class Budget:
     Args:
         model: the predicting model
         limit: memory limit in bytes; None for no limit
-        most: views at once, if they fit
+        most: maximum number of views per forward pass
         reserved: bytes held all the time, for example other models' weights
     """
 

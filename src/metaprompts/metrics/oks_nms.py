@@ -35,7 +35,7 @@ def keypoint_similarity(
 ) -> NDArray[np.float64]:
     """Object keypoint similarity (OKS) of one person to others: mean over joints of exp(-d^2 / (2 s k^2)).
 
-    s is the mean area of the two people, k twice the joint's sigma. All joints count, whatever their score, as in
+    s is the mean area of the two people, k twice the joint's sigma. All joints count, regardless of their score, as in
     mmpose's ``oks_iou``.
 
     Args:

@@ -48,7 +48,7 @@ class PoseScores:
         check_unique(
             (person["source_id"] for person in people),
             annotations,
-            "persons",
+            "people",
             "annotation id",
             "number the annotations",
         )

@@ -80,7 +80,7 @@ def _begin_middle(blocks: nn.ModuleList, samplers: list[nn.Conv2d], taps: _Taps 
     for convolution in inner:
         _carry(convolution, torch.eye(_CARRIED), taps)
     _carry(last, torch.cat([torch.eye(_CARRIED), -torch.eye(_CARRIED), torch.zeros(2, _CARRIED)]), taps)
-    # With these two the norm divides by about the root of 2, whatever the image.
+    # With these two the norm divides by about the root of 2, for any image.
     _bias(last)[_PAIRED:_NARROWEST] = math.sqrt(last_width) * torch.tensor([1.0, -1.0])
     for place, block in enumerate(blocks):
         count = _NARROWEST if place == len(blocks) - 1 else _CARRIED

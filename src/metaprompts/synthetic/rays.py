@@ -1,7 +1,7 @@
 """Intersections of rays with the unit shapes, and surface normals.
 
 All rays of an image start in the camera; shadow rays start in the light. Lengths are multiples of the direction
-vector, so a camera ray whose direction goes one meter forward hits things at their depth. Parameters of a solid may be
+vector, so a camera ray whose direction goes one meter forward hits solids at their depth. Parameters of a solid may be
 arrays with one value per ray.
 """
 

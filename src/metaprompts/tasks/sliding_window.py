@@ -163,7 +163,7 @@ class _OpenRows:
         gone, height = first - self.first, len(self._count)
         self.first = first
         for sums in (self._total, self._count):
-            # Copy at most as many rows at once as are dropped: a tensor cannot be copied onto itself.
+            # Copy at most as many rows at a time as are dropped: a tensor cannot be copied onto itself.
             for to in range(0, height - gone, gone):
                 size = min(gone, height - gone - to)
                 sums[..., to : to + size, :] = sums[..., to + gone : to + gone + size, :]

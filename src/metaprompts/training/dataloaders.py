@@ -97,7 +97,7 @@ def with_held_out(recipe: Recipe, validation: Split | None) -> Recipe:
 
 
 def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | None:
-    """Describe the source of the validation images, if it is not a split of its own.
+    """Describe the source of the validation images, unless it is a separate split.
 
     Args:
         recipe: recipe of the run

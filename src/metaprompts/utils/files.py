@@ -117,7 +117,7 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Check before long work that its results can be written; creates nothing.
+    """Check that results can be written, before they are computed; creates nothing.
 
     Raises:
         InputError: ``folder`` is not a folder, or cannot be written or created

@@ -7,19 +7,19 @@ from metaprompts.errors import InputError
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A count with its noun: "1 image", "3 images", "2 boxes".
+    """A count with its noun: "1 image", "3 images", "2 boxes", "2 people".
 
     Args:
         count: the number
         noun: the singular
-        plural: the plural; None: ``noun`` with an s
+        plural: the plural; None: "people", or ``noun`` with an s
     """
     return f"{count} {agreeing(count, noun, plural)}"
 
 
 def agreeing(count: int, noun: str, plural: str | None = None) -> str:
     """The noun, or its plural if ``count`` is not 1; see `counted`."""
-    return noun if count == 1 else plural or f"{noun}s"
+    return noun if count == 1 else plural or ("people" if noun == "person" else f"{noun}s")
 
 
 def listed(names: Sequence[str], at_most: int) -> str:

@@ -18,8 +18,8 @@ USUAL = [(10, 20, 2), (600, 470, 1), (0, 0, 0)]
         ([(0, 0, 0)] * 3, None),
         ([(10, 20, 2), (900, 20, 1), (0, 0, 0)], r"1 of 4 labeled joints .* outside .*person 1, \[900, 20\] in an"),
         ([(10, 20, 2), (5, -40, 1), (0, 0, 0)], r"1 of 4 labeled joints .* outside .*person 1, \[5, -40\] in an"),
-        ([(0.2, 0.9, 2), (0.7, 0.1, 1), (0.5, 0.5, 2)], "1 of 2 persons .* within one pixel .*person 1.* fractions"),
-        ([(50, 60, 2), (50, 60, 2), (0, 0, 0)], "1 of 2 persons .* within one pixel"),
+        ([(0.2, 0.9, 2), (0.7, 0.1, 1), (0.5, 0.5, 2)], "1 of 2 people .* within one pixel .*person 1.* fractions"),
+        ([(50, 60, 2), (50, 60, 2), (0, 0, 0)], "1 of 2 people .* within one pixel"),
     ],
 )
 def test_joints_of_other_kinds_are_reported(person, words):
@@ -52,4 +52,4 @@ def test_joints_outside_their_box():
     people = np.array([USUAL, [(40, 50, 2), (60, 70, 2), (400, 300, 1)], [(5, 5, 2), (99, 5, 2), (0, 0, 0)]], float)
     sizes, boxes = np.array([(640.0, 480.0)] * 3), np.array([(0, 0, 640, 480), (400, 300, 50, 80), (0, 0, 50, 50)])
     (line,) = odd_joints(people, sizes, boxes, lambda row: f"person {row}")
-    assert re.search(r"1 of 3 persons with most labeled joints outside their own box \(the first: person 1\)", line)
+    assert re.search(r"1 of 3 people with most labeled joints outside their own box \(the first: person 1\)", line)

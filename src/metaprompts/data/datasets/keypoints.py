@@ -32,7 +32,7 @@ class People(SampleDataset):
     skeleton: tuple[tuple[int, int], ...]
 
     def check_joints(self, joints: tuple[str, ...]) -> None:
-        """Check that the file's joints match those of a task, up to spelling (L_Eye, left_eye).
+        """Check that the file's joints match those of a task, in any spelling (L_Eye, left_eye).
 
         Raises:
             InputError: names or order differ

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def describe_overlap(training: Sequence[SampleDataset], validation: Sequence[SampleDataset]) -> str | None:
-    """Describe how many validation images are also training images, whatever their paths; None if none are.
+    """Describe how many validation images are also training images, even under other paths; None if none are.
 
     Args:
         training: the parts of the training split

@@ -80,7 +80,7 @@ def decode(
         path: the file
         white_level: see `ImageReading`
         kind: expected kind of file, for errors
-        check_size: checks width and height before decoding, in place of Pillow's limit
+        check_size: checks width and height before decoding, instead of Pillow's limit
 
     Raises:
         InputError: the file is missing, a folder, empty, not an image, too large, or truncated; or the white level is

@@ -34,7 +34,7 @@ def read_image(path: Path, *, white_level: int | None = None, check_size: CheckS
     Args:
         path: the file
         white_level: value of white in images of more than 8 bits; None for 65535, or for 1 or 255 in float images
-        check_size: checks width and height before decoding, in place of Pillow's limit
+        check_size: checks width and height before decoding, instead of Pillow's limit
 
     Returns:
         (H, W, 3) uint8 RGB

@@ -40,7 +40,7 @@ def load_image(
         path: the file
         kind: the expected kind of file, which begins the error ("image", "label file", ...)
         expected: accepted formats, for the error
-        check_size: checks width and height before decoding, in place of Pillow's limit
+        check_size: checks width and height before decoding, instead of Pillow's limit
         inspect: called with the image before it is decoded
         further_frames: called with a sentence on the number of frames if there are several; by default that is an error
 

@@ -43,7 +43,7 @@ def read_all(loader: Iterable[T]) -> Iterator[T]:
     """Iterate over a DataLoader, with a one-line error when a worker dies.
 
     Raises:
-        InputError: a worker was killed, or could not hand over its data
+        InputError: a worker was killed, or could not transfer its data
     """
     groups = iter(loader)
     while True:
@@ -57,7 +57,7 @@ def read_all(loader: Iterable[T]) -> Iterator[T]:
 
 @contextmanager
 def naming_lost_workers() -> Iterator[None]:
-    """A one-line error for a worker that was killed, or could not hand over its batch.
+    """A one-line error for a worker that was killed, or could not transfer its batch.
 
     Raises:
         InputError: a worker died
@@ -73,7 +73,7 @@ def naming_lost_workers() -> Iterator[None]:
             ) from error
         if ("DataLoader worker" in text and "exited unexpectedly" in text) or "is killed by signal" in text:
             raise InputError(
-                f"a DataLoader worker was killed ({text[:120]}), usually for lack of memory: lower data.num_workers or "
+                f"a DataLoader worker was killed ({text[:120]}), probably out of memory: lower data.num_workers or "
                 f"data.prefetch; {_FEW}"
             ) from error
         raise

@@ -41,7 +41,7 @@ class ShardedSamples:
         if not found.is_whole:
             raise InputError(
                 f"the {split} shards in {folder} are not finished: run the same metaprompts data shard command again "
-                "which resumes"
+                "to resume"
             )
         self.shards, self.left_out = found.shards, found.left_out
         self._folder, self._root = folder, index.origin.root

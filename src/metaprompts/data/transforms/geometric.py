@@ -50,7 +50,7 @@ class RandomScale:
 
 @dataclass(frozen=True)
 class RandomResize:
-    """Resize to a height and width times a random ratio, whatever the image's own shape.
+    """Resize to a height and width times a random ratio, regardless of the image's own shape.
 
     Args:
         height: in pixels at ratio 1

@@ -68,7 +68,7 @@ class Plan:
 
     Attributes:
         request: what was requested
-        subject: the model in words
+        subject: description of the model
         source: source of the model
         config: config of the model
         workload: the predicted images

@@ -99,7 +99,7 @@ class EngineProcess:
         self._process.join()
         code = self._process.exitcode or 0
         last = next((line.strip() for line in reversed(self._output.readlines()) if line.strip()), "no output")
-        how = f"on signal {-code}, perhaps for lack of memory" if code < 0 else f"with code {code}"
+        how = f"on signal {-code}, perhaps out of memory" if code < 0 else f"with code {code}"
         return f"the worker for {self._name} exited {how}: {last}"
 
 

@@ -76,7 +76,7 @@ def check_unique_names(names: Iterable[str]) -> None:
 
 
 def check_not_folder(out: Path) -> None:
-    """Check before long work that the output path is not a folder.
+    """Check, before predictions are computed, that the output path is not a folder.
 
     Raises:
         InputError: there is a folder of this name
