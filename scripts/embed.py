@@ -15,7 +15,7 @@ import torch
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import TASKS
-from metaprompts.utils.files import read_json, write_json
+from metaprompts.utils.files import read_json
 
 LARGEST_BYTES = 40 * 10**6
 
@@ -41,12 +41,13 @@ def main() -> int:
 
 def embed_task_model(source: Path, target: Path) -> None:
     """Store a model in half precision, with its recipe, from which the folders of this machine are removed."""
-    MetaPromptModel.from_pretrained(source).save(target, dtype=torch.float16)
     recipe = read_json(source / "recipe.json")
     recipe["data"]["root"] = None
     recipe["training"] |= {"output_dir": "runs/latest", "num_threads": None, "checkpoint_seconds": 600.0}
     recipe["backbone"]["source"] = BACKBONE
-    write_json(target / "recipe.json", recipe)
+    validated = source.parent / "metrics.json"
+    best = read_json(validated)["best"] if validated.is_file() else None
+    MetaPromptModel.from_pretrained(source).save(target, dtype=torch.float16, recipe=recipe, metrics=best)
 
 
 if __name__ == "__main__":

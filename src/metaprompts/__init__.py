@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from metaprompts.errors import InputError
     from metaprompts.models.detectors import load_detector
     from metaprompts.models.model import MetaPromptModel
+    from metaprompts.models.push import push
     from metaprompts.models.released import import_released
     from metaprompts.recipes.loader import read_recipe
     from metaprompts.recipes.recipe import Recipe
@@ -29,6 +30,7 @@ _HOMES = {
     "import_released": "metaprompts.models.released",
     "load": "metaprompts.engines.loading",
     "load_detector": "metaprompts.models.detectors",
+    "push": "metaprompts.models.push",
     "read_recipe": "metaprompts.recipes.loader",
     "train": "metaprompts.training.loop",
 }
@@ -44,6 +46,7 @@ __all__ = [
     "import_released",
     "load",
     "load_detector",
+    "push",
     "read_recipe",
     "train",
 ]

@@ -132,8 +132,8 @@ class TestRoundTrip:
         assert '\n  "refinement": {\n    "steps": 2,' in text
         assert not any(key.startswith("_") for part in config["backbone"].values() for key in part)
 
-    def test_only_two_files(self, saved):
-        assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+    def test_only_weights_config_and_card(self, saved):
+        assert sorted(path.name for path in saved.iterdir()) == ["README.md", "config.json", "model.safetensors"]
         with safe_open(saved / "model.safetensors", framework="pt") as file:
             assert file.metadata() == {"format": "pt"}
 

@@ -26,6 +26,7 @@ _ALL: dict[str, str | Mapping[str, str]] = {
     "ablate": "ablate.Ablate",
     "data": _DATA,
     "scenes": "scenes.Scenes",
+    "push": "push.Push",
     "import-released": "import_released.ImportReleased",
 }
 _HELP = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable meta

@@ -203,6 +203,6 @@ def _save(model: MetaPromptModel, task: Depth, recipe: Recipe, found: Calibratio
         log_shift=found.scale * task.log_shift + found.shift,
     )
     model.config = replace(model.config, task=calibrated)
-    model.save(out)
-    write_json(out / "recipe.json", replace(recipe, task=replace(task, log_scale=1.0, log_shift=0.0)).to_dict())
+    own = replace(recipe, task=replace(task, log_scale=1.0, log_shift=0.0))
+    model.save(out, recipe=own.to_dict(), metrics=found.left_out or found.after)
     write_json(out / "calibration.json", vars(found))

@@ -1,4 +1,4 @@
-"""Save and load a model folder: config.json and model.safetensors, written atomically and validated on reading."""
+"""Save and load a model folder: config.json, model.safetensors and a model card, written atomically."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,16 +11,19 @@ from torch import Tensor, nn
 
 from metaprompts.errors import InputError, one_line
 from metaprompts.models.config import Base, ModelConfig
+from metaprompts.models.model_card import model_card
 from metaprompts.modules.backbone import Backbone, load_backbone
 from metaprompts.modules.backbone.loading import backbone_fingerprint
 from metaprompts.modules.backbone.lora import LORA_MARK
-from metaprompts.utils.files import read_json, write_json
+from metaprompts.utils.files import read_json, write_json, write_text
 from metaprompts.utils.hub import hub_folder
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
 from metaprompts.utils.torch_modules import sharing_weights
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+RECIPE_FILE = "recipe.json"
+CARD_FILE = "README.md"
 BACKBONE_PARTS = ("unet.", "latent_encoder.")
 """Prefixes of the tensors that come from the backbone."""
 
@@ -40,9 +43,15 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         self.config = config
 
     def save(
-        self, folder: str | Path, dtype: torch.dtype | None = None, state: Mapping[str, Tensor] | None = None
+        self,
+        folder: str | Path,
+        dtype: torch.dtype | None = None,
+        state: Mapping[str, Tensor] | None = None,
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write config.json and model.safetensors; each is written atomically.
+        """Write config.json, model.safetensors and the model card README.md; each is written atomically.
 
         For a model on a frozen base, only the trained tensors are written: config.json names the base.
 
@@ -50,6 +59,8 @@ class PretrainedModel(nn.Module, ModelHubMixin):
             folder: created if needed
             dtype: precision of the stored weights, for example torch.float16 for half the size; by default their own
             state: all tensors by name, if the model itself holds only shards of them; by default its own
+            recipe: the sections of its recipe, written to recipe.json
+            metrics: its validation scores, for the model card
 
         Raises:
             InputError: the folder cannot be written
@@ -59,6 +70,9 @@ class PretrainedModel(nn.Module, ModelHubMixin):
             weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
         write_tensors(Path(folder) / WEIGHTS_FILE, weights)
         write_json(Path(folder) / CONFIG_FILE, self.config.to_dict())
+        if recipe is not None:
+            write_json(Path(folder) / RECIPE_FILE, recipe)
+        write_text(Path(folder) / CARD_FILE, model_card(self.config, recipe, metrics))
 
     def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The tensors that the model does not share with its frozen base; all tensors if it has no base.

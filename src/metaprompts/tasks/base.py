@@ -95,6 +95,8 @@ class Task(ABC):
     """(height, width) of the published model's images."""
     sheet_cell: ClassVar[tuple[int, int]] = (240, 320)
     """(height, width) of a sample in a contact sheet."""
+    hub_task: ClassVar[str | None] = None
+    """The hub's name of the task (pipeline_tag); None if it has none."""
     about: ClassVar[About]
     """Texts for the report of the demo."""
 

@@ -129,6 +129,7 @@ class Depth(FusedTask):
     published_size: ClassVar[tuple[int, int]] = (480, 480)
     sheet_cell: ClassVar[tuple[int, int]] = (360, 320)
     example: ClassVar[Callable[..., str]] = staticmethod(save_result)
+    hub_task: ClassVar[str | None] = "depth-estimation"
     about: ClassVar[About] = About(
         title="Metric depth: the distance of each pixel in meters",
         text="Near is bright, far is dark; truth and prediction of a scene share a color scale. The sky is drawn at "

@@ -125,6 +125,7 @@ class Pose(FusedTask):
     reads_boxes: ClassVar[bool] = True
     output_names: ClassVar[str | None] = "joints"
     output_layers: ClassVar[tuple[str, ...]] = ("head.score.",)
+    hub_task: ClassVar[str | None] = "keypoint-detection"
     about: ClassVar[About] = About(
         title="Human pose: the joints of each person",
         text="17 joints of the person in each given box: the person's left in orange, the right in blue.",

@@ -150,6 +150,7 @@ class Segmentation(Task):
     output_names: ClassVar[str | None] = "classes"
     output_layers: ClassVar[tuple[str, ...]] = ("head.classify.", "auxiliary_head.classify.")
     example: ClassVar[Callable[..., str]] = staticmethod(save_result)
+    hub_task: ClassVar[str | None] = "image-segmentation"
     about: ClassVar[About] = About(
         title="Semantic segmentation: the class of each pixel",
         text="One of 17 classes per pixel; the colors are in the legend below.",

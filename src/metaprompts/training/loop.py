@@ -388,18 +388,17 @@ def _record(
 ) -> None:
     """Store the scores, if there was a validation, and the corresponding weights."""
     history, out, is_best = train_state.history, recipe.training.output_dir, False
-    if scores is not None:
-        entry = {"step": train_state.step, **scores}
-        history.validations.append(entry)
-        is_best = is_as_good(train_state.model.task, entry, history.best)
-        history.best = entry if is_best else history.best
+    scored = None if scores is None else {"step": train_state.step, **scores}
+    if scored is not None:
+        history.validations.append(scored)
+        is_best = is_as_good(train_state.model.task, scored, history.best)
+        history.best = scored if is_best else history.best
     tensors = train_state.tensors()
     skipped = skipped_by_all(split.samples, dist)
     if not dist.is_first:
         return
     for folder in ("best", "last") if is_best else ("last",):
-        train_state.model.save(out / folder, state=tensors)
-        write_json(out / folder / "recipe.json", recipe.to_dict())
+        train_state.model.save(out / folder, state=tensors, recipe=recipe.to_dict(), metrics=scored)
     counted = {} if skipped is None else {"skipped": len(skipped)}
     write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **counted})
     _draw_curves(recipe)
