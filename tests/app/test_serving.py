@@ -1,9 +1,8 @@
-"""The app as its users meet it: the API, many clients at once, and the page in Chromium."""
+"""The app as its users meet it: the API, and many clients at once."""
 
 import json
 import re
 import shutil
-import socket
 import threading
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
@@ -12,61 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from metaprompts.cli import main
-from metaprompts.embedded import embedded_models
-from metaprompts.synthetic import generate_scene
-
 pytest.importorskip("gradio", reason="the app's tests need gradio: pip install 'metaprompts[app]'")
 
 import gradio_client
 import httpx
 
-from metaprompts.app import examples
-from metaprompts.app.server import serving
-from metaprompts.app.settings import Limits, ModelSettings
-
 DOC = Path(__file__).resolve().parents[2] / "docs/app.md"
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,1000""".split()
 PATIENCE_S = 120
-SCENE = 36
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The app with the embedded models, and one small example."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METAPROMPTS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("GRADIO_TEMP_DIR", "")
-        patch.setattr(examples, "SEEDS", (SCENE,))
-        patch.setattr(examples, "_HEIGHT", 96)
-        patch.setattr(examples, "_WIDTH", 144)
-        settings = ModelSettings(sources=embedded_models(), detector="micro-segmentation", engine="plain", device="cpu")
-        limits = Limits(upload_bytes=1_000_000, side_px=1024, queue=128, timeout_s=PATIENCE_S)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        with serving(settings, limits, port=port) as address:
-            yield address.rstrip("/")
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory):
-    path = tmp_path_factory.mktemp("photo") / "image.png"
-    Image.fromarray(generate_scene(SCENE, 96, 144).image).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def predicted(tmp_path_factory, photo):
-    """Task -> the files of ``metaprompts predict`` for the photo."""
-    files = {}
-    for task, options in (("depth", ()), ("segmentation", ()), ("pose", ("--detector", "micro-segmentation"))):
-        out = tmp_path_factory.mktemp(task)
-        assert main(["predict", f"micro-{task}", str(photo), "--out", str(out), "--engine", "plain", *options]) == 0
-        files[task] = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".png", ".json")}
-    return files
 
 
 @pytest.fixture(scope="module")

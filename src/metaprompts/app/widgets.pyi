@@ -56,11 +56,8 @@ class Photo(gr.Image):  # type: ignore[misc]
         if str(url_or_file_path).startswith(("http://", "https://")):
             raise gr.Error("this app does not fetch addresses: upload the file", print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
