@@ -16,6 +16,8 @@ pytest.importorskip("gradio", reason="the app's tests need gradio: pip install '
 import gradio_client
 import httpx
 
+from metaprompts.app import page
+
 DOC = Path(__file__).resolve().parents[2] / "docs/app.md"
 PATIENCE_S = 120
 
@@ -76,6 +78,11 @@ def test_every_answer_forbids_other_hosts(address):
         assert answer.headers["content-security-policy"].startswith("default-src 'self' data: blob:;")
         others = set(re.findall(r"(?:src|href)=[\"'](https?://[^\"']+)", answer.text))
         assert not {other for other in others if not other.startswith(address)}
+
+
+def test_gradio_writes_no_stub_files():
+    """Gradio writes a file next to every module that defines a component, which a read-only installation forbids."""
+    assert not list(Path(page.__file__).parent.glob("*.pyi"))
 
 
 def test_twelve_clients_at_once(address, photo):

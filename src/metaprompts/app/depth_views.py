@@ -1,6 +1,9 @@
 """The views of a depth prediction: photo and depth, distances, and a surface in 3-D."""
 
+import math
+from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,6 +20,7 @@ from metaprompts.visualize.depth import color_depth
 from metaprompts.visualize.point_cloud import PointCloud
 
 _COLORS, _MARKS = 24, 5
+_VERTICES = 50_000
 _HINT = "Click two points of the photo to measure the distance between them."
 
 
@@ -102,7 +106,7 @@ def surface_view(tab: Tab, fov_x: Any) -> View:
         name = f"image_surface_{used.fov_x_deg(facts['width']):.2f}.{'glb' if has_surfaces else 'ply'}"
         path = result.folder / name
         if not path.is_file():
-            PointCloud.from_depth(np.array(result.depth_m()), result.image(), used).save(path)
+            _for_page(PointCloud.from_depth(np.array(result.depth_m()), result.image(), used), path).save(path)
         return str(path), _described(used, facts)
 
     page.select(build, [tab.current, fov_x], [shown, camera], api_visibility="private", **ONE_AT_A_TIME)
@@ -132,6 +136,12 @@ def _camera(facts: dict[str, Any], fov: str) -> Intrinsics:
 
 def _described(camera: Intrinsics, facts: dict[str, Any]) -> str:
     return f"Camera: {camera.fov_x_deg(facts['width']):.1f} degrees horizontally ({camera.source})"
+
+
+def _for_page(cloud: PointCloud, path: Path) -> PointCloud:
+    """A surface that browsers draw smoothly: its texture keeps the resolution of the photo."""
+    step = math.ceil(math.sqrt(cloud.kept.size / _VERTICES)) if path.suffix == ".glb" else 1
+    return replace(cloud, points_m=cloud.points_m[::step, ::step], kept=cloud.kept[::step, ::step])
 
 
 def _measured(result: Result, facts: dict[str, Any], shown: list[tuple[float, float]], camera: Intrinsics) -> str:

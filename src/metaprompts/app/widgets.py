@@ -29,7 +29,8 @@ CSS = """
 .bar-colors { height: 14px; border-radius: 4px; }
 .bar-marks { display: flex; justify-content: space-between; font-size: 0.85rem; padding-top: 4px;
   font-variant-numeric: tabular-nums; color: var(--body-text-color-subdued); }
-.people { width: 100%; border-collapse: collapse; font-size: 0.95rem; font-variant-numeric: tabular-nums; }
+.people { width: 100%; border: none !important; border-collapse: collapse; margin-top: 8px;
+  font-size: 0.95rem; font-variant-numeric: tabular-nums; }
 .people th, .people td { text-align: left; padding: 4px 12px 4px 0; border: none !important;
   border-bottom: 1px solid var(--border-color-primary) !important; }
 """
@@ -46,20 +47,28 @@ def theme() -> Any:
     )
 
 
-class Photo(gr.Image):  # type: ignore[misc]
-    """An image field whose handlers get the uploaded file as it is; Gradio would open it with an error of its own."""
+def photo_field(**settings: Any) -> Any:
+    """An image field whose handlers get the path of the uploaded file as it is.
 
-    is_template = True
+    Gradio would open it with errors of its own, and fetch it if a client gives an address.
 
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the uploaded file, which Gradio has checked to be an upload."""
+    Args:
+        settings: arguments of `gradio.Image`
+    """
+    field = gr.Image(**settings)
+    keep = field.async_move_resource_to_block_cache
+
+    def path_of(payload: Any) -> str | None:
         return None if payload is None or payload.path is None else str(payload.path)
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        """Keep uploads; addresses are not fetched, because the app asks no other host."""
+    async def keep_uploads(url_or_file_path: Any) -> Any:
         if str(url_or_file_path).startswith(("http://", "https://")):
             raise gr.Error("this app does not fetch addresses: upload the file", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await keep(url_or_file_path)
+
+    # Not a subclass: for each, Gradio writes a stub file next to the module, also in an installed package.
+    field.preprocess, field.async_move_resource_to_block_cache = path_of, keep_uploads
+    return field
 
 
 def reporting(handler: Handler) -> Handler:
