@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clips import plain_frames, write_clip
 from metaprompts.synthetic.layouts import write_scenes
 
 DOC = Path(__file__).resolve().parents[1] / "docs/python.md"
@@ -22,11 +23,12 @@ SMALL = (
 def scenes(tmp_path, monkeypatch):
     write_scenes("plain", 6, tmp_path / "scenes", val_count=2, height=64, width=96)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)).save(tmp_path / "photo.jpg")
+    write_clip(tmp_path / "clip.mp4", plain_frames(3, 64, 96))
     monkeypatch.chdir(tmp_path)
 
 
 def test_every_section_has_a_block():
-    assert list(BLOCKS) == ["Predict", "Train", "Evaluate", "A loop of your own"]
+    assert list(BLOCKS) == ["Predict", "Video", "Train", "Evaluate", "A loop of your own"]
 
 
 def test_the_loop_has_20_lines():
@@ -43,6 +45,7 @@ def test_block_runs(scenes, name, tmp_path, capsys):
     printed = capsys.readouterr().out
     expected = {
         "Predict": "engine: eager, bf16 (asked for)",
+        "Video": "3 frames in depth.mp4\n0.00 s: nearest ",
         "Train": "after step 2: RMSE ",
         "Evaluate": "d1 0.",
         "A loop of your own": "2 {",

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from metaprompts.cli.console import say
 from metaprompts.cli.options import option
+from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range
 from metaprompts.utils.wording import counted
 
-Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain"]
+Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain", "video"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +25,14 @@ class Scenes:
 
     layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
-    plain: one small folder of rooms and streets, for all tasks."""
+    plain: one small folder of rooms and streets, for all tasks. video: clips of drives past people who walk, with exact
+    depth and optical flow (needs 'metaprompts[video]')."""
     out: Path = option(metavar="DIR")
     """A new or empty folder, or the folder of an interrupted run of the same command."""
-    count: Annotated[int, Range(1, 10**9)] = 200
-    """Total number of scenes, over all splits."""
+    count: Annotated[int, Range(1, 10**9)] | None = None
+    """Total number of scenes, over all splits, by default 200; for layout video the number of clips, by default 4."""
+    frames: Annotated[int, Range(1, 10**6)] | None = None
+    """video: number of frames of each clip, 25 a second; by default 100."""
     val_count: int | None = None
     """Number of validation scenes; by default a fifth."""
     seed: Annotated[int, Range(0, 2**53)] = 1_000_000
@@ -44,12 +48,17 @@ class Scenes:
 
     def run(self) -> int:
         """Generate the missing scenes."""
+        if self.layout == "video":
+            return self._write_videos()
+        if self.frames is not None:
+            raise InputError(f"--frames is for layout video, and the layout is {self.layout}: leave it out")
         from metaprompts.synthetic.layouts import write_scenes
         from metaprompts.utils.progress import tracked
 
+        count = 200 if self.count is None else self.count
         write_scenes(
             self.layout,
-            self.count,
+            count,
             self.out,
             val_count=self.val_count,
             seed=self.seed,
@@ -59,5 +68,25 @@ class Scenes:
             workers=self.workers,
             progress=partial(tracked, what="drawing scenes"),
         )
-        say(f"{counted(self.count, 'scene')} in {self.out}\n")
+        say(f"{counted(count, 'scene')} in {self.out}\n")
+        return 0
+
+    def _write_videos(self) -> int:
+        from metaprompts.synthetic.layouts.video import write_drives
+        from metaprompts.utils.progress import tracked
+
+        given = {"--val-count": self.val_count, "--density": self.density, "--workers": self.workers - 1 or None}
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{wrong[0]} is not for layout video: leave it out")
+        count = 4 if self.count is None else self.count
+        write_drives(
+            count,
+            self.out,
+            frames=100 if self.frames is None else self.frames,
+            seed=self.seed,
+            height=self.height,
+            width=self.width,
+            progress=partial(tracked, what="drawing videos"),
+        )
+        say(f"{counted(count, 'video')} in {self.out}\n")
         return 0

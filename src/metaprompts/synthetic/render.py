@@ -35,12 +35,14 @@ class Rendering:
         depth_m: (H, W) float32, along the optical axis; infinite for the sky
         normals: (H, W, 3) float32 unit normals: x right, y up, z toward the camera; 0 for the sky
         things: (H, W) int32, index of the visible thing in the world's list; -1 for the sky
+        solids: (H, W) int32, index of the visible solid in the list of all things' solids; -1 for the sky
     """
 
     image: NDArray[np.uint8]
     depth_m: NDArray[np.float32]
     normals: NDArray[np.float32]
     things: NDArray[np.int32]
+    solids: NDArray[np.int32]
 
 
 def render(world: World, camera: Camera) -> Rendering:
@@ -60,6 +62,7 @@ def render(world: World, camera: Camera) -> Rendering:
         depth_m=depth.astype(np.float32),
         normals=_normals(table, camera, depth, which),
         things=things.astype(np.int32),
+        solids=which.astype(np.int32),
     )
 
 

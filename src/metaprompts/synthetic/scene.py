@@ -114,7 +114,29 @@ def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | 
     drawn: Kind = "room" if rng.happens(0.5) else "street"
     kind = kind or drawn
     world, camera, figures, opening = (build_room if kind == "room" else build_street)(rng, height, width)
-    rendering = render(world, camera)
+    return scene_of(seed, kind, world, camera, figures, render(world, camera), opening)
+
+
+def scene_of(
+    seed: int,
+    kind: Kind,
+    world: World,
+    camera: Camera,
+    figures: tuple[Figure, ...],
+    rendering: Rendering,
+    opening: str,
+) -> Scene:
+    """A rendered world as a scene.
+
+    Args:
+        seed: the world's seed
+        kind: what was built
+        world: the world
+        camera: the camera
+        figures: the people, whose things are in the world
+        rendering: the world as the camera sees it
+        opening: beginning of the caption
+    """
     return Scene(
         seed=seed,
         kind=kind,
