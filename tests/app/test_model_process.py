@@ -55,7 +55,7 @@ def test_a_call_that_takes_too_long_is_stopped(start):
 
 @pytest.mark.parametrize(
     ("target", "line"),
-    [(app_stubs.fail_to_load, "no model at nowhere"), (app_stubs.end_while_loading, "probably memory ran out")],
+    [(app_stubs.fail_to_load, "no model at nowhere"), (app_stubs.end_while_loading, "probably out of memory")],
 )
 def test_models_that_do_not_load(start, target, line):
     with pytest.raises(InputError, match=line):

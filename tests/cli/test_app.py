@@ -32,7 +32,7 @@ def test_defaults(served, capsys):
     ((settings, limits, host, port),) = served
     assert settings.sources == embedded_models()
     assert (host, port, limits.upload_bytes, limits.side_px) == ("127.0.0.1", None, 20_000_000, 4096)
-    assert "the app has ended" in capsys.readouterr().out
+    assert "the app has stopped" in capsys.readouterr().out
 
 
 def test_models_and_limits(served):
@@ -46,7 +46,7 @@ def test_models_and_limits(served):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--adapter", "a"], "--adapter needs the one MODEL it was trained on, but 0 are given"),
+        (["--adapter", "a"], "--adapter needs the MODEL it was trained on: expected 1 model, got 0"),
         (["micro", "--adapter", "missing"], "cannot read missing: No such file or directory"),
         (["--max-upload", "much"], "--max-upload is 'much'; expected bytes"),
         (["--share"], "No such option '--share'"),

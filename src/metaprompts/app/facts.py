@@ -1,4 +1,4 @@
-"""What a prediction says, in numbers and as a picture."""
+"""The numbers of a prediction, and its picture."""
 
 from pathlib import Path
 from typing import Any
@@ -53,5 +53,5 @@ def prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
 
 
 def shown_picture(prediction: Prediction) -> ImageArray:
-    """The prediction without a legend, of the image's size (H,W,3)."""
+    """The prediction drawn without a legend, at the image's size (H,W,3)."""
     return np.asarray(prediction.show(legend=False))

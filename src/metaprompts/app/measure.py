@@ -51,7 +51,7 @@ def camera_of(fov_x_deg: float | None, size: tuple[int, int], stated: tuple[floa
     Args:
         fov_x_deg: as typed by the user; None for the stated one
         size: (H, W)
-        stated: horizontal field of view found in the image or assumed, and its source in words
+        stated: horizontal field of view found in the image or assumed, and a description of its source
 
     Raises:
         InputError: the angle is not between 0 and 180 degrees

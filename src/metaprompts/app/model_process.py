@@ -18,7 +18,7 @@ _END_SECONDS = 5.0
 
 
 class ModelProcess:
-    """The process that runs the models. It is started anew if a call takes too long, or ends it.
+    """The process that runs the models. It is restarted if a call takes too long or crashes it.
 
     Args:
         settings: the models
@@ -41,8 +41,8 @@ class ModelProcess:
         """Wait until the models are loaded.
 
         Raises:
-            InputError: one does not load
-            RuntimeError: of any other error, with its traceback
+            InputError: a model does not load
+            RuntimeError: any other error, with its traceback
         """
         with self._one_at_a_time:
             return self._receive_facts()
@@ -56,8 +56,8 @@ class ModelProcess:
             arguments: of the method
 
         Raises:
-            InputError: of the method; or it took too long, or ended the process
-            RuntimeError: of any other error, with its traceback
+            InputError: raised by the method; or it took too long, or crashed the process
+            RuntimeError: any other error, with its traceback
         """
         with self._one_at_a_time:
             if not self._is_ready:
@@ -72,7 +72,7 @@ class ModelProcess:
                     )
                 return _value(self._connection.recv())
             except (EOFError, OSError) as error:
-                _logger.warning("the model process ended during a prediction, and is started anew")
+                _logger.warning("the model process died during a prediction; restarting it")
                 self._restart()
                 raise InputError(
                     "the prediction ended unexpectedly, probably because memory ran out: try a smaller image"
@@ -108,7 +108,7 @@ class ModelProcess:
             facts: list[ModelFacts] = _value(self._connection.recv())
         except (EOFError, OSError) as error:
             raise InputError(
-                "the process that loads the models ended: probably memory ran out; load fewer or smaller models"
+                "the process that loads the models died, probably out of memory: load fewer or smaller models"
             ) from error
         self._is_ready = True
         return facts

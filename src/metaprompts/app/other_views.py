@@ -1,4 +1,4 @@
-"""The views of classes, people and surface normals."""
+"""Views of classes, people and surface normals."""
 
 import html
 from typing import Any
@@ -82,7 +82,7 @@ def _outline(corners: tuple[float, float, float, float], size: tuple[int, int]) 
 
 def _scores(facts: dict[str, Any]) -> str:
     if not facts["people"]:
-        return '<p class="note">Nobody was found in this image.</p>'
+        return '<p class="note">No people were found in this image.</p>'
     rows = "".join(
         f"<tr><td>{number}</td><td>{person['score']:.2f}</td>"
         f"<td>{person['joints_drawn']} of {facts['joints']}</td>"

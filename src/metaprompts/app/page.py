@@ -30,7 +30,7 @@ def build_page(
         models: the process that runs the models
         facts: the models
         results: the folders of predictions
-        limits: to be named on the page
+        limits: shown on the page
         examples: images to try
     """
     with gr.Blocks(title="metaprompts", analytics_enabled=False, delete_cache=(600, 7200)) as page:
@@ -85,7 +85,7 @@ def _fill(tab: Tab, api_name: str, limits: Limits, examples: Sequence[Path]) -> 
             if tab.facts.task == "depth":
                 fov_x = fov_field()
             gr.Markdown(
-                f"Images of up to {limits.upload_bytes / 1e6:g} MB and {limits.side_px} pixels a side.\n\n"
+                f"Images of up to {limits.upload_bytes / 1e6:g} MB and {limits.side_px} pixels per side.\n\n"
                 f"Model: {tab.facts.name}, {tab.facts.engine.partition(' (')[0]}",
                 elem_classes="note",
             )
@@ -142,7 +142,7 @@ def _connect(
         given,
         [views[-1].components[0], numbers],
         api_name=api_name,
-        api_description=f"Predict {tab.facts.task}: the files that metaprompts predict writes, and facts in numbers.",
+        api_description=f"Predict {tab.facts.task}: the files that metaprompts predict writes, and its numbers.",
         **ONE_AT_A_TIME,
     )
 
@@ -150,7 +150,7 @@ def _connect(
 def _predict(tab: Tab, upload: str | None, caption: str | None = None) -> tuple[str, Result]:
     """Predict an upload; returns the name of the result's folder, and the result."""
     if upload is None:
-        raise InputError("no image is chosen: upload one, or click an example")
+        raise InputError("no image selected: upload one, or click an example")
     name = tab.results.new()
     folder = tab.results.folder(name)
     try:

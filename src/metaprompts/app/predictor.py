@@ -79,7 +79,7 @@ class AppPredictor:
             InputError: the upload is not a readable image within the limits, or does not fit in memory
         """
         if self.model.config.prompts.kind == "caption" and not caption:
-            raise InputError("this model reads a caption of the image: write one")
+            raise InputError("this model needs a caption of the image: enter one")
         image = read_upload(upload, self.limits, self.budget.check_image)
         boxes = None if self.detector is None else self.detector(image)
         prediction = self._predicted(image, boxes, caption or None)
@@ -103,7 +103,7 @@ class AppPredictor:
         result = Result(folder)
         image, maps = result.image(), self._prompt_maps(result)
         if not maps.views:
-            raise InputError("nobody was found in this image: there is nothing that prompts respond to")
+            raise InputError("no people were found in this image, so there are no prompt responses to show")
         if prompt is None:
             chosen = maps.chosen([], 1)
             prompt = chosen[0] if chosen else 0

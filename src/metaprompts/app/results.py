@@ -1,4 +1,4 @@
-"""Results of predictions on disk: the files to download, and what the views of the page need."""
+"""Results of predictions on disk: the files to download, and the data that the views of the page need."""
 
 import secrets
 import shutil
@@ -16,7 +16,7 @@ from metaprompts.utils.files import read_json, write_array, write_image, write_j
 from metaprompts.visualize.text import ImageArray
 
 STEM = "image"
-"""Begins the names of all downloads. Names that come from users are never used as paths."""
+"""Prefix of the names of all downloads. Names that come from users are never used as paths."""
 
 # Pictures on the page are enlarged or reduced to this range of their longer side.
 _VIEW_PX = (768, 1600)
@@ -53,7 +53,7 @@ class Result:
         return sorted(str(path) for path in self.files.iterdir())
 
     def facts(self) -> dict[str, Any]:
-        """What the prediction says, in numbers."""
+        """The numbers of the prediction."""
         facts: dict[str, Any] = read_json(self.folder / "facts.json")
         return facts
 
@@ -83,7 +83,7 @@ class Results:
     """The folders of the last predictions; the oldest files are removed.
 
     Args:
-        root: folder of the app's own
+        root: folder that only the app uses
         most_bytes: size of all files below it, uploads included, above which the oldest are removed
     """
 
@@ -109,13 +109,13 @@ class Results:
         """A result by the name of its folder.
 
         Raises:
-            InputError: there is none, or no longer
+            InputError: it does not exist, or no longer
         """
         if name is None:
-            raise InputError("nothing is predicted yet: choose an image first")
+            raise InputError("there is no prediction yet: choose an image first")
         result = Result(self._root / name)
         if not (result.folder / "facts.json").is_file():
-            raise InputError("this prediction is no longer kept: predict the image again")
+            raise InputError("this prediction has expired: predict the image again")
         return result
 
     def _remove_oldest(self) -> None:

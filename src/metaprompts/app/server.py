@@ -54,7 +54,7 @@ def serving(
 
 
 def _check_address(host: str, port: int | None) -> None:
-    """Fail before models are loaded."""
+    """Check the address before models are loaded."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port or 0), family=family):

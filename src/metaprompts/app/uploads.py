@@ -30,8 +30,7 @@ def read_upload(path: Path, limits: Limits, check_memory: Callable[[int, int], N
     def check_size(width: int, height: int) -> None:
         if max(width, height) > limits.side_px:
             raise InputError(
-                f"{width} x {height} pixels are too many: this app takes sides of up to {limits.side_px} pixels; make "
-                "the image smaller first"
+                f"expected sides of up to {limits.side_px} pixels, got {width} x {height}: make the image smaller first"
             )
         check_memory(height, width)
 

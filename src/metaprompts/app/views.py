@@ -1,4 +1,4 @@
-"""What a view of a prediction needs, and the views that all tasks have."""
+"""The interface of views, and the views that all tasks have."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

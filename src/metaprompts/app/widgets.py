@@ -37,7 +37,7 @@ CSS = """
 
 
 def theme() -> Any:
-    """Plain colors and the system's own fonts: nothing is fetched from elsewhere."""
+    """Plain colors and system fonts, so that nothing is downloaded."""
     return gr.themes.Default(
         primary_hue="indigo",
         neutral_hue="slate",
@@ -48,9 +48,9 @@ def theme() -> Any:
 
 
 def photo_field(**settings: Any) -> Any:
-    """An image field whose handlers get the path of the uploaded file as it is.
+    """An image field whose handlers get the path of the uploaded file.
 
-    Gradio would open it with errors of its own, and fetch it if a client gives an address.
+    Gradio would open the file and raise its own errors, and download it if a client gives a URL.
 
     Args:
         settings: arguments of `gradio.Image`
@@ -63,10 +63,10 @@ def photo_field(**settings: Any) -> Any:
 
     async def keep_uploads(url_or_file_path: Any) -> Any:
         if str(url_or_file_path).startswith(("http://", "https://")):
-            raise gr.Error("this app does not fetch addresses: upload the file", print_exception=False)
+            raise gr.Error("this app does not download from URLs: upload the file", print_exception=False)
         return await keep(url_or_file_path)
 
-    # Not a subclass: for each, Gradio writes a stub file next to the module, also in an installed package.
+    # Not a subclass: for each, Gradio writes a stub file next to the module, even in an installed package.
     field.preprocess, field.async_move_resource_to_block_cache = path_of, keep_uploads
     return field
 

@@ -22,7 +22,7 @@ class Reply:
 
     Attributes:
         value: what the method returned
-        input_error: one line on what was wrong with the input; None if nothing
+        input_error: one line on what was wrong with the input; None if it was valid
         bug: the traceback of any other error; None if there was none
     """
 

@@ -22,7 +22,7 @@ class App:
     the classes with their shares; pose the people with their skeletons. All show where meta prompts respond, the
     prediction after each refinement step, and the files that metaprompts predict writes. Without MODEL, the three
     embedded models are served. Needs pip install 'metaprompts[app]'. The page works without a network; docs/app.md
-    describes its limits and its API. Ctrl-C ends it.
+    describes its limits and its API. Ctrl-C stops it.
     """
 
     models: tuple[str, ...] = argument("MODEL", (), names=embedded_models)
@@ -33,7 +33,7 @@ class App:
     detector: str = option("micro-segmentation", metavar="DETECTOR", group=_MODEL)
     """Pose: finds the people, see metaprompts predict."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 serves other machines, too: anyone who reaches it can use the app."""
+    """Address to listen on; 0.0.0.0 also serves other machines: anyone who can reach the address can use the app."""
     port: Annotated[int, Range(1, 65535)] | None = None
     """Port to listen on; by default the first free one from 7860."""
     max_upload: str = option("20MB", metavar="SIZE", group=_LIMITS)
@@ -43,7 +43,7 @@ class App:
     queue: Annotated[int, Range(1, 10000)] = option(32, metavar="N", group=_LIMITS)
     """Requests that may wait; the models answer one at a time. Further ones are rejected with a message."""
     timeout: Annotated[float, Range(1, 86400)] = option(120.0, metavar="SECONDS", group=_LIMITS)
-    """Time limit of one prediction, without waiting."""
+    """Time limit of one prediction, not counting the wait in the queue."""
     device: str | None = option(None, group=_SPEED)
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = option("auto", group=_SPEED)
@@ -57,7 +57,7 @@ class App:
         from metaprompts.utils.byte_size import parse_bytes
 
         if self.adapter and len(self.models) != 1:
-            raise InputError(f"--adapter needs the one MODEL it was trained on, but {len(self.models)} are given")
+            raise InputError(f"--adapter needs the MODEL it was trained on: expected 1 model, got {len(self.models)}")
         check_exists(*self.adapter)
         settings = ModelSettings(
             sources=self.models or embedded_models(),
@@ -74,8 +74,8 @@ class App:
         )
         try:
             with serving(settings, limits, host=self.host, port=self.port) as address:
-                say(f"metaprompts app: {address} (Ctrl-C ends it)\n")
+                say(f"metaprompts app: {address} (press Ctrl-C to stop)\n")
                 threading.Event().wait()
         except KeyboardInterrupt:
-            say("the app has ended\n")
+            say("the app has stopped\n")
         return 0

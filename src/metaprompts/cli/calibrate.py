@@ -35,7 +35,7 @@ class Calibrate(WithModelRecipeKeys):
     out: Path = option(Path("calibrated"), metavar="DIR")
     """Folder of the calibrated model."""
     shift_only: bool = False
-    """Fit only one factor of all depths; safer with very few images, or images of a single distance."""
+    """Fit only one factor for all depths; safer with very few images, or if all distances are similar."""
 
     def run(self) -> int:
         """Calibrate."""

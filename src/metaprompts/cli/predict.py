@@ -34,7 +34,7 @@ class Predict:
 
     Writes results at the size of each image: depth as 16-bit PNG in millimeters and as colors with a scale in meters;
     segmentation as an index PNG, an overlay with a legend of classes, colors and shares, and the legend as JSON; pose
-    as COCO keypoint JSON and drawn skeletons. A video becomes one clip of such drawings, steady over time, with its
+    as COCO keypoint JSON and drawn skeletons. A video becomes one clip of such drawings, temporally smoothed, with its
     sound. An unreadable image does not stop the others: it is listed at the end,
     and the exit code is 1, or 2 if no image could be read.
     """
@@ -106,18 +106,18 @@ class Predict:
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
     """Cut the surface where neighboring pixels differ by more than this share of the depth."""
     every: Annotated[int, Range(1, 10**9)] | None = option(None, metavar="N", group=_VIDEO)
-    """Predict only the first of every N frames; they keep their times."""
+    """Predict only the first of every N frames; frames keep their time stamps."""
     start: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
     """Begin at this time of the video."""
     end: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
     """End before this time of the video."""
     fps: Annotated[float, Range(0.01, 1000)] | None = option(None, group=_VIDEO)
-    """Take the images of each folder or glob as one video of this frame rate."""
+    """Treat the images of each folder or glob as one video with this frame rate."""
     camera: Annotated[int, Range(0, 999)] | None = option(None, metavar="NUMBER", group=_VIDEO)
     """Also predict a camera, 0 for the first one, until Ctrl-C or --end."""
     temporal: Literal["on", "off"] | None = option(None, group=_VIDEO)
     """on (the default): average depth and classes along the optical flow, and smooth the joints of each person; off:
-    each frame for itself."""
+    predict frames independently."""
     video_format: Literal["mp4", "webm"] | None = option(None, group=_VIDEO)
     """mp4 (the default): H.264, with the video's sound; webm: VP9."""
     device: str | None = option(None, group=_SPEED)
@@ -166,9 +166,9 @@ class Predict:
 
     def _check_for_videos(self) -> None:
         if self.boxes is not None:
-            raise InputError("--boxes names images, and an input is a video: pass --detector, or predict it separately")
+            raise InputError("--boxes is for images, but an input is a video: pass --detector or predict it separately")
         if self.point_cloud is not None:
-            raise InputError("--point-cloud is for images, and an input is a video: leave it out")
+            raise InputError("--point-cloud is for images, but an input is a video: leave it out")
 
     def _predict_found(self, found: "FoundInputs") -> int:
         from metaprompts.cli.captions import Captions

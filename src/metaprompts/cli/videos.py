@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundInputs:
-    """What a command line names.
+    """The inputs of a command line.
 
     Attributes:
         images: image files
         videos: opened videos
-        failures: videos that cannot be opened, in one line each
+        failures: one line for each video that cannot be opened
     """
 
     images: list[Path] = field(default_factory=list)
@@ -38,7 +38,7 @@ class FoundInputs:
 
     @property
     def all_videos(self) -> int:
-        """Number of videos, with those that cannot be opened."""
+        """Number of videos, including those that cannot be opened."""
         return len(self.videos) + len(self.failures)
 
 
@@ -106,12 +106,12 @@ class VideoOptions:
     def _check(self, found: FoundInputs) -> None:
         given = [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
         if given and not found.all_videos:
-            raise InputError(f"{given[0]} is for video, and no input is one: leave it out, or pass --fps for a folder")
+            raise InputError(f"{given[0]} is for videos, but no input is one: leave it out, or pass --fps for a folder")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPredictions:
-    """Predicts videos by the models of a command.
+    """Predicts videos with the models of a command.
 
     Attributes:
         options: the video options
@@ -154,14 +154,14 @@ class VideoPredictions:
         return failures, problems
 
     def predict(self, video: "FrameSource", name: Path) -> list[str]:
-        """Predict a video by all models.
+        """Predict a video with all models.
 
         Args:
             video: the video
             name: path of its results below the output folder, without endings
 
         Returns:
-            what of it could not be read, in one line each
+            parts of the video that could not be read, one line each
 
         Raises:
             InputError: nothing could be predicted

@@ -24,7 +24,7 @@ from metaprompts.utils.progress import ProgressBar
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.utils.wording import counted
 
-# An image gives at most this many pixels, evenly spaced: more change nothing.
+# At most this many pixels of an image are used, evenly spaced: more would not change the fit.
 _PIXELS_PER_IMAGE = 50_000
 # Below this standard deviation of ln(depth), about 1 %, a scale would be noise.
 _SMALLEST_SPREAD = 0.01
@@ -51,10 +51,10 @@ class Calibration:
         scale: factor of the logarithm; 1 for none
         shift: exp(shift) is the factor of the depth
         images: number of images with measured pixels
-        skipped: number of images without
+        skipped: number of images without measured pixels
         before: mean scores of the images before calibration: d1, rel, rmse (meters)
         after: the same after calibration
-        left_out: the same, each image with the calibration fitted to the others; None if that is impossible
+        left_out: leave-one-out scores: each image with the calibration fitted to the others; None if impossible
     """
 
     scale: float

@@ -1,4 +1,4 @@
-"""Delay signals while a file is in a state that cannot be stopped in."""
+"""Delay signals while a file is in an inconsistent state."""
 
 import signal
 import threading

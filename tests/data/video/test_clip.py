@@ -170,7 +170,7 @@ def test_sound_that_does_not_fit_is_left_out_and_said(tmp_path):
     frames = plain_frames(6, 48, 64)
     source = write_clip(tmp_path / "clip.mp4", frames, TIMES, sound="aac")
     writer = write(tmp_path / "out", frames, TIMES, source=source, container="webm")
-    assert writer.notes == ["sound in aac does not fit into webm"]
+    assert writer.notes == ["sound in aac cannot be stored in webm"]
     with av.open(str(tmp_path / "out")) as container:
         assert not container.streams.audio
 

@@ -1,1 +1,1 @@
-"""Videos to predictions that are steady over time."""
+"""Predict videos with temporal smoothing."""

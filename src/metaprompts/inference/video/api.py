@@ -26,7 +26,7 @@ class VideoResult:
     Attributes:
         path: the clip
         frames: number of its frames
-        problems: what of the source could not be read, or is not in the clip, in one line each
+        problems: parts of the source that could not be read or are not in the clip, one line each
     """
 
     path: Path
@@ -57,12 +57,12 @@ def predict_video(
     Args:
         model: the model
         source: path of a clip, or of a folder of frames (with ``fps``); or the number of a camera
-        out: the clip to write, ``.mp4`` or ``.webm``; pose writes the joints beside it, as ``STEM_pose.jsonl``, and
+        out: the clip to write, ``.mp4`` or ``.webm``; pose writes the joints next to it, as ``STEM_pose.jsonl``, and
             segmentation the classes, as ``STEM_classes.json``
         boxes: pose only: finds the people in an image, see `metaprompts.load_detector`; by default each frame is one
             person
         caption: caption of all frames, if the prompts are captions
-        every: predict the first of so many frames
+        every: predict the first of this many frames
         start_s: begin at this time, seconds
         end_s: end before this time, seconds
         fps: frames per second of a folder

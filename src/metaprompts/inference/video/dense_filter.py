@@ -10,19 +10,19 @@ from torch import Tensor
 from metaprompts.inference.video.flow import Flow, gray_of
 from metaprompts.visualize.text import ImageArray
 
-# The share of the frame before in the average.
+# The share of the previous frame in the average.
 _SHARE = 0.7
-# There is no optical flow in smaller images.
+# Optical flow cannot be computed for smaller images.
 _SMALLEST_SIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Space:
-    """The space in which raw outputs of a task are averaged.
+    """The representation in which raw outputs of a task are averaged.
 
     Attributes:
-        enter: raw output (C,h,w) -> values in the space
-        leave: the way back
+        enter: raw output (C,h,w) -> values to average
+        leave: the inverse of ``enter``
         change: differences this large are changes of the scene, not flicker
         drifts: whether all values change by a common amount when the camera moves
     """
@@ -42,14 +42,14 @@ FILTERED = {
         enter=lambda raw: F.normalize(raw, dim=0), leave=lambda vectors: F.normalize(vectors, dim=0), change=0.5
     ),
 }
-"""The spaces by task: log meters, probabilities of classes, unit vectors."""
+"""Task -> representation: log meters, class probabilities, unit vectors."""
 
 
 class DenseFilter:
     """An exponential average of raw outputs that follows each pixel from frame to frame.
 
-    A pixel that was hidden before, or whose prediction changes by more than flicker, starts anew; so do all pixels
-    after a cut.
+    A pixel that was hidden before, or whose prediction changes by more than flicker, is reset; a cut resets all
+    pixels.
 
     Args:
         task: one of `FILTERED`
@@ -92,7 +92,7 @@ class DenseFilter:
 
 
 def warped(values: Tensor, steps: Tensor) -> Tensor:
-    """Values (C,h,w) found at each pixel's place plus a step (h,w,2), bilinearly."""
+    """Values (C,h,w) sampled bilinearly at each pixel's position plus a step (h,w,2)."""
     height, width = values.shape[-2:]
     rows, columns = torch.meshgrid(
         torch.arange(height, device=steps.device), torch.arange(width, device=steps.device), indexing="ij"

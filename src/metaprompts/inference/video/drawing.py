@@ -17,7 +17,7 @@ from metaprompts.visualize.text import ImageArray, blank
 
 # Number of frames that determine the range of colors and the classes in the legend.
 _SAMPLED = 8
-# Classes that cover less than this share of the sampled frames are left out of the legend.
+# Classes that cover less than this share of the sampled frames are not in the legend.
 _LEAST_SHARE = 0.001
 _MOST_CLASSES = 20
 
@@ -30,7 +30,7 @@ class Drawing:
         ending: ending of the clip's name
         draw: prediction -> (H,W,3)
         legend: strip below each frame, (strip height, max(W, 160), 3); None for none
-        note: what the colors mean, for the console; empty if the legend of images says it
+        note: meaning of the colors, for the console; empty if the legend of images states it
     """
 
     ending: str
@@ -55,7 +55,7 @@ def samples_for(task: str, source: FrameSource) -> list[ImageArray]:
     """
     images = source.sample(_SAMPLED if task in ("depth", "segmentation") else 1)
     if not images:
-        raise InputError(f"{source.name} has no frame in the selected time")
+        raise InputError(f"{source.name} has no frame in the selected time range")
     return images
 
 

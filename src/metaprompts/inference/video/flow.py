@@ -1,4 +1,4 @@
-"""Optical flow between frames, where it can be trusted, and cuts."""
+"""Optical flow between frames, with a check of its reliability, and detection of cuts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from metaprompts.visualize.text import ImageArray
 
-# A pixel followed back and forth ends this near to where it began, in pixels and as a share of its way.
+# A pixel followed back and forth must end this close to its start, in pixels and as a share of its path.
 _NEAR_PX, _NEAR_SHARE = 1.0, 0.1
-# And it is this similar, of 255.
+# And its gray level may differ by at most this, of 255.
 _SIMILAR = 24
-# Where fewer pixels than this share are found again, the scene has changed.
+# If a smaller share of pixels is found again, the scene has changed.
 _CUT_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """Where the pixels of a frame were in the frame before.
+    """The positions of a frame's pixels in the previous frame.
 
     Attributes:
-        steps: (H,W,2) float32: x and y to add to a pixel's place to find it in the frame before, pixels
-        known: (H,W) bool: the pixel was seen there
+        steps: (H,W,2) float32: x and y to add to a pixel's position to find it in the previous frame, pixels
+        known: (H,W) bool: whether the pixel was visible there
     """
 
     steps: NDArray[np.float32]
@@ -34,8 +34,8 @@ class Flow:
         """Compute the flow by DIS (Kroeger et al., ECCV 2016) and check it forward and backward.
 
         Args:
-            before: (H,W) uint8 gray, at least 16 pixels each way
-            now: alike
+            before: (H,W) uint8 gray, at least 16 pixels per side
+            now: the next frame, of the same shape
         """
         steps = _dis().calc(now, before, None)
         forth = _dis().calc(before, now, None)
@@ -54,7 +54,7 @@ class Flow:
 
 
 def gray_of(image: ImageArray, size: tuple[int, int]) -> ImageArray:
-    """An image (H,W,3) in gray at another size (height, width)."""
+    """An image (H,W,3) in gray, resized to (height, width)."""
     small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     gray: ImageArray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     return gray

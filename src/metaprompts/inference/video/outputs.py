@@ -17,15 +17,15 @@ from metaprompts.utils.held_signals import holding_signals
 
 
 class VideoOutput:
-    """Writes a clip of drawn predictions, and what is beside it; all appears when the block ends without an error.
+    """Writes a clip of drawn predictions and its sidecar files; they appear when the block ends without an error.
 
     Args:
         path: the clip
-        stem: prefix of the names of files beside it
+        stem: prefix of the names of sidecar files
         container: "mp4" or "webm"
         source: the predicted video
         drawing: how frames are drawn
-        from_start: whether time 0 stays the source's, instead of the first selected frame's
+        from_start: whether time 0 is that of the source, instead of the first selected frame
         raw: folder for the files of every frame, as for images; None for none
     """
 
@@ -53,7 +53,7 @@ class VideoOutput:
 
     @property
     def notes(self) -> list[str]:
-        """What the clip lacks, in one line each."""
+        """Parts that the clip lacks, one line each."""
         return self._writer.notes
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Predict a whole video, by one or several models, in memory that does not depend on its length."""
+"""Predict a whole video with one or several models, in memory that does not depend on its length."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -33,13 +33,13 @@ def predict_source(
 ) -> bool:
     """Predict all selected frames and write them.
 
-    Ctrl-C ends the video after the current frame: the files then hold what was predicted until then.
+    Ctrl-C ends the video after the current frame: the files then hold all predictions until then.
 
     Args:
         source: the video
         jobs: its predictors and their files
-        batch_size: frames held at a time
-        advance: is told the number of frames done
+        batch_size: number of frames held in memory
+        advance: called with the number of frames done
 
     Returns:
         whether all frames were predicted, without an interrupt
@@ -62,5 +62,5 @@ def predict_source(
                 raise
             return False
         if not all(job.output.frames for job in jobs):
-            raise InputError(f"{source.name} has no frame in the selected time")
+            raise InputError(f"{source.name} has no frame in the selected time range")
     return True

@@ -1,4 +1,4 @@
-"""Files beside a video's clip: people as JSON lines, classes as JSON."""
+"""Sidecar files of a clip: people as JSON lines, classes as JSON."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ class ClassShares(Sidecar):
 
 
 def sidecar_for(prediction: Any, folder: Path, stem: str) -> Sidecar | None:
-    """The file for a video's predictions; None if the clip says everything."""
+    """The sidecar file for a video's predictions; None if the task needs none."""
     if isinstance(prediction, PosePrediction):
         return PeopleLines(folder, stem)
     return ClassShares(folder, stem) if isinstance(prediction, SegmentationPrediction) else None

@@ -1,4 +1,4 @@
-"""Predictions of consecutive frames that are steady over time, for every task."""
+"""Temporally smoothed predictions of consecutive frames, for every task."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ class VideoPredictor:
         caption: caption of all frames, if the model reads captions
 
     Attributes:
-        tracks: who is who, for pose
+        tracks: the tracked people, for pose
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class VideoPredictor:
         """Predict the next frames.
 
         Args:
-            frames: in the order of their times, after those of earlier calls
+            frames: in order of time, later than those of earlier calls
         """
         predictions = self._predict(self.inputs([frame.image for frame in frames]), self._filter)
         for frame, prediction in zip(frames, predictions, strict=True):
             yield self.tracks(prediction, frame.time_s) if isinstance(prediction, PosePrediction) else prediction
 
     def sample(self, images: Sequence[ImageArray]) -> Iterator[Prediction]:
-        """Predict single images, each for itself."""
+        """Predict images independently of each other."""
         for image in images:
             yield from self._predict(self.inputs([image]), None)
 

@@ -1,4 +1,4 @@
-"""People over time: who is who, by overlap of boxes, and their joints, smoothed."""
+"""Track people over time by the overlap of boxes, and smooth their joints."""
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -9,11 +9,11 @@ from metaprompts.inference.detectors.base import box_iou
 from metaprompts.inference.video.one_euro import OneEuroFilter
 from metaprompts.tasks.predictions import PersonPose, PosePrediction
 
-# Boxes that overlap less are of different people.
+# Boxes that overlap less belong to different people.
 _SAME_IOU = 0.3
-# After this time out of sight a person is a new one.
+# After this time out of sight, a person gets a new number.
 _LOST_SECONDS = 1.0
-# Places are measured in lengths of the person's box, so that the filter treats near and far people alike.
+# Positions are in units of the box's length, so that the filter treats near and far people the same.
 _MIN_CUTOFF_HZ, _BETA = 2.0, 8.0
 
 
@@ -60,7 +60,7 @@ class PoseTracks:
         return replace(prediction, people=tuple(people))
 
     def _matched(self, people: tuple[PersonPose, ...]) -> dict[int, _Track]:
-        """Index of a person -> track: the pairs that overlap most first."""
+        """Index of a person -> track; pairs that overlap most are matched first."""
         if not people or not self._tracks:
             return {}
         boxes = np.array([person.box_xywh for person in people], np.float32)

@@ -1,4 +1,4 @@
-"""A camera as a video without end."""
+"""A camera, as a video of unlimited length."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Camera:
         size: height and width of its frames, in pixels
 
     Raises:
-        InputError: there is no such camera, or it gives no image
+        InputError: the camera does not exist, or returns no image
     """
 
     sound = None
@@ -82,5 +82,5 @@ class Camera:
     def _image(self, capture: Any) -> NDArray[np.uint8]:
         found, image = capture.read()
         if not found or image is None:
-            raise InputError(f"{self.name} gives no image")
+            raise InputError(f"{self.name} returned no image: check that it is not in use")
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

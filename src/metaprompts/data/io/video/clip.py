@@ -21,7 +21,7 @@ _LOST_FRAMES, _LOST_SECONDS = 3, 0.1
 
 
 class Clip:
-    """A video file. Broken packets are skipped and counted, and so is the rest of a file that ends too early.
+    """A video file. Broken packets are skipped and counted; a file that ends too early is reported.
 
     Args:
         path: the file
@@ -31,7 +31,7 @@ class Clip:
         size: height and width of its frames, upright, in pixels
 
     Raises:
-        InputError: the file is missing, or holds no video, or no frame of it can be decoded
+        InputError: the file is missing, holds no video, or none of its frames can be decoded
     """
 
     def __init__(self, path: Path, selection: Selection = EVERY_FRAME) -> None:
@@ -56,7 +56,7 @@ class Clip:
         return None if self._duration_s is None else self._selection.count(self.rate, self._duration_s)
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Read the selected frames; all of the size of the first."""
+        """Read the selected frames, all at the size of the first."""
         self.problems.clear()
         with self._opened() as (container, stream):
             if self._selection.start_s:
@@ -88,7 +88,7 @@ class Clip:
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {self.path} as video: {_reason(error)}") from error
         with container:
-            # A cover image of a song is a stream, too.
+            # The cover image of a song is also a stream.
             streams = [each for each in container.streams.video if not _is_cover(each)]
             if not streams:
                 raise InputError(f"{self.path} holds no video")
@@ -151,7 +151,7 @@ def _seek(container: Any, stream: Any, time_s: Fraction) -> None:
 
 
 def _upright(frame: Any, size: tuple[int, ...] | None) -> ImageArray:
-    """The pixels, turned as the metadata say, and resized if the stream changes its size."""
+    """The pixels, rotated according to the metadata, and resized if the stream changes its size."""
     turns = round(frame.rotation / 90) % 4
     height, width = (frame.height, frame.width) if size is None else size[::-1] if turns % 2 else size
     image = frame.to_ndarray(format="rgb24", width=width, height=height)

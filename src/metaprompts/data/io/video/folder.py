@@ -16,10 +16,10 @@ _LARGEST_DENOMINATOR = 1001
 
 
 class FrameFolder:
-    """A video of image files: the size is that of the first, and images of other sizes are skipped and named.
+    """A video of image files, with the size of the first; images of other sizes are skipped and reported.
 
     Args:
-        folder: where they are, for messages
+        folder: their folder, for messages
         images: the files; sorted so that 10 follows 9
         fps: frames per second
         selection: the frames to read
@@ -36,7 +36,7 @@ class FrameFolder:
 
     def __init__(self, folder: Path, images: Sequence[Path], fps: float, selection: Selection = EVERY_FRAME) -> None:
         if not images:
-            raise InputError(f"{folder} holds no images to be the frames of a video")
+            raise InputError(f"{folder} holds no images; expected the frames of a video")
         self.path, self.name, self.problems = folder, str(folder), list[str]()
         self._images, self._selection = sorted(images, key=_natural), selection
         # 29.97 means 30000/1001.
@@ -76,7 +76,7 @@ class FrameFolder:
             return None
         if image.shape[:2] != self.size:
             height, width = image.shape[:2]
-            self.problems.append(f"{path} is {height}x{width}; expected {self.size[0]}x{self.size[1]}, as the first")
+            self.problems.append(f"{path} is {height}x{width}; expected {self.size[0]}x{self.size[1]}, like the first")
             return None
         return image
 

@@ -28,7 +28,7 @@ class VideoFrame:
 
 
 def exact(seconds: float) -> Fraction:
-    """The decimal number that a user means: 0.2, which no float is."""
+    """The exact decimal number that a user typed, such as 0.2, which floats only approximate."""
     return Fraction(seconds).limit_denominator(1_000_000)
 
 
@@ -37,9 +37,9 @@ class Selection:
     """The part of a video to read.
 
     Attributes:
-        every: of so many frames the first is read
+        every: read the first of this many frames
         start_s: time of the first frame, seconds
-        end_s: frames from this time on are left out, seconds; None for all
+        end_s: skip frames from this time on, seconds; None for all
 
     Raises:
         InputError: nothing can be selected
@@ -58,7 +58,7 @@ class Selection:
             raise InputError(f"end is {self.end_s:g} seconds, start {self.start_s:g}; expected a later end")
 
     def of(self, timed: Iterable[tuple[Fraction, T]]) -> Iterator[tuple[Fraction, T]]:
-        """The selected ones of (time, frame) in order; stops reading at the end."""
+        """The selected items of (time, frame) pairs in order; stops reading at the end."""
         number, start_s = 0, exact(self.start_s)
         end_s = None if self.end_s is None else exact(self.end_s)
         for time_s, frame in timed:
@@ -70,7 +70,7 @@ class Selection:
                 number += 1
 
     def count(self, rate: Fraction, duration_s: Fraction) -> int:
-        """About how many frames are selected of a video of this rate and length."""
+        """Approximate number of frames selected from a video of this rate and length."""
         end_s = float(duration_s) if self.end_s is None else min(self.end_s, float(duration_s))
         return -(-max(0, round((end_s - self.start_s) * rate)) // self.every)
 
@@ -100,7 +100,7 @@ class FrameSource(Protocol):
 
     @property
     def time_base(self) -> Fraction:
-        """All times of frames are multiples of it, seconds."""
+        """The time unit in seconds: all frame times are multiples of it."""
 
     @property
     def pixel_aspect(self) -> Fraction:
@@ -108,15 +108,15 @@ class FrameSource(Protocol):
 
     @property
     def sound(self) -> Path | None:
-        """The file that holds its sound, if it may have any."""
+        """The file that holds its sound, if there may be any."""
 
     @property
     def expected(self) -> int | None:
-        """About how many frames are selected; None if it has no end."""
+        """Approximate number of selected frames; None if the video has no end."""
 
     @property
     def problems(self) -> list[str]:
-        """What the last reading could not read, in one line each."""
+        """Problems of the last read, one line each."""
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the selected frames."""

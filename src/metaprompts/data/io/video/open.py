@@ -22,7 +22,7 @@ def open_video(
         selection: the frames to read
 
     Raises:
-        InputError: it cannot be read, or is a folder without ``fps`` or something else with it
+        InputError: it cannot be read, is a folder without ``fps``, or is no folder but has ``fps``
     """
     if isinstance(source, int):
         return Camera(source, selection)

@@ -1,4 +1,4 @@
-"""Sound of one file, copied into another without decoding it."""
+"""Copy the sound of a file into another without decoding it."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,12 +9,12 @@ from metaprompts.data.io.video.library import load_av
 
 
 class Sound:
-    """The sound tracks of a file; the packets are copied as they are.
+    """The sound tracks of a file, whose packets are copied unchanged.
 
     Args:
         path: the file
         container: the container that is written, before its first packet
-        start_s: the time of the file that becomes 0, seconds; earlier sound is left out
+        start_s: the time in the file that becomes 0, seconds; earlier sound is dropped
 
     Attributes:
         left_out: names of codecs that the container cannot hold
@@ -37,7 +37,7 @@ class Sound:
         self._next: Any = None
 
     def copy_until(self, time_s: Fraction) -> None:
-        """Copy what is heard before this time, seconds from the start."""
+        """Copy the sound before this time, in seconds from the start."""
         while (packet := self._peek()) is not None:
             begin_s = packet.pts * packet.time_base - self._start_s
             if begin_s >= time_s:

@@ -20,26 +20,26 @@ _SETTINGS = {
     _H264: {"crf": "18", "preset": "fast"},
     _VP9: {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"},
 }
-# As in ITU-T H.273: what browsers assume for large clips, and read for small ones.
+# As in ITU-T H.273: browsers assume these for large clips, and read them for small ones.
 _BT709, _LIMITED = 1, 1
 
 
 class VideoWriter:
     """A clip of frames: H.264 in mp4, or VP9.
 
-    4:2:0 chroma, which every browser plays, needs even sides in H.264: clips with odd sides are VP9, also in mp4.
+    4:2:0 chroma, which every browser plays, needs even sides in H.264: clips with odd sides are VP9, even in mp4.
 
     Args:
         path: the file, with any suffix
         container: "mp4" or "webm"
-        rate: frames per second, on average; the frames' times need not follow it
+        rate: average frames per second; frame times may deviate from it
         time_base: all times are multiples of it, seconds
         pixel_aspect: width of a pixel divided by its height
         sound: a file whose sound is copied
 
     Attributes:
         frames: number of frames written
-        notes: what differs from what was asked for, in one line each
+        notes: differences from the request, one line each
 
     Raises:
         InputError: no encoder is available
@@ -99,7 +99,7 @@ class VideoWriter:
         if self._sound_path is not None:
             self._sound = Sound(self._sound_path, self._container, sound_start_s)
             if self._sound.left_out:
-                self.notes.append(f"sound in {', '.join(self._sound.left_out)} does not fit into {self._format}")
+                self.notes.append(f"sound in {', '.join(self._sound.left_out)} cannot be stored in {self._format}")
 
     def _encoder(self, *, odd: bool) -> str:
         for name in [_VP9] if odd or self._format == "webm" else [_H264, _VP9]:
