@@ -45,7 +45,7 @@ class ModelFacts:
     """A loaded model.
 
     Attributes:
-        name: its source
+        name: source of the model
         task: name of its task
         prompts: number of its meta prompts; 0 if it has no map for each
         steps: number of its refinement steps

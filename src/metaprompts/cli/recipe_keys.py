@@ -14,7 +14,7 @@ class Section(NamedTuple):
 
     Attributes:
         name: name of the section
-        kind: its dataclass
+        kind: dataclass of the section
         values: the recipe's own values, shown as defaults
         hidden: whether help and completion omit its keys, as for sections of other tasks
     """

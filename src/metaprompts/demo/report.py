@@ -27,7 +27,7 @@ class Score:
 
     Attributes:
         task: the task
-        metric: its name
+        metric: name of the metric
         meaning: the measured quantity, in a sentence
         better: "higher" or "lower"
         model: the embedded model's score
@@ -76,7 +76,7 @@ class Report:
         galleries: images, in order
         curve: curve of the live training
         live: scores of the live training: (metric, before, after)
-        live_seconds: its duration
+        live_seconds: duration of the live training
         live_gallery: predictions after it
         commands: (purpose, command) of commands to try next
     """

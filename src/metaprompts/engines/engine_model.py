@@ -23,7 +23,7 @@ class EngineModel:
         config: the model's config
         parts: executes the three parts
         conditions: (B, context or None) -> the conditioning of the steps
-        engine: its name
+        engine: name of the engine
         precision: compute precision
         device: the device that images must be on
         why: one line on why this engine was chosen

@@ -13,7 +13,7 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
     Joints are pooled over people and processes before dividing.
 
     Args:
-        threshold: allowed distance in long sides of the box
+        threshold: allowed distance, as a share of the box's long side
     """
 
     full_state_update = False

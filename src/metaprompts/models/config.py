@@ -35,11 +35,11 @@ class Prompts:
             "caption": all tokens of each image's caption
         count: N, for meta prompts; for other kinds this value is replaced by the number of labels, or of tokens of a
             padded caption
-        per_step: meta: one set per refinement step instead of a shared one; label, caption: one adapter per step
+        per_step: (meta) one set per refinement step instead of a shared one; (label, caption) one adapter per step
         adapter: whether each set goes through an MLP; for text the MLP is residual, with small learned factors
-        labels: label: the names; none for the task's classes or joints
-        templates: label: sentences with {} for the name, whose tokens are averaged; none for a short built-in list
-        text_source: label, caption: source of the text encoder: hub id, diffusers folder or "micro"; none for the
+        labels: (label) the names; none for the task's classes or joints
+        templates: (label) sentences with {} for the name, whose tokens are averaged; none for a short built-in list
+        text_source: (label, caption) source of the text encoder: hub id, diffusers folder or "micro"; none for the
             backbone's source
         text_fingerprint: fingerprint of the text encoder's weights; none for any
     """

@@ -29,7 +29,7 @@ class TextToImageModel(nn.Module):
 
     Args:
         unet: predicts velocity
-        text_encoder: reads captions
+        text_encoder: encodes captions
     """
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:

@@ -42,16 +42,16 @@ class Schedule:
     Attributes:
         kind: "poly" (segmentation), "poly_one_cycle" (depth), "step" (pose), "warmup_stable_decay" or "constant"
         power: exponent of poly (released: 1) or of poly_one_cycle (released: 0.9)
-        warmup_steps: all but poly_one_cycle: steps of linear warm-up
-        warmup_fraction: all but poly_one_cycle: instead of warmup_steps, the share of all steps spent on warm-up, for
+        warmup_steps: (except poly_one_cycle) steps of linear warm-up
+        warmup_fraction: (except poly_one_cycle) instead of warmup_steps, the share of all steps spent on warm-up, for
             runs of any length
-        warmup_start_factor: all but poly_one_cycle: share of the learning rate at the first warm-up step
-        min_lr: poly_one_cycle: first and last learning rate
-        pct_start: poly_one_cycle: share of the steps spent rising. The released code rises for epochs // 2 whole
+        warmup_start_factor: (except poly_one_cycle) share of the learning rate at the first warm-up step
+        min_lr: (poly_one_cycle) first and last learning rate
+        pct_start: (poly_one_cycle) share of the steps spent rising. The released code rises for epochs // 2 whole
             epochs, 12 of 25, so its recipes say 0.48.
-        milestones: step: shares of the steps after which the learning rate falls
-        gamma: step: factor on the learning rate at each milestone
-        decay_fraction: warmup_stable_decay: final share of the steps, over which the learning rate falls to 0
+        milestones: (step) shares of the steps after which the learning rate falls
+        gamma: (step) factor on the learning rate at each milestone
+        decay_fraction: (warmup_stable_decay) final share of the steps, over which the learning rate falls to 0
     """
 
     kind: Literal["poly", "poly_one_cycle", "step", "warmup_stable_decay", "constant"] = "constant"

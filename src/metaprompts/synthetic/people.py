@@ -30,7 +30,7 @@ class Clothes:
     """Materials of a person.
 
     Attributes:
-        shirt_name: its color
+        shirt_name: name of the shirt's color
         shirt: color of the trunk and the upper arms
         trousers: color of the legs, or of the skirt
         skin: color of face, hands and other bare skin

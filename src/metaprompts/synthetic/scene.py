@@ -47,7 +47,7 @@ class Scene:
     """An image with its ground truth.
 
     Attributes:
-        seed: its seed
+        seed: the seed it was generated from
         kind: "room" or "street"
         image: (H, W, 3) uint8 RGB
         depth_m: (H, W) float32 meters along the optical axis; 0 for the sky

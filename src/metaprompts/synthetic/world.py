@@ -33,7 +33,7 @@ class Thing:
 
     Attributes:
         label: one of `CLASSES`
-        solids: its solids
+        solids: the solids that make up the object
         noun: its name in captions, for example "car"; empty if captions skip it
         detail: its distinguishing detail, for example "red" or "in a green shirt"
     """

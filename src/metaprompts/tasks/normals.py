@@ -64,10 +64,10 @@ class NormalsData(PairedSection):
     Attributes:
         source: what label files hold: "normals", RGB images of 8 or 16 bits (-1 at 0, 1 at the largest value; gray or
             black for no surface) or .npy (H, W, 3), or "depth", as for depth recipes
-        axes: normals: directions of x, y and z: "opengl", right, up and toward the camera, which makes surfaces that
+        axes: (normals) directions of x, y and z: "opengl", right, up and toward the camera, which makes surfaces that
             face it blue; "opencv", right, down and away from it
-        focal_px: depth: the camera's focal length in pixels; the principal point is the image's middle
-        depth_scale: depth: divisor of stored numbers; none means 1000 for integers (millimeters), 1 for floats
+        focal_px: (depth) the camera's focal length in pixels; the principal point is the image's middle
+        depth_scale: (depth) divisor of stored numbers; none means 1000 for integers (millimeters), 1 for floats
     """
 
     source: Literal["normals", "depth"] = "normals"

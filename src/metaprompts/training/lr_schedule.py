@@ -12,7 +12,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
         step: 0 for the first
         steps: number of steps of the whole run
         lr: the schedule's peak
-        schedule: its shape
+        schedule: shape of the schedule
     """
     if schedule.kind == "poly_one_cycle":
         # The released code counts its steps from 1.

@@ -21,6 +21,6 @@ def lazy_module(name: str) -> Any:
     """A stand-in for a module, which imports it at the first use of an attribute.
 
     Args:
-        name: its full name
+        name: full name of the module
     """
     return _LazyModule(name)

@@ -85,7 +85,7 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class WorstCaseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers value-dependent operations on fake tensors with the result that takes most memory.
+    """Answers value-dependent operations on fake tensors with the result that takes the most memory.
 
     Every condition holds, every mask is true everywhere, and all optional content is present.
 

@@ -49,7 +49,7 @@ def check_names_are_lines(key: str, names: Sequence[str]) -> None:
 
     Args:
         key: recipe key, for the error
-        names: its value
+        names: value of the key
 
     Raises:
         InputError: a name is empty, or has line breaks or control characters

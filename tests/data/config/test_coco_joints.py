@@ -26,7 +26,8 @@ def test_joints_and_skeleton_are_taken_from_the_file(tmp_path, caplog):
     assert task.skeleton == ((0, 1), (0, 2))
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"task.joints are the 3 joints of {tmp_path}/train.json: muzzle, left_hoof, right_hoof; task.skeleton is 0-1, 0-2"
+        f"task.joints are the 3 joints of {tmp_path}/train.json: muzzle, left_hoof, right_hoof; "
+        "task.skeleton is 0-1, 0-2"
     )
 
 

@@ -35,8 +35,8 @@ class SegmentationData(PairedSection):
         layout: "lists" for ``train`` and ``val`` as above, or the layout of a published data set: "ade20k",
             "cityscapes" or "mapillary"
         labels: folder of masks; cityscapes: none for gtFine, gtCoarse, or another; mapillary: none for v1.2, or v2.0
-        extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, added to the training data
-        as_cityscapes: mapillary v1.2: convert its labels to the 19 classes of Cityscapes
+        extra: (cityscapes) folder with masks of train_extra, gtCoarse or automatic ones, added to the training data
+        as_cityscapes: (mapillary v1.2) convert its labels to the 19 classes of Cityscapes
         ignored: mask values that are not classes, in addition to 255; none may be a class index
         label_map: mapping of mask values or colors to classes, VALUE=CLASS,...; a value is a number, a color (255,0,0
             or #ff0000; masks are then read as colors) or * for every other; a class is a name in task.classes, its

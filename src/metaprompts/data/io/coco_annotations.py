@@ -47,7 +47,7 @@ class Category:
     """A category.
 
     Attributes:
-        id: its number
+        id: number of the category
         name: may be empty
         joints: joint names; none if the category has no keypoints
         skeleton: pairs of joint indices from 0

@@ -54,7 +54,7 @@ class Shard:
     """One tar file.
 
     Attributes:
-        file: its name
+        file: name of the file
         size: in bytes
         records: in their order
     """

@@ -26,7 +26,7 @@ class Encoded:
     Attributes:
         key: common part of its files' names
         samples: see `Record`
-        members: its files
+        members: files of the record
     """
 
     key: str

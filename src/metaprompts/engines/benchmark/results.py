@@ -15,7 +15,7 @@ class EngineResult:
 
     Attributes:
         engine: name of the engine
-        precision: its precision
+        precision: precision of the engine
         seconds: the median of each part; the median of the total is not their sum
         fastest_s: seconds of the fastest prediction
         slowest_s: seconds of the slowest prediction

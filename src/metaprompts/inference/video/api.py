@@ -59,7 +59,7 @@ def predict_video(
         source: path of a clip, or of a folder of frames (with ``fps``); or the number of a camera
         out: the clip to write, ``.mp4`` or ``.webm``; pose writes the joints next to it, as ``STEM_pose.jsonl``, and
             segmentation the classes, as ``STEM_classes.json``
-        boxes: pose only: finds the people in an image, see `metaprompts.load_detector`; by default each frame is one
+        boxes: (pose) finds the people in an image, see `metaprompts.load_detector`; by default each frame is one
             person
         caption: caption of all frames, if the prompts are captions
         every: predict the first of this many frames

@@ -74,7 +74,7 @@ class VideoOutput:
 
         Args:
             frame: the frame
-            prediction: its prediction
+            prediction: prediction of the frame
             numbers: for pose, the number of each person
         """
         drawn = self._drawing.frame(prediction)

@@ -64,7 +64,7 @@ class SmallEncoder(nn.Module):
     No norm and no attention: each latent depends only on its neighborhood, and images may have any size.
 
     Args:
-        shape: its architecture
+        shape: architecture of the encoder
         vae: `vae_fingerprint` of the VAE it approximates
     """
 

@@ -20,10 +20,10 @@ class Place:
     """The position of a scene in the data set.
 
     Attributes:
-        split: its split
+        split: the split of the scene
         number: its index in the split, from 0
         index: its index in the data set, from 0
-        seed: its seed
+        seed: the seed of the scene
     """
 
     split: Split
