@@ -15,7 +15,7 @@ _LICENSES = {
     "micro": "mit",
     **dict.fromkeys((*_STABLE_DIFFUSION, "CompVis/stable-diffusion-v1-4"), "creativeml-openrail-m"),
 }
-# Values of other keys may be paths of the machine that trained.
+# Values of other keys may be paths on the machine that trained the model.
 _SHOWN = {
     "data": ("layout", "image_size"),
     "training": ("steps", "epochs", "batch_size", "precision", "trainable", "seed"),
@@ -30,7 +30,7 @@ def model_card(
 
     Args:
         config: the model's config
-        recipe: the recipe's sections, if the model was trained by one
+        recipe: the recipe's sections, if the model was trained with a recipe
         metrics: scores of the validation split by name, with "step"; None if there was no validation
     """
     from huggingface_hub import ModelCardData
@@ -132,7 +132,7 @@ def _is_hub_id(source: str) -> bool:
 
 
 def _public(source: str | None) -> str | None:
-    """A source without the folders of the machine that trained."""
+    """A source without the folders of the machine that it was trained on."""
     if source is None or source in embedded_models() or _is_hub_id(source):
         return source
     return Path(source).name

@@ -25,10 +25,10 @@ def push(source: str | Path, repo_id: str, *, private: bool = False, message: st
         message: message of the commit; None for a default
 
     Returns:
-        the address of the commit
+        the URL of the commit
 
     Raises:
-        InputError: there is no such model, it is damaged, or the upload failed
+        InputError: the model does not exist or is damaged, or the upload failed
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HFValidationError
