@@ -42,7 +42,7 @@ class View:
 
     Attributes:
         components: they change with every prediction
-        update: a prediction -> the new value of each
+        update: a prediction -> the new value of each component
     """
 
     components: Sequence[Any]
@@ -50,7 +50,7 @@ class View:
 
 
 def prompts_view(tab: Tab) -> View:
-    """Where a meta prompt responds, with a slider over the prompts."""
+    """The response of a meta prompt, with a slider over the prompts."""
     with gr.Tab("Meta prompts") as page:
         gr.Markdown(
             "Where one of the model's learned meta prompts responds: dark blue least, dark red most. The first one "

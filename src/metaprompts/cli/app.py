@@ -18,9 +18,9 @@ _MODEL, _LIMITS, _SPEED = "Models", "Limits", "Speed"
 class App:
     """Serve a web page that predicts images, with a tab for each model.
 
-    Depth has a slider over photo and depth, distances between two clicked points, and a surface in 3-D; segmentation
-    the classes with their shares; pose the people with their skeletons. All show where meta prompts respond, the
-    prediction after each refinement step, and the files that metaprompts predict writes. Without MODEL, the three
+    Depth shows a slider over photo and depth, distances between two clicked points, and a 3-D surface; segmentation
+    shows classes with their shares, and pose shows people with their skeletons. All show where meta prompts respond,
+    the prediction after each refinement step, and the files that metaprompts predict writes. Without MODEL, the three
     embedded models are served. Needs pip install 'metaprompts[app]'. The page works without a network; docs/app.md
     describes its limits and its API. Ctrl-C stops it.
     """

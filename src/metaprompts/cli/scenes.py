@@ -25,14 +25,14 @@ class Scenes:
 
     layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
-    plain: one small folder of rooms and streets, for all tasks. video: clips of drives past people who walk, with exact
+    plain: one small folder of rooms and streets, for all tasks. video: clips of drives past walking people, with exact
     depth and optical flow (needs 'metaprompts[video]')."""
     out: Path = option(metavar="DIR")
     """A new or empty folder, or the folder of an interrupted run of the same command."""
     count: Annotated[int, Range(1, 10**9)] | None = None
     """Total number of scenes, over all splits, by default 200; for layout video the number of clips, by default 4."""
     frames: Annotated[int, Range(1, 10**6)] | None = None
-    """video: number of frames of each clip, 25 a second; by default 100."""
+    """video: number of frames of each clip, 25 per second; by default 100."""
     val_count: int | None = None
     """Number of validation scenes; by default a fifth."""
     seed: Annotated[int, Range(0, 2**53)] = 1_000_000
@@ -51,7 +51,7 @@ class Scenes:
         if self.layout == "video":
             return self._write_videos()
         if self.frames is not None:
-            raise InputError(f"--frames is for layout video, and the layout is {self.layout}: leave it out")
+            raise InputError(f"--frames is for layout video, but the layout is {self.layout}: leave it out")
         from metaprompts.synthetic.layouts import write_scenes
         from metaprompts.utils.progress import tracked
 

@@ -189,7 +189,7 @@ def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) 
     Args:
         first: any padding and kernel
         then: a 1x1 convolution; None for none
-        channels: how many of the outputs to keep
+        channels: number of outputs to keep
     """
     weight, bias = first.weight.detach(), first.bias.detach()  # type: ignore[union-attr]
     if then is not None:

@@ -40,7 +40,7 @@ class RunningMoments:
         Args:
             values: (n,P) float64, P observations of the n variables of ``part``
             companion: (P,) float64, one more variable, observed together with them
-            part: which of the N
+            part: indices of these variables among the N
         """
         if not values.shape[1]:
             return

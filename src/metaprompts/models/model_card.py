@@ -120,7 +120,7 @@ def _license(config: ModelConfig, source: str | None) -> str:
 
 
 def _source(config: ModelConfig, recipe: Mapping[str, Any] | None) -> str | None:
-    """Where the backbone comes from."""
+    """The source of the backbone."""
     if config.base is not None:
         return config.base.source
     source = (recipe or {}).get("backbone", {}).get("source")

@@ -53,7 +53,7 @@ def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
 
     Args:
         mean: any shape
-        log_variance: the same
+        log_variance: the same shape
 
     Returns:
         scalar

@@ -60,8 +60,8 @@ class Camera:
 
         Args:
             x: numbers or arrays, meters
-            y: the same
-            z: the same
+            y: like x
+            z: like x
 
         Returns:
             x and y in pixels, and the depth along the optical axis in meters; points behind the camera have a depth

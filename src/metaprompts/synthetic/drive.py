@@ -20,7 +20,7 @@ from metaprompts.synthetic.streets import build_street
 from metaprompts.synthetic.vectors import FORWARD, RIGHT, Vector, cosine_and_sine, turned
 
 FPS = 25
-"""Frames per second of a drive."""
+"""The frame rate of a drive."""
 
 _WALKERS = 2
 _STRIDE_DEG = 24.0
@@ -33,8 +33,8 @@ class DriveFrame:
 
     Attributes:
         scene: the image with its ground truth
-        flow: (H, W, 2) float32: x and y to add to a pixel's place to find the same point in the frame before, pixels;
-            0 in the first frame
+        flow: (H, W, 2) float32: x and y to add to a pixel's position to find the same point in the previous frame,
+            pixels; 0 in the first frame
         seen_before: (H, W) bool: the point was visible there; False in the first frame
     """
 
@@ -50,16 +50,16 @@ def generate_drive(
 
     Args:
         seed: 0 or more; the scene is that of `generate_scene`
-        frames: number of frames, 25 a second
+        frames: number of frames, 25 per second
         height: height of the images in pixels
         width: width of the images in pixels
         kind: "room" or "street"; None lets the seed decide
 
     Raises:
-        InputError: a negative seed, or no frame
+        InputError: the seed is negative, or there are no frames
     """
     if seed < 0 or frames < 1:
-        raise InputError(f"drive seed is {seed} with {frames} frames; expected 0 or more, and 1 or more")
+        raise InputError(f"drive got seed {seed} and {frames} frames; expected a seed of 0 or more and 1 frame or more")
     rng = Rng(seed)
     drawn: Kind = "room" if rng.happens(0.5) else "street"
     kind = kind or drawn
@@ -69,7 +69,7 @@ def generate_drive(
     for number in range(frames):
         seconds = number / FPS
         moving = tuple(walker.at(seconds) for walker in walkers)
-        # Walkers are last, so that the numbers of all other solids stay the same, and theirs, too.
+        # Walkers come last, so that the numbers of all solids stay the same.
         now = replace(world, things=(*world.things, *(figure.thing for figure in moving)))
         seen_from = path.at(seconds)
         view = (now, seen_from, render(now, seen_from))
@@ -81,7 +81,7 @@ def generate_drive(
 
 @dataclass(frozen=True)
 class _Path:
-    """Straight ahead at a constant speed, while the view sways."""
+    """The camera moves straight ahead at a constant speed, while its view sways."""
 
     camera: Camera
     speed: float
@@ -112,7 +112,7 @@ class _Walker:
 
     @classmethod
     def of(cls, rng: Rng, camera: Camera, kind: Kind) -> "_Walker":
-        """Someone in front of the camera who crosses its view from one side to the other."""
+        """A person in front of the camera who crosses its view from one side to the other."""
         away_m = rng.uniform(2.4, 3.6) if kind == "room" else rng.uniform(4.5, 9.0)
         side = rng.choice((-1.0, 1.0))
         ahead = turned(FORWARD, camera.yaw_deg).times(away_m)
@@ -144,5 +144,5 @@ class _Walker:
 
 
 def _wave(turns: float) -> float:
-    """The sine of so many turns, the same on every machine."""
+    """The sine of a number of turns, the same on every machine."""
     return cosine_and_sine(360 * (turns - math.floor(turns)))[1]

@@ -10,11 +10,11 @@ from metaprompts.synthetic.render import Rendering
 from metaprompts.synthetic.world import World
 
 View = tuple[World, Camera, Rendering]
-"""A world, a camera, and what it sees. Solids are known by their number, so their order must stay the same."""
+"""A world, a camera, and its rendering. Solids are identified by number, so their order must stay the same."""
 
 # The sky is this far away.
 _SKY_M = 1e6
-# A point is the one that is seen if its depth differs by less than this share.
+# A point is visible if its depth differs by less than this share from the rendered depth.
 _SAME_DEPTH = 0.02
 
 
@@ -23,11 +23,11 @@ def exact_flow(now: View, before: View) -> tuple[NDArray[np.float32], NDArray[np
 
     Args:
         now: the current view
-        before: the view before, of the same size
+        before: the previous view, of the same size
 
     Returns:
-        (H, W, 2) float32: x and y to add to a pixel's place to find its point in the view before, pixels; and (H, W)
-        bool, whether it is visible there
+        (H, W, 2) float32: x and y to add to a pixel's position to find its point in the previous view, pixels; and (H,
+        W) bool, whether it is visible there
     """
     world, camera, rendering = now
     rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)
@@ -50,7 +50,7 @@ def _points(camera: Camera, x_px: Any, y_px: Any, depth: Any) -> tuple[Any, Any,
 
 
 def _moved_back(points: tuple[Any, Any, Any], which: Any, now: World, before: World) -> tuple[Any, Any, Any]:
-    """Where the points of solids were: each keeps its place in its solid's own units."""
+    """The previous positions of points, which keep their position in their solid's own units."""
     moved = [axis.copy() for axis in points]
     pairs = zip(_solids(now), _solids(before), strict=True)
     for number, (solid, former) in enumerate(pairs):
@@ -76,7 +76,7 @@ def _solids(world: World) -> list[Any]:
 
 
 def _seen(x_px: Any, y_px: Any, depth: Any, rendering: Rendering) -> NDArray[np.bool_]:
-    """Whether points are at the surface that is seen at their place, by the nearest pixel."""
+    """Whether points are on the surface that is visible at their nearest pixel."""
     height, width = rendering.depth_m.shape
     with np.errstate(invalid="ignore"):
         columns, rows = np.floor(x_px + 0.5), np.floor(y_px + 0.5)

@@ -130,7 +130,7 @@ def scene_of(
 
     Args:
         seed: the world's seed
-        kind: what was built
+        kind: "room" or "street"
         world: the world
         camera: the camera
         figures: the people, whose things are in the world

@@ -27,7 +27,7 @@ def surface_colors(
     Args:
         table: the solids
         light: light of the world
-        eye: where the rays start
+        eye: origin of the rays
         rays: (n,) each; directions, one meter forward; neighbors next to each other
         depth: (n,) length of each ray
         which: (n,) the solid that each ray hits

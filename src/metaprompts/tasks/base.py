@@ -363,8 +363,8 @@ class About:
     """Texts about a task in the report of the demo.
 
     Attributes:
-        title: what is predicted
-        text: how to read its images
+        title: title of the task
+        text: explanation of the task's images
         scores: metrics, each with what it measures
         constant: description of `Task.constant_output`
     """

@@ -8,7 +8,7 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, numb
 
     Args:
         titles: titles of the columns
-        rows: cells of each
+        rows: the cells of each row
         numbers: whether all columns but the first are aligned to the right
     """
     rule = ["---", *["---:" if numbers else "---"] * (len(titles) - 1)]

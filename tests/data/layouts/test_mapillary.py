@@ -117,7 +117,7 @@ def test_bad_mask(copy, spoil, kind, words, classes):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"classes": 66, "as_cityscapes": True}, "are 66; with data.as_cityscapes they are the 19"),
+        ({"classes": 66, "as_cityscapes": True}, "are 66; expected the 19 of Cityscapes"),
         ({"classes": 19}, "are 19; Mapillary Vistas v1.2 has 66 labels, and 65 of them are evaluated"),
         ({"classes": 66, "version": "v2.0"}, "are 66; Mapillary Vistas v2.0 has 124 labels, and 116"),
     ],

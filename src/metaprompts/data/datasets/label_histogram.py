@@ -29,7 +29,7 @@ class LabelHistogram:
         read: masks counted
         unreadable: number of unreadable masks
         pixels: class or (kind, value) -> pixels
-        masks: the same -> number of masks that contain it
+        masks: class or (kind, value) -> number of masks that contain it
     """
 
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Depth maps as files: integers in PNG, TIFF or PGM, floats in TIFF, PFM or EXR, either in .npy or .npz."""
+"""Read depth maps: integers in PNG, TIFF or PGM, floats in TIFF, PFM or EXR, either in .npy or .npz."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

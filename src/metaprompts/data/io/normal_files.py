@@ -1,4 +1,4 @@
-"""Surface normals as files: RGB images of 8 or 16 bits, or .npy."""
+"""Read and write surface normals: RGB images of 8 or 16 bits, or .npy."""
 
 from pathlib import Path
 

@@ -87,7 +87,7 @@ def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -
 
 def _cityscapes_table(classes: int) -> NDArray[np.int16]:
     if classes != len(IDS_OF_CITYSCAPES):
-        raise InputError(f"task.classes are {classes}; with data.as_cityscapes they are the 19 of Cityscapes")
+        raise InputError(f"task.classes are {classes}; expected the 19 of Cityscapes with data.as_cityscapes")
     found = {number: place for place, ids in enumerate(IDS_OF_CITYSCAPES) for number in ids}
     return id_table(found, range(_LABELS["v1.2"]))
 

@@ -123,7 +123,7 @@ class ShardedPeople(ShardedSamples, People):
 
     Args:
         folder: as for `ShardedSamples`
-        index: the same
+        index: as for `ShardedSamples`
         split: split of people
         checks_files: as for `ShardedSamples`
 

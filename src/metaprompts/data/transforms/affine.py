@@ -88,7 +88,7 @@ def from_crop(
     Args:
         points: (..., 2) x and y in pixels of the crop
         center: (2,) or, for a batch, broadcastable to ``points``: x and y of the box in the image
-        size: likewise: width and height of the box in the image
+        size: like ``center``: width and height of the box in the image
         output_size: (width, height) of the crop, each at least 2
 
     Returns:

@@ -24,7 +24,7 @@ _MOST_CLASSES = 20
 
 @dataclass(frozen=True)
 class Drawing:
-    """How predictions of one video are drawn.
+    """The drawing style of one video.
 
     Attributes:
         ending: ending of the clip's name

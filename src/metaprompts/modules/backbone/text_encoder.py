@@ -43,7 +43,7 @@ class TextEncoder:
     """A tokenizer and its CLIP text model, in float32.
 
     Attributes:
-        source: where they come from
+        source: hub id or folder of both
         tokenizer: text -> token ids
         network: token ids -> encoded tokens
     """

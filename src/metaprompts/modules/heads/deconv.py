@@ -53,8 +53,8 @@ class DepthHead(DenseHead):
 
     Args:
         in_channels: see `DenseHead`
-        filters: the same
-        width: the same
+        filters: see `DenseHead`
+        width: see `DenseHead`
         max_depth_m: depth at a sigmoid output of 1, in meters
         upsample: see `DenseHead`
         log_scale: calibration: ln depth = log_scale * ln(uncalibrated depth) + log_shift

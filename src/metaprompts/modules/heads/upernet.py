@@ -70,7 +70,7 @@ class FCNHead(nn.Module):
         in_channels: channels of the map
         width: channels inside the head
         classes: number of classes
-        level: which map it reads, 0 being the finest
+        level: index of the map that it reads, from 0, the finest
         dropout: share of channels dropped before the classifier while training
     """
 

@@ -46,7 +46,7 @@ class LatentError:
         images: number of images
         mean_absolute: error, in standard deviations of the VAE's latents
         unexplained: mean squared error as a share of the latents' variance; 0 is exact, 1 is as good as the mean
-        worst_channel: the same for the worst latent channel
+        worst_channel: the same share for the worst latent channel
         parameters: number of parameters of the small encoder
         vae_parameters: number of parameters of the VAE's encoder
     """

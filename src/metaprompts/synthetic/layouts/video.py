@@ -17,14 +17,13 @@ from metaprompts.utils.locks import writing_into
 SIZE = 128, 192
 """The default height and width."""
 
-_README = """Generated drives: a camera moves through rooms and streets, and people walk. 25 frames a second.
+_README = """Generated drives: a camera moves through rooms and streets, and people walk. 25 frames per second.
 
 videos/NNN.mp4             clip NNN, H.264
 truth/NNN/FFFFFF_depth.npy  frame FFFFFF: meters along the optical axis, float32 (H, W); 0 for the sky
-truth/NNN/FFFFFF_flow.npy   x and y to add to a pixel's place to find its point in the frame before, float32 (H, W, 2)
-truth/NNN/FFFFFF_seen.png   255 where that point was visible in the frame before
-truth/NNN/FFFFFF_labels.png index into the classes of truth/NNN/frames.json
-truth/NNN/FFFFFF.png        the frame as rendered, without compression
+truth/NNN/FFFFFF_flow.npy   x and y to add to a pixel's position to find its point in the previous frame, float32 (H, W,
+2) truth/NNN/FFFFFF_seen.png   255 where that point was visible in the previous frame truth/NNN/FFFFFF_labels.png index
+into the classes of truth/NNN/frames.json truth/NNN/FFFFFF.png        the frame as rendered, without compression
 truth/NNN/frames.json       classes, camera matrix, and the people of every frame: thing, bbox, keypoints (x, y, v)
 """
 
@@ -39,16 +38,16 @@ def write_drives(
     width: int | None = None,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> None:
-    """Write drives; complete ones are kept, so the same call resumes.
+    """Write drives; keeps complete ones, so the same call resumes.
 
     Args:
         count: number of clips
         out: output folder
-        frames: frames of each
+        frames: number of frames of each clip
         seed: seed of the first clip
         height: height of the frames in pixels, even; None for 128
-        width: the same; None for 192
-        progress: called with the clips and their number
+        width: width of the frames in pixels, even; None for 192
+        progress: called with the clips and the number of clips
 
     Raises:
         InputError: a value is out of range, or the folder cannot be written

@@ -68,7 +68,7 @@ def write_scenes(
         val_count: see `Plan`
         seed: see `Plan`
         height: height of images, in pixels; None for the layout's default
-        width: the same
+        width: width of images, in pixels; None for the layout's default
         density: density of measured depth, see `Kitti`; None for the default
         workers: number of processes; 1 draws in this process
         progress: called for each scene drawn, with the number of scenes

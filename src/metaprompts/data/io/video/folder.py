@@ -46,7 +46,7 @@ class FrameFolder:
 
     @property
     def expected(self) -> int:
-        """How many frames are selected."""
+        """The number of selected frames."""
         return len(list(self._selection.of(self._timed())))
 
     def __iter__(self) -> Iterator[VideoFrame]:
