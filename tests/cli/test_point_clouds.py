@@ -1,5 +1,8 @@
 """metaprompts predict --point-cloud: files, the camera that is named, and options that contradict each other."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,7 +39,11 @@ def test_the_camera_is_named(models, photo, tmp_path, monkeypatch, capsys, optio
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ("depth", ("--fov-x", "60"), "--fov-x is for 3-D files: pass --point-cloud ply or glb as well"),
+        (
+            "depth",
+            ("--fov-x", "60"),
+            "--fov-x describes the camera for --point-cloud and --intrinsics-of-training: pass one of them",
+        ),
         (
             "depth",
             ("--point-cloud", "ply", "--fov-x", "60", "--focal-px", "9"),
@@ -45,6 +52,8 @@ def test_the_camera_is_named(models, photo, tmp_path, monkeypatch, capsys, optio
         ("pose", ("--point-cloud", "ply"), "--point-cloud is for depth"),
         ("depth", ("--point-cloud", "ply", "--intrinsics", "gone.txt"), "gone.txt"),
         ("depth", ("--point-cloud", "obj"), "'obj' is not one of 'ply', 'glb'"),
+        ("depth", ("--intrinsics-of-training",), "states no focal length of its training images (task.focal_px"),
+        ("segmentation", ("--intrinsics-of-training",), "--intrinsics-of-training is for depth; "),
     ],
 )
 def test_contradictions_are_refused(models, photo, tmp_path, monkeypatch, capsys, model, options, message):
@@ -66,3 +75,37 @@ def test_an_image_without_a_surface_does_not_stop_the_others(models, tmp_path, c
     error = capsys.readouterr().err
     assert error.count("all are at depth edges; pass a larger edge") == 2
     assert (tmp_path / "out/b_depth.png").is_file()
+
+
+@pytest.fixture
+def stating(models, tmp_path):
+    """A depth model that was trained with a focal length of 40 pixels in images of 64x64."""
+    shutil.copytree(models / "depth", tmp_path / "stating")
+    config = json.loads((tmp_path / "stating/config.json").read_text())
+    config["task"]["focal_px"], config["working_size"] = 40.0, [64, 64]
+    (tmp_path / "stating/config.json").write_text(json.dumps(config))
+    return str(tmp_path / "stating")
+
+
+def depth_of(out):
+    return np.load(out / "photo_depth.npy")
+
+
+def test_depth_is_rescaled_to_the_focal_length_of_training(stating, photo, tmp_path, capsys):
+    """The model sees the photo of 96x64 at 64x64, where 120 pixels of focal length are 80: twice those of training."""
+    words = ["predict", stating, str(photo), "--raw", "--engine", "plain"]
+    assert main([*words, "--out", str(tmp_path / "plain")]) == 0
+    assert main([*words, "--out", str(tmp_path / "scaled"), "--intrinsics-of-training", "--focal-px", "120"]) == 0
+    assert "depth x 2: focal length 80.0 px (--focal-px), 40.0 px in training" in capsys.readouterr().err
+    np.testing.assert_allclose(depth_of(tmp_path / "scaled"), 2 * depth_of(tmp_path / "plain"), rtol=1e-6)
+
+
+def test_an_image_of_an_unknown_camera_is_not_rescaled_by_a_guess(stating, photo, tmp_path, capsys):
+    Image.new("RGB", (96, 64)).save(tmp_path / "other.png")
+    words = ["predict", stating, str(photo), str(tmp_path / "other.png"), "--engine", "plain"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--intrinsics-of-training"]) == 1
+    assert "other.png: the camera is unknown (no focal length in EXIF)" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
+        "photo_depth.png",
+        "photo_depth_color.png",
+    ]

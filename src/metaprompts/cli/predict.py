@@ -16,9 +16,9 @@ from metaprompts.utils.schema import Range
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
+    from metaprompts.cli.depth_options import DepthOptions, DepthWriter
     from metaprompts.cli.inference_options import InferenceOptions
     from metaprompts.cli.people import People, PeopleOptions
-    from metaprompts.cli.point_clouds import PointClouds
     from metaprompts.cli.videos import FoundInputs, VideoOptions
     from metaprompts.tasks.predictions import PosePrediction, Prediction
 
@@ -105,6 +105,9 @@ class Predict:
     """Or its 3x3 matrix: nine numbers as text, JSON or .npy."""
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
     """Cut the surface where neighboring pixels differ by more than this share of the depth."""
+    intrinsics_of_training: bool = option(False, group=_SPACE)
+    """Multiply depth by the image's focal length divided by that of the training images, if the model states it
+    (task.focal_px). The camera of each image comes from one of the three options, or EXIF."""
     every: Annotated[int, Range(1, 10**9)] | None = option(None, metavar="N", group=_VIDEO)
     """Predict only the first of every N frames; frames keep their time stamps."""
     start: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
@@ -156,19 +159,17 @@ class Predict:
         check_white_level(self.white_level)
         check_exists(self.boxes, self.captions, self.encoder, self.intrinsics, *self.adapter)
         # Contradictions are reported before anything is read.
-        _ = self._clouds
+        depth = self._depth_options
         found = self._video_options().find(self.inputs, self.out)
         if found.all_videos:
-            self._check_for_videos()
+            if self.boxes is not None:
+                raise InputError(
+                    "--boxes is for images, but an input is a video: pass --detector or predict it separately"
+                )
+            depth.check_images()
         if not found.videos and (failures := why_unreadable(found.images, white_level=self.white_level)):
             return self._report(found, failures)
         return self._predict_found(found) if found.paths else self._report(found, [])
-
-    def _check_for_videos(self) -> None:
-        if self.boxes is not None:
-            raise InputError("--boxes is for images, but an input is a video: pass --detector or predict it separately")
-        if self.point_cloud is not None:
-            raise InputError("--point-cloud is for images, but an input is a video: leave it out")
 
     def _predict_found(self, found: "FoundInputs") -> int:
         from metaprompts.cli.captions import Captions
@@ -192,8 +193,8 @@ class Predict:
             models = load_adapters(self.model, self.adapter, device)
         else:
             models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
-        if self.point_cloud is not None and not any(model.task.name == "depth" for model in models):
-            raise InputError(f"--point-cloud is for depth; {self.model} predicts {models[0].task.name}: leave it out")
+        windows = self.window is not None or self.stride is not None
+        depth = self._depth_options.open(models, self.model, windows=windows)
         if any(model.task.reads_boxes for model in models):
             report_lines(filter(None, [people.note()]))
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
@@ -211,13 +212,14 @@ class Predict:
             captioner=self.captioner,
             text_source=self.text_source,
         )
-        return self._predict_with(inference, people, captions, found, names)
+        return self._predict_with(inference, people, captions, depth, found, names)
 
     def _predict_with(
         self,
         inference: "InferenceOptions",
         people: "People",
         captions: "Captions | None",
+        depth: "DepthWriter",
         found: "FoundInputs",
         names: dict[Path, Path],
     ) -> int:
@@ -231,7 +233,8 @@ class Predict:
         predicted: list[tuple[Path, PosePrediction]] = []
         for group in tracked(groups, what="predicting") if groups else ():
             for path, prediction in predict_group(inference, group, people, captions, self.white_level, failures):
-                if self._save(prediction, path, names[path], failures, detected=people.detector is not None):
+                detected = people.detector is not None
+                if self._save(prediction, path, names[path], failures, depth, detected=detected):
                     keep_pose(predicted, path, prediction)
                 # Release it before the next image is read.
                 del prediction
@@ -296,10 +299,18 @@ class Predict:
             oks_nms=self.oks_nms,
         )
 
-    def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str], *, detected: bool) -> bool:
+    def _save(
+        self,
+        prediction: "Prediction",
+        path: Path,
+        name: Path,
+        failures: list[str],
+        depth: "DepthWriter",
+        *,
+        detected: bool,
+    ) -> bool:
         """Write the files of one image; returns False if only this image failed."""
         from metaprompts.tasks.predictions import DepthPrediction, PosePrediction
-        from metaprompts.utils.progress import report_lines
 
         # Checked beforehand, because files with shorter suffixes would still be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
@@ -309,10 +320,10 @@ class Predict:
             folder = (self.out / name).parent
             if isinstance(prediction, PosePrediction):
                 self._save_pose(prediction, path, name, detected=detected)
+            elif isinstance(prediction, DepthPrediction):
+                depth.save(prediction, path, folder, name.name, raw=self.raw, legend=self.legend)
             else:
                 prediction.save(folder, name.name, raw=self.raw, legend=self.legend)
-            if isinstance(prediction, DepthPrediction) and (clouds := self._clouds) is not None:
-                report_lines([clouds.save(prediction, path, folder, name.name)])
         except InputError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.ENAMETOOLONG:
                 raise
@@ -321,10 +332,13 @@ class Predict:
         return True
 
     @cached_property
-    def _clouds(self) -> "PointClouds | None":
-        from metaprompts.cli.point_clouds import PointClouds
+    def _depth_options(self) -> "DepthOptions":
+        from metaprompts.cli.cameras import Cameras
+        from metaprompts.cli.depth_options import DepthOptions
 
-        return PointClouds.of(self.point_cloud, self.fov_x, self.focal_px, self.intrinsics, self.edge)
+        used = self.point_cloud is not None or self.intrinsics_of_training
+        cameras = Cameras.of(self.fov_x, self.focal_px, self.intrinsics, used=used)
+        return DepthOptions.of(self.point_cloud, self.edge, cameras, rescale=self.intrinsics_of_training)
 
     def _save_pose(self, prediction: "PosePrediction", path: Path, name: Path, *, detected: bool) -> None:
         from metaprompts.cli.console import complain

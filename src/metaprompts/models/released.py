@@ -169,6 +169,7 @@ def _depth(tensors: Mapping[str, Tensor], preset: str, steps: int) -> tuple[Task
         max_depth_m=10.0 if preset == "nyu" else 80.0,
         mask_out_of_range=False,
         margin_blocks=1 if preset == "nyu" else 2,
+        focal_px=518.8579 if preset == "nyu" else 721.5377,
         filters=dimension(
             tensors,
             *((f"{enlarging}.{layer}.weight", 1) for layer in (0, 3, 6)),

@@ -116,6 +116,8 @@ class Depth(FusedTask):
         gradient_weight: weight of the gradient-matching term added to SILog, see `gradient_matching`; 0 disables it
         log_scale: calibration by ``metaprompts calibrate``: ln depth = log_scale * ln(the head's depth) + log_shift
         log_shift: see log_scale
+        focal_px: focal length of the training images in pixels, at the size that the model sees, for ``metaprompts
+            predict --intrinsics-of-training``; none if unknown, or if it varies
     """
 
     name: ClassVar[str] = "depth"
@@ -152,6 +154,7 @@ class Depth(FusedTask):
     gradient_weight: Annotated[float, Range(0, 1e6)] = 0.0
     log_scale: Annotated[float, Range(0.01, 100)] = 1.0
     log_shift: Annotated[float, Range(-50, 50)] = 0.0
+    focal_px: Annotated[float, Range(0, 1e6, above=True)] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.min_depth_m < self.max_depth_m:
