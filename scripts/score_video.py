@@ -15,7 +15,6 @@ pose: mean second difference of the error vectors.
 
 import argparse
 import sys
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ import cv2
 import numpy as np
 
 import metaprompts
-from metaprompts.data.io.video.frames import VideoFrame
 from metaprompts.inference.predict import predict_many
-from metaprompts.inference.video.temporal import VideoPredictor
+from metaprompts.inference.video.dense_filter import DenseFilter
+from metaprompts.inference.video.tracks import PoseTracks
 from metaprompts.synthetic.drive import FPS, DriveFrame, generate_drive
 from metaprompts.utils.files import write_json
 from metaprompts.utils.progress import tracked
@@ -40,8 +39,8 @@ Rows = list[dict[str, float]]
 def main() -> int:
     """Predict, score, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--drives", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=50)
+    parser.add_argument("--drives", type=int, default=4)
+    parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--task", action="append", choices=TASKS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -59,22 +58,35 @@ def score_task(task: str, drives: list[list[DriveFrame]]) -> dict[str, dict[str,
     model = metaprompts.load(f"micro-{task}", "cpu", engine="auto")
     rows: dict[str, Rows] = {"off": [], "on": []}
     for drive in tracked(drives, what=task):
-        for name, each in rows.items():
-            each += SCORE[task](drive, list(predictions(model, drive, steady=name == "on")))
+        off, raws = predictions(model, drive)
+        rows["off"] += SCORE[task](drive, off)
+        rows["on"] += SCORE[task](drive, steadied(model, drive, off, raws))
     return {name: mean_scores(each) for name, each in rows.items()}
 
 
-def predictions(model: Any, drive: list[DriveFrame], *, steady: bool) -> Iterator[Any]:
-    """The prediction of each frame; the people of true boxes."""
-    boxes = iter([[person.box_xywh for person in frame.scene.people] for frame in drive])
-    predictor = VideoPredictor(
-        lambda inputs, raw_filter: predict_many(model, inputs, 1, raw_filter=raw_filter),
-        model.task.name,
-        steady=steady,
-        boxes_of=(lambda image: next(boxes)) if model.task.reads_boxes else None,
+def predictions(model: Any, drive: list[DriveFrame]) -> tuple[list[Any], list[Any]]:
+    """The prediction and the raw output of each frame; pose in the true boxes."""
+    raws: list[Any] = []
+
+    def keep(image: Any, raw: Any) -> Any:
+        raws.append(raw.clone())
+        return raw
+
+    boxes = model.task.reads_boxes
+    inputs = (
+        (frame.scene.image, [person.box_xywh for person in frame.scene.people] if boxes else None) for frame in drive
     )
-    for number, frame in enumerate(drive):
-        yield from predictor([VideoFrame(image=frame.scene.image, time_s=Fraction(number, FPS))])
+    return list(predict_many(model, inputs, 1, raw_filter=keep)), raws
+
+
+def steadied(model: Any, drive: list[DriveFrame], found: list[Any], raws: list[Any]) -> list[Any]:
+    """The predictions as `VideoPredictor` filters them."""
+    if model.task.reads_boxes:
+        tracks = PoseTracks()
+        return [tracks(each, Fraction(number, FPS)) for number, each in enumerate(found)]
+    steady = DenseFilter(model.task.name)
+    images = [frame.scene.image for frame in drive]
+    return [model.task.assemble(image, [(None, steady(image, raw))]) for image, raw in zip(images, raws, strict=True)]
 
 
 def mean_scores(rows: Rows) -> dict[str, float]:

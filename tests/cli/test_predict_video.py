@@ -199,13 +199,14 @@ def test_a_camera_is_predicted_until_the_end(models, tmp_path, monkeypatch):
     assert times == [0, 0.125, 0.1875]
 
 
-def test_an_interrupt_leaves_a_playable_clip(models, clip, tmp_path, monkeypatch, capsys, interruptible):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_playable_clip(models, clip, tmp_path, monkeypatch, capsys, interruptible, number):
     write, out = outputs.VideoOutput.write, tmp_path / "out"
 
     def write_and_interrupt(self, frame, prediction, numbers=()):
         write(self, frame, prediction, numbers)
         if self.frames == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(outputs.VideoOutput, "write", write_and_interrupt)
     assert predict(models / "pose", clip, "--out", out) == 130

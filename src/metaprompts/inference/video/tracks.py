@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metaprompts.inference.detectors.base import box_iou
 from metaprompts.inference.video.one_euro import OneEuroFilter
@@ -13,8 +14,10 @@ from metaprompts.tasks.predictions import PersonPose, PosePrediction
 _SAME_IOU = 0.3
 # After this time out of sight, a person gets a new number.
 _LOST_SECONDS = 1.0
-# Positions are in units of the box's length, so that the filter treats near and far people the same.
-_MIN_CUTOFF_HZ, _BETA = 2.0, 8.0
+# Positions are in units of the box's length, so that the filter treats near and far people the same; those of joints
+# are relative to the mean of all joints, so that the joints of a walking person do not lag.
+_MIDDLE = {"min_cutoff_hz": 4.0, "beta": 30.0, "speed_cutoff_hz": 2.0}
+_JOINTS = {"min_cutoff_hz": 4.0, "beta": 30.0, "speed_cutoff_hz": 2.0}
 
 
 @dataclass(eq=False)
@@ -22,9 +25,15 @@ class _Track:
     number: int
     person: PersonPose
     seen_s: Fraction
-    filter: OneEuroFilter = field(
-        default_factory=lambda: OneEuroFilter(min_cutoff_hz=_MIN_CUTOFF_HZ, beta=_BETA, speed_cutoff_hz=1.0)
-    )
+    middle: OneEuroFilter = field(default_factory=lambda: OneEuroFilter(**_MIDDLE))
+    joints: OneEuroFilter = field(default_factory=lambda: OneEuroFilter(**_JOINTS))
+
+    def smoothed(self, keypoints: NDArray[np.float32], length: float, seconds: float) -> NDArray[np.float32]:
+        """The next keypoints (J,2), pixels, of a person this long."""
+        places = keypoints.astype(np.float64) / length
+        middle = places.mean(axis=0)
+        steady = self.middle(middle, seconds) + self.joints(places - middle, seconds)
+        return (steady * length).astype(np.float32)
 
 
 class PoseTracks:
@@ -81,5 +90,5 @@ class PoseTracks:
         if not self.smooths:
             return person
         length = max(person.box_xywh[2:])
-        places = track.filter(person.keypoints.astype(np.float64) / length, float(time_s - track.seen_s))
-        return replace(person, keypoints=(places * length).astype(np.float32))
+        keypoints = track.smoothed(person.keypoints, length, float(time_s - track.seen_s))
+        return replace(person, keypoints=keypoints)
