@@ -12,6 +12,8 @@ from metaprompts.visualize.text import ImageArray
 
 # The share of the previous frame in the average.
 _SHARE = 0.7
+# The share of the newest frame in the averaged common change.
+_DRIFT_SHARE = 0.2
 # Optical flow cannot be computed for smaller images.
 _SMALLEST_SIDE = 16
 
@@ -34,7 +36,7 @@ class _Space:
 
 
 FILTERED = {
-    "depth": _Space(enter=lambda raw: raw.clamp_min(1e-3).log(), leave=torch.exp, change=0.15, drifts=True),
+    "depth": _Space(enter=lambda raw: raw.clamp_min(1e-3).log(), leave=torch.exp, change=0.3, drifts=True),
     "segmentation": _Space(
         enter=lambda raw: raw.softmax(dim=0), leave=lambda shares: shares.clamp_min(1e-12).log(), change=0.5
     ),
@@ -59,6 +61,7 @@ class DenseFilter:
         self._space = FILTERED[task]
         self._gray: ImageArray | None = None
         self._average: Tensor | None = None
+        self._drift = torch.zeros(())
 
     def __call__(self, image: ImageArray, raw: Tensor) -> Tensor:
         """Filter the raw output of the next frame.
@@ -81,11 +84,13 @@ class DenseFilter:
 
     def _averaged(self, flow: Flow, before: Tensor, now: Tensor) -> Tensor:
         if flow.is_cut:
+            self._drift = torch.zeros(())
             return now
         followed = warped(before, torch.from_numpy(flow.steps).to(now.device))
         known = torch.from_numpy(flow.known).to(now.device)
         if self._space.drifts:
-            followed = followed + (now - followed)[:, known].median()
+            self._drift = torch.lerp(self._drift.to(now.device), (now - followed)[:, known].median(), _DRIFT_SHARE)
+            followed = followed + self._drift
         difference = (now - followed).abs().amax(dim=0)
         weight = _SHARE * known * torch.exp(-((difference / self._space.change) ** 2))
         return torch.lerp(now, followed, weight)

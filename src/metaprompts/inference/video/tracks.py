@@ -16,8 +16,8 @@ _SAME_IOU = 0.3
 _LOST_SECONDS = 1.0
 # Positions are in units of the box's length, so that the filter treats near and far people the same; those of joints
 # are relative to the mean of all joints, so that the joints of a walking person do not lag.
-_MIDDLE = {"min_cutoff_hz": 4.0, "beta": 30.0, "speed_cutoff_hz": 2.0}
-_JOINTS = {"min_cutoff_hz": 4.0, "beta": 30.0, "speed_cutoff_hz": 2.0}
+_MIDDLE = {"min_cutoff_hz": 8.0, "beta": 60.0, "speed_cutoff_hz": 2.0}
+_JOINTS = {"min_cutoff_hz": 2.0, "beta": 5.0, "speed_cutoff_hz": 2.0}
 
 
 @dataclass(eq=False)
