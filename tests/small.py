@@ -11,7 +11,7 @@ import torch
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.loading import build_backbone
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.training.loop import build_model
+from metaprompts.training.build_model import build_model
 
 SMALL = {
     "segmentation": ["--task.classes", "ground,sky", "--task.width", "16"],

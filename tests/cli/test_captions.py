@@ -11,7 +11,7 @@ from metaprompts.captioning.captioner import Captioner
 from metaprompts.cli import main
 from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.training.loop import build_model
+from metaprompts.training.build_model import build_model
 from small import SMALL
 from texts import write_text_encoder
 

@@ -11,7 +11,7 @@ from PIL import Image
 from metaprompts import embedded
 from metaprompts.cli import main
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.training.loop import build_model
+from metaprompts.training.build_model import build_model
 from metaprompts.utils.files import write_json
 from small import tiny_backbone
 

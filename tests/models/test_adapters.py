@@ -16,7 +16,8 @@ from metaprompts.modules.backbone import load_backbone
 from metaprompts.modules.backbone.lora import LORA_MARK
 from metaprompts.modules.backbone.vae_encoder import LatentEncoder
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.training.loop import build_model, training_step
+from metaprompts.training.build_model import build_model
+from metaprompts.training.loop import training_step
 from metaprompts.training.optimizer import make_optimizer
 from small import SMALL, tiny_backbone
 

@@ -17,7 +17,7 @@ from metaprompts.models.text_prompts import TEMPLATES, resolved
 from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS, LabelPrompts, TextAdapter
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Depth, Segmentation
-from metaprompts.training.loop import build_model
+from metaprompts.training.build_model import build_model
 from metaprompts.training.warm_start import init_from
 from small import SMALL
 from texts import write_text_encoder

@@ -14,6 +14,7 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.sections import Optimizer
 from metaprompts.tasks import Depth, Pose
 from metaprompts.training import loop
+from metaprompts.training.build_model import build_model
 from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.ema import WeightAverage
 from metaprompts.training.loop import set_learning_rate, train, training_step
@@ -108,7 +109,7 @@ def test_learning_rates_reach_every_group(images, tmp_path):
         "--schedule.warmup_steps",
         "0",
     )
-    optimizer = make_optimizer(loop.build_model(made), made.optimizer)
+    optimizer = make_optimizer(build_model(made), made.optimizer)
     lr = set_learning_rate(optimizer, 1, 2, made)
     assert lr == pytest.approx(made.optimizer.lr / 2)
     assert all(group["lr"] == lr * group["lr_scale"] for group in optimizer.param_groups)
@@ -117,7 +118,7 @@ def test_learning_rates_reach_every_group(images, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(images, tmp_path):
     made = recipe("depth", images, tmp_path)
-    model = loop.build_model(made)
+    model = build_model(made)
     optimizer = make_optimizer(model, Optimizer(lr=1.0, weight_decay=0.1))
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     batch = {"image": torch.full((2, 3, 64, 64), float("nan")), "depth_m": torch.ones(2, 64, 64)}
@@ -162,7 +163,7 @@ def test_bad_images_are_skipped_counted_and_limited(images, tmp_path, caplog):
 
 
 def test_gradients_are_clipped_together(images, tmp_path):
-    model = loop.build_model(recipe("depth", images, tmp_path))
+    model = build_model(recipe("depth", images, tmp_path))
     batch = {"image": torch.rand(2, 3, 64, 64), "depth_m": torch.rand(2, 64, 64) + 1}
     training_step(model, torch.optim.SGD(model.parameters(), lr=0.0), batch, max_grad_norm=1e-3)
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
@@ -246,7 +247,7 @@ def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypat
     words = ("--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
     made = recipe("depth", images, tmp_path, *words, "--training.ema_decay", "0.999999")
     torch.manual_seed(made.training.seed)
-    fresh = loop.build_model(made)
+    fresh = build_model(made)
     train(made)
     kept = load(tmp_path / "last").state_dict()
     assert [step for step, _ in met] == list(range(1, len(met) + 1))

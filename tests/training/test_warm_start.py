@@ -6,7 +6,7 @@ import torch
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.training.loop import build_model
+from metaprompts.training.build_model import build_model
 from metaprompts.training.warm_start import init_from
 from small import SMALL, small_model
 

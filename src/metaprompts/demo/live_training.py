@@ -8,8 +8,9 @@ import torch
 
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.build_model import build_model
 from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
-from metaprompts.training.loop import build_model, training_step
+from metaprompts.training.loop import training_step
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.train_step import apply_learning_rate, check_finite
 

@@ -12,7 +12,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, build_backbone
 from metaprompts.modules.backbone.loading import RANDOM, named_config
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.training.loop import model_on
+from metaprompts.training.build_model import model_on
 from metaprompts.utils.files import read_json
 
 _STAND_IN = "sd15"

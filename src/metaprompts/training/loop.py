@@ -18,14 +18,11 @@ from torch import Tensor
 from metaprompts.data.datasets.overlap import warn_of_overlap
 from metaprompts.evaluation.dataset import EvalDataset, seen_batches
 from metaprompts.evaluation.evaluate import evaluate
-from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.modules.backbone import Backbone, load_backbone, with_random_unet
-from metaprompts.modules.backbone.latent_cache import LatentCache
-from metaprompts.modules.backbone.loading import backbone_fingerprint
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.batch_plan import batch_plan
+from metaprompts.training.build_model import build_model
 from metaprompts.training.checkpoints import Checkpoints, Resume, rng_state, skipped_by_all
 from metaprompts.training.dataloaders import (
     InfiniteDataLoader,
@@ -45,12 +42,10 @@ from metaprompts.training.ranking import is_as_good, main_metric, validations_si
 from metaprompts.training.signals import TrainingStopped, noticing_signals
 from metaprompts.training.train_state import History, RunState
 from metaprompts.training.train_step import LossModule, apply_learning_rate, check_finite, optimizer_step
-from metaprompts.training.warm_start import init_from
 from metaprompts.utils.callbacks import Callback, CallbackList
 from metaprompts.utils.files import write_image, write_json
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.malloc import trim_malloc
-from metaprompts.utils.torch_modules import channels_last
 from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
@@ -319,50 +314,6 @@ def _validate(
         if notes.tracks:
             notes.images(train_state.step, sample_images(train_state.model, samples_to_watch(split.samples)))
     return scores
-
-
-def build_model(recipe: Recipe) -> MetaPromptModel:
-    """The model that a recipe starts from."""
-    backbone = load_backbone(recipe.backbone.source)
-    model = model_on(recipe, backbone, _base(recipe, backbone))
-    if recipe.training.init_from is not None:
-        init_from(model, recipe.training.init_from)
-    return model
-
-
-def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromptModel:
-    """A recipe's model on a backbone, ready to be trained.
-
-    Args:
-        recipe: the model's recipe
-        backbone: the backbone, which replaces the recipe's source
-        base: the backbone's name, if it stays frozen
-    """
-    choice = recipe.backbone
-    model = MetaPromptModel.from_backbone(
-        with_random_unet(backbone) if choice.forget_unet else backbone,
-        task=recipe.task,
-        prompts=replace(recipe.prompts, text_source=recipe.prompts.text_source or choice.source),
-        refinement=recipe.refinement,
-        rearrangement=recipe.rearrangement,
-        scaled_latent=choice.scaled_latent,
-        working_size=recipe.data.size_of_prediction(),
-        base=base,
-        lora=recipe.training.lora,
-    )
-    # Training needs a fast encoder more than a precise one.
-    model.latent_encoder.precise = False
-    model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
-    model.unet.gradient_checkpointing = choice.gradient_checkpointing
-    if choice.channels_last:
-        channels_last(model)
-    return model
-
-
-def _base(recipe: Recipe, backbone: Backbone) -> Base | None:
-    if recipe.training.trainable == "full":
-        return None
-    return Base(source=recipe.backbone.source, fingerprint=backbone_fingerprint(backbone))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, recipe: Recipe) -> float:

@@ -16,7 +16,7 @@ from metaprompts.evaluation.submission.formats import CITYSCAPES_LABEL_IDS, ade2
 from metaprompts.evaluation.submission.test_sets import DetectedPeople
 from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.training.loop import build_model
+from metaprompts.training.build_model import build_model
 from small import SMALL
 
 

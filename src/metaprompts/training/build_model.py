@@ -1,0 +1,56 @@
+"""Build the model that a recipe starts from."""
+
+from dataclasses import replace
+
+from metaprompts.models.config import Base
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone import Backbone, load_backbone, with_random_unet
+from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.loading import backbone_fingerprint
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.warm_start import init_from
+from metaprompts.utils.torch_modules import channels_last
+
+
+def build_model(recipe: Recipe) -> MetaPromptModel:
+    """The model that a recipe starts from."""
+    backbone = load_backbone(recipe.backbone.source)
+    model = model_on(recipe, backbone, _base(recipe, backbone))
+    if recipe.training.init_from is not None:
+        init_from(model, recipe.training.init_from)
+    return model
+
+
+def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromptModel:
+    """A recipe's model on a backbone, ready to be trained.
+
+    Args:
+        recipe: the model's recipe
+        backbone: the backbone, which replaces the recipe's source
+        base: the backbone's name, if it stays frozen
+    """
+    choice = recipe.backbone
+    model = MetaPromptModel.from_backbone(
+        with_random_unet(backbone) if choice.forget_unet else backbone,
+        task=recipe.task,
+        prompts=replace(recipe.prompts, text_source=recipe.prompts.text_source or choice.source),
+        refinement=recipe.refinement,
+        rearrangement=recipe.rearrangement,
+        scaled_latent=choice.scaled_latent,
+        working_size=recipe.data.size_of_prediction(),
+        base=base,
+        lora=recipe.training.lora,
+    )
+    # Training needs a fast encoder more than a precise one.
+    model.latent_encoder.precise = False
+    model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
+    model.unet.gradient_checkpointing = choice.gradient_checkpointing
+    if choice.channels_last:
+        channels_last(model)
+    return model
+
+
+def _base(recipe: Recipe, backbone: Backbone) -> Base | None:
+    if recipe.training.trainable == "full":
+        return None
+    return Base(source=recipe.backbone.source, fingerprint=backbone_fingerprint(backbone))
