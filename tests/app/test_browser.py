@@ -140,6 +140,9 @@ def test_bad_uploads_are_one_line_on_the_page(browser, address, tmp_path):
     said = page.wait_for_text(".toast-body", "The uploaded file is not an image: give .*")[0]
     assert "Traceback" not in said
     assert str(tmp_path) not in said
+    # The page still works.
+    browser.execute_script("document.querySelector('.gallery-item').click()")
+    page.wait_for_text("#bar-0", r"\d\.\d\d m")
 
 
 def test_two_pages_at_once(browser, address, tmp_path):

@@ -14,7 +14,7 @@ from metaprompts.app.other_views import classes_view, normals_view, people_view,
 from metaprompts.app.results import Result, Results
 from metaprompts.app.settings import Limits, ModelFacts
 from metaprompts.app.views import Tab, View, files_view, prompts_view, steps_view
-from metaprompts.app.widgets import ONE_AT_A_TIME, photo_field, reporting
+from metaprompts.app.widgets import ONE_AT_A_TIME, Photo, reporting
 from metaprompts.errors import InputError
 
 _TITLES = {"segmentation": "Segmentation", "depth": "Depth", "pose": "Pose", "normals": "Normals"}
@@ -70,7 +70,7 @@ def _fill(tab: Tab, api_name: str, limits: Limits, examples: Sequence[Path]) -> 
     caption = fov_x = None
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            photo = photo_field(
+            photo = Photo(
                 label="Image",
                 sources=["upload", "clipboard"],
                 height=260,

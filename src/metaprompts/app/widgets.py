@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.component_meta import ComponentMeta
 
 from metaprompts.errors import InputError, one_line
 
@@ -47,28 +48,27 @@ def theme() -> Any:
     )
 
 
-def photo_field(**settings: Any) -> Any:
-    """An image field whose handlers get the path of the uploaded file.
+class _WithoutStubFile(ComponentMeta):  # type: ignore[misc]
+    """Gradio writes a stub file next to the module of every component, also in an installed package."""
 
-    Gradio would open the file and raise its own errors, and download it if a client gives a URL.
+    def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> Any:
+        return super(ComponentMeta, cls).__new__(cls, name, bases, attributes)
 
-    Args:
-        settings: arguments of `gradio.Image`
-    """
-    field = gr.Image(**settings)
-    keep = field.async_move_resource_to_block_cache
 
-    def path_of(payload: Any) -> str | None:
+class Photo(gr.Image, metaclass=_WithoutStubFile):  # type: ignore[misc]
+    """An image field whose handlers get the uploaded file as it is; Gradio would open it with an error of its own."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+        """The path of the uploaded file, which Gradio has checked to be an upload."""
         return None if payload is None or payload.path is None else str(payload.path)
 
-    async def keep_uploads(url_or_file_path: Any) -> Any:
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        """Keep uploads; addresses are not fetched, because the app asks no other host."""
         if str(url_or_file_path).startswith(("http://", "https://")):
             raise gr.Error("this app does not download from URLs: upload the file", print_exception=False)
-        return await keep(url_or_file_path)
-
-    # Not a subclass: for each, Gradio writes a stub file next to the module, even in an installed package.
-    field.preprocess, field.async_move_resource_to_block_cache = path_of, keep_uploads
-    return field
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 def reporting(handler: Handler) -> Handler:
