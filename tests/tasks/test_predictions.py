@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 from dataclasses import replace
@@ -246,3 +247,10 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         depth().save(tmp_path / "file", "a")
+
+
+def test_a_notebook_shows_what_show_draws():
+    image = np.zeros((8, 8, 3), np.uint8)
+    shown = DepthPrediction(depth_m=np.ones((8, 8), np.float32), image=image)
+    read = Image.open(io.BytesIO(shown._repr_png_()))
+    assert np.array_equal(np.array(read), np.array(shown.show()))

@@ -26,6 +26,7 @@ from metaprompts.errors import InputError
 from metaprompts.metrics.angles import ANGLE_SCORES, AngleScores
 from metaprompts.metrics.prompt_statistics import ClassResponses
 from metaprompts.tasks.base import About, FusedTask, ModelInput
+from metaprompts.tasks.notebook_display import NotebookDisplay
 from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
@@ -160,7 +161,7 @@ class NormalsProtocol(EvaluationProtocol):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NormalsPrediction:
+class NormalsPrediction(NotebookDisplay):
     """Surface normals of one image.
 
     Attributes:

@@ -13,6 +13,7 @@ from PIL import Image
 from metaprompts.data.io.intrinsics import Intrinsics, default_intrinsics
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
+from metaprompts.tasks.notebook_display import NotebookDisplay
 from metaprompts.utils.files import write_array, write_json
 from metaprompts.utils.row_bands import row_bands
 from metaprompts.utils.wording import counted
@@ -43,7 +44,7 @@ class Prediction(Protocol):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DepthPrediction:
+class DepthPrediction(NotebookDisplay):
     """Metric depth of one image.
 
     Attributes:
@@ -150,7 +151,7 @@ class DepthPrediction:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SegmentationPrediction:
+class SegmentationPrediction(NotebookDisplay):
     """The class of every pixel of one image.
 
     Attributes:
@@ -266,7 +267,7 @@ class PersonPose:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PosePrediction:
+class PosePrediction(NotebookDisplay):
     """The people of one image.
 
     Attributes:
