@@ -89,7 +89,10 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
         ([".", "a.png"], "config.json"),
         (["nowhere", "a.png"], "no model at"),
         (["depth", "a.png", "--data.root", "."], "give images or --data.root"),
-        (["depth", "--data.root", "."], "recipe.json: give a model folder that training wrote, or --recipe"),
+        (
+            ["depth", "--data.root", "."],
+            "recipe.json does not exist: give a model folder that training wrote, or --recipe",
+        ),
         (["depth", "--data.root", ".", "--recipe", "micro_pose"], "predicts depth, but the recipe is for pose"),
         (
             ["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"],

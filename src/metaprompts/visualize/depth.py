@@ -165,7 +165,7 @@ def visible_points(depth_m: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _ticks(minimum: float, maximum: float, at_most: int) -> list[tuple[float, str]]:
-    """Round depths from end to end, with labels; only the smallest depth if there is no range."""
+    """Round numbers of meters within the range, with labels; only the smallest depth if there is no range."""
     span = maximum - minimum
     if not span > 1e-6 * max(abs(maximum), 1e-3):
         return [(minimum, f"{minimum:.3g} m")]

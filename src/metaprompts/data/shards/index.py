@@ -196,7 +196,7 @@ def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
     Args:
         path: path of the file
         shard: the finished shard
-        left_out: all images of the split skipped up to the shard's end
+        left_out: all images of the split that were skipped before the end of this shard
 
     Raises:
         InputError: the file cannot be written

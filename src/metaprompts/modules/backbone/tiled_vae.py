@@ -73,7 +73,7 @@ class _Norm:
 
     Args:
         layer: the norm
-        strips: (B, C, h, w) each, together the map
+        strips: strips of the map, (B, C, h, w) each
     """
 
     def __init__(self, layer: nn.GroupNorm, strips: Iterable[Tensor]) -> None:
