@@ -61,9 +61,9 @@ def _check_address(host: str, port: int | None) -> None:
             pass
     except OSError as error:
         place = host if port is None else f"{host}, port {port}"
-        raise InputError(
-            f"the app cannot listen on {place}: {error.strerror or error}; change --host or --port"
-        ) from error
+        # The text of create_server repeats the address; errors of names have numbers of their own.
+        reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or error
+        raise InputError(f"the app cannot listen on {place}: {reason}; change --host or --port") from error
 
 
 @contextmanager
