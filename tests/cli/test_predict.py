@@ -304,7 +304,7 @@ def test_only_people_are_predicted(pose, tmp_path, caplog):
     images = placed(tmp_path, "1.jpg", "2.jpg")
     code, people, _, _ = pose(images, [box, *({**box, **changed} for changed in rest)])
     assert (code, people) == (0, [(1, LEFT)])
-    counts = "1 of category 62, 1 of crowds, 1 with a score below 0.3 (--min-box-score), 1 below one pixel"
+    counts = "1 of category 62, 1 of crowds, 1 with a score below 0.3 (--min-box-score), 1 smaller than one pixel"
     assert f"skipped boxes: {counts}" in caplog.text
     low = [box, {**box, "score": 0.01}, {**box, "category_id": 62}]
     assert len(pose(images, low, "--min-box-score", "0", "--box-category", "62", "--box-category", "1")[1]) == 3
@@ -358,7 +358,7 @@ def test_boxes_below_one_pixel(tmp_path, caplog):
     found = [{"image_id": 1, "bbox": box} for box in (LEFT, [8, 8, 1e-6, 1e-6], [8, 8, 40, 0.5])]
     (tmp_path / "boxes.json").write_text(json.dumps(found))
     assert Boxes.read(tmp_path / "boxes.json", [Path("1.jpg")]).of(Path("1.jpg"), (80, 64)) == [(*LEFT, 1.0)]
-    assert "skipped boxes: 2 below one pixel" in caplog.text
+    assert "skipped boxes: 2 smaller than one pixel" in caplog.text
 
 
 def test_boxes_of_no_image_are_reported(pose, tmp_path, caplog):

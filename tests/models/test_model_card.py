@@ -101,7 +101,7 @@ def test_push_says_which_paths_become_public(hub, tmp_path, capsys):
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     (tmp_path / "README.md").write_text("mine")
     assert main(["push", str(tmp_path), "me/depth"]) == 0
-    assert "recipe.json data.root: /home/someone/private is a path of this machine" in capsys.readouterr().err
+    assert "recipe.json data.root: /home/someone/private is a path on this machine" in capsys.readouterr().err
     assert hub.calls[1][1]["README.md"] == str(tmp_path / "README.md")
 
 

@@ -21,11 +21,11 @@ _COUNT, _VAL_COUNT = 24, 8
 
 
 def quick_study(study: Study, given: Iterable[str]) -> Study:
-    """The first cell of each recipe on generated scenes, or else of all recipes, with one seed and two steps.
+    """The study reduced to one seed, two steps and one cell per recipe, preferably on generated scenes.
 
     Args:
         study: the study to test
-        given: names of data with a given folder
+        given: names of the data sets whose folders are given
     """
     known = {*given, *([SCENES] if study.scenes else [])}
     cells = [cell for cell in study.cells if study.scenes and cell.data == SCENES]

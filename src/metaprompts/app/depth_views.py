@@ -40,7 +40,7 @@ def measure_view(tab: Tab, fov_x: Any) -> View:
     """The distance between two clicked points.
 
     Args:
-        tab: of the model
+        tab: the model's tab
         fov_x: the field for the camera's horizontal field of view
     """
     with gr.Tab("Measure"):

@@ -10,7 +10,7 @@ from metaprompts.utils.files import write_image
 
 SEEDS = (3, 35, 16, 6)
 _HEIGHT, _WIDTH = 320, 480
-# Changes when the scenes do.
+# To be changed whenever the scenes change.
 _VERSION = "app-examples-1"
 
 

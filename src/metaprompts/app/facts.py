@@ -1,4 +1,4 @@
-"""The numbers of a prediction, and its picture."""
+"""The numbers that describe a prediction, and its picture."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from metaprompts.visualize.text import ImageArray
 
 
 def prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
-    """The numbers of a prediction, as JSON.
+    """The numbers that describe a prediction, as JSON.
 
     Args:
         prediction: of any task

@@ -22,7 +22,7 @@ class Measurement:
 
     Attributes:
         distance_m: the straight line between them, meters
-        depths_m: of both, meters along the camera's axis
+        depths_m: depths of the two points, meters along the camera's axis
     """
 
     distance_m: float
@@ -36,7 +36,7 @@ def measure(depth_m: NDArray[np.float32], first: Point, second: Point, camera: I
         depth_m: (H, W) meters along the camera's axis
         first: column and row
         second: column and row
-        camera: of the image
+        camera: the image's camera
 
     Raises:
         InputError: a point is outside the image, or has no depth
@@ -49,7 +49,7 @@ def camera_of(fov_x_deg: float | None, size: tuple[int, int], stated: tuple[floa
     """The camera of a prediction.
 
     Args:
-        fov_x_deg: as typed by the user; None for the stated one
+        fov_x_deg: as typed by the user; None to use ``stated``
         size: (H, W)
         stated: horizontal field of view found in the image or assumed, and a description of its source
 
@@ -67,7 +67,7 @@ def draw_points(photo: Image.Image, points: Sequence[tuple[float, float]]) -> Im
 
     Args:
         photo: as shown on the page
-        points: x and y in its pixels
+        points: x and y in pixels of the photo
     """
     drawn = photo.convert("RGB")
     pen = ImageDraw.Draw(drawn)

@@ -1,4 +1,4 @@
-"""Calls the models in their own process: one call at a time, each with a time limit."""
+"""Calls the models, which run in a process of their own: one call at a time, each with a time limit."""
 
 import logging
 import threading
@@ -22,7 +22,7 @@ class ModelProcess:
 
     Args:
         settings: the models
-        limits: with the time limit of a call
+        limits: the limits, which include the time limit of a call
         target: the function that the process runs
     """
 
@@ -51,12 +51,12 @@ class ModelProcess:
         """Call a method of a model, see `AppPredictor`.
 
         Args:
-            index: of the model
-            name: of the method
-            arguments: of the method
+            index: index of the model
+            name: name of the method
+            arguments: arguments of the method
 
         Raises:
-            InputError: raised by the method; or it took too long, or crashed the process
+            InputError: raised by the method; or the call took too long or crashed the process
             RuntimeError: any other error, with its traceback
         """
         with self._one_at_a_time:

@@ -109,7 +109,7 @@ def _views(tab: Tab, fov_x: Any) -> list[View]:
 def _connect(
     tab: Tab, api_name: str, inputs: tuple[Any, Any], triggers: tuple[Any, Any], pages: Any, views: list[View]
 ) -> None:
-    """Predict when an image is chosen or the button is pressed, and by the API."""
+    """Predict when an image is chosen, when the button is pressed, and on API calls."""
     photo, caption = inputs
     button, chosen = triggers
     given = [photo] if caption is None else [photo, caption]

@@ -94,8 +94,8 @@ class AppPredictor:
         """Draw where a prompt responds, to ``heatmap_N.jpg``.
 
         Args:
-            folder: of a `Result`
-            prompt: its number; None for the one that responds most clearly
+            folder: the folder of a `Result`
+            prompt: number of the prompt; None for the prompt that responds most clearly
 
         Returns:
             the number of the prompt
@@ -114,7 +114,7 @@ class AppPredictor:
         return prompt
 
     def steps(self, folder: Path) -> int:
-        """Draw the predictions after each refinement step, to ``step_K.jpg``; returns their number."""
+        """Draw the predictions after each refinement step, to ``step_K.jpg``; returns the number of steps."""
         result = Result(folder)
         facts = result.facts()
         found = predictions_by_step(self.model, result.image(), facts["boxes"], facts["caption"])

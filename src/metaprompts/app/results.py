@@ -18,7 +18,7 @@ from metaprompts.visualize.text import ImageArray
 STEM = "image"
 """Prefix of the names of all downloads. Names that come from users are never used as paths."""
 
-# Pictures on the page are enlarged or reduced to this range of their longer side.
+# Pictures on the page are enlarged or reduced so that their longer side is in this range.
 _VIEW_PX = (768, 1600)
 
 
@@ -84,21 +84,21 @@ class Results:
 
     Args:
         root: folder that only the app uses
-        most_bytes: size of all files below it, uploads included, above which the oldest are removed
+        most_bytes: total size of the files below ``root``, including uploads, above which the oldest are removed
     """
 
     def __init__(self, root: Path, most_bytes: int = 4 * 10**9) -> None:
         self._root, self._most_bytes = root, most_bytes
 
     def new(self) -> str:
-        """Create a folder; returns its name."""
+        """Create a new folder, and return its name."""
         self._remove_oldest()
         name = secrets.token_hex(16)
         (self._root / name / "files").mkdir(parents=True)
         return name
 
     def folder(self, name: str) -> Path:
-        """The folder of a name that `new` returned."""
+        """The folder with a name that `new` returned."""
         return self._root / name
 
     def discard(self, name: str) -> None:
@@ -109,7 +109,7 @@ class Results:
         """A result by the name of its folder.
 
         Raises:
-            InputError: it does not exist, or no longer
+            InputError: it does not exist, or was removed
         """
         if name is None:
             raise InputError("there is no prediction yet: choose an image first")
@@ -121,7 +121,7 @@ class Results:
     def _remove_oldest(self) -> None:
         files = []
         for path in self._root.rglob("*"):
-            # Another request may have removed it.
+            # Another request may have removed the file.
             try:
                 status = path.stat()
             except OSError:
@@ -138,7 +138,7 @@ class Results:
 
 
 def for_page(image: ImageArray) -> Image.Image:
-    """An image at a size for the page."""
+    """An image resized for the page."""
     height, width = image.shape[:2]
     scale = view_scale((height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -146,6 +146,6 @@ def for_page(image: ImageArray) -> Image.Image:
 
 
 def view_scale(size: Sequence[int]) -> float:
-    """Pixels on the page for each pixel of an image of size (H, W)."""
+    """Pixels on the page per pixel of an image of size (H, W)."""
     longer = max(size)
     return float(np.clip(longer, *_VIEW_PX) / longer)

@@ -14,7 +14,7 @@ from metaprompts.app.model_process import ModelProcess
 from metaprompts.app.settings import Limits, ModelSettings
 from metaprompts.errors import InputError
 
-# The browser itself keeps the page from asking any other host.
+# The browser itself keeps the page from contacting any other host.
 _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; connect-src 'self' data: blob:; frame-ancestors 'self'"
@@ -61,7 +61,7 @@ def _check_address(host: str, port: int | None) -> None:
             pass
     except OSError as error:
         place = host if port is None else f"{host}, port {port}"
-        # The text of create_server repeats the address; errors of names have numbers of their own.
+        # The message of create_server repeats the address; name resolution errors have their own numbers.
         reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or error
         raise InputError(f"the app cannot listen on {place}: {reason}; change --host or --port") from error
 
@@ -116,7 +116,7 @@ def _launch(page: Any, root: Path, limits: Limits, host: str, port: int | None) 
 
 
 class SameHostOnly:
-    """Add a policy to every answer that keeps the browser from asking other hosts.
+    """Add a policy to every response that keeps the browser from contacting other hosts.
 
     Args:
         app: the application
@@ -126,7 +126,7 @@ class SameHostOnly:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request."""
+        """Respond to a request."""
 
         async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":

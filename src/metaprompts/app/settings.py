@@ -9,10 +9,10 @@ class Limits:
     """Limits on requests.
 
     Attributes:
-        upload_bytes: size of an uploaded file
-        side_px: height and width of an image
+        upload_bytes: maximum size of an uploaded file
+        side_px: maximum height and width of an image
         queue: requests that may wait; one more is rejected
-        timeout_s: seconds that one request may take, without waiting
+        timeout_s: seconds that one request may take, not counting time in the queue
     """
 
     upload_bytes: int
@@ -26,7 +26,7 @@ class ModelSettings:
     """The models to load.
 
     Attributes:
-        sources: folders, hub ids or embedded models; with ``adapters`` only their backbone
+        sources: folders, hub ids or embedded models; with ``adapters``, only their backbone
         adapters: folders of adapters
         detector: finds people for pose models, see `load_detector`
         engine: see `metaprompts.load`
@@ -47,7 +47,7 @@ class ModelFacts:
     Attributes:
         name: source of the model
         task: name of its task
-        prompts: number of its meta prompts; 0 if it has no map for each
+        prompts: number of its meta prompts; 0 if it has no map for each prompt
         steps: number of its refinement steps
         reads_captions: whether it needs a caption of the image
         engine: the engine that runs it

@@ -17,14 +17,14 @@ def read_upload(path: Path, limits: Limits, check_memory: Callable[[int, int], N
 
     Args:
         path: the file
-        limits: its size, and the largest side
+        limits: limits on the file's size and the image's sides
         check_memory: raises InputError if an image of this height and width does not fit in memory
 
     Returns:
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: it is not an image, broken, or above a limit
+        InputError: the file is not an image, is broken, or exceeds a limit
     """
 
     def check_size(width: int, height: int) -> None:
@@ -47,6 +47,6 @@ def read_upload(path: Path, limits: Limits, check_memory: Callable[[int, int], N
 
 
 def safe_suffix(path: Path) -> str:
-    """The suffix of an upload if it is that of an image, else that of PNG."""
+    """The suffix of an upload if it is an image suffix, else ".png"."""
     suffix = path.suffix.lower()
     return suffix if suffix in IMAGE_SUFFIXES else ".png"

@@ -22,7 +22,7 @@ class Tab:
         index: its index in ``models``
         models: the process that runs the models
         results: the folders of predictions
-        current: the page's prediction, by the name of its folder; None before the first
+        current: the page's current prediction, given by the name of its folder; None before the first prediction
     """
 
     facts: ModelFacts
@@ -38,11 +38,11 @@ class Tab:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """Components of a view, and their values for a prediction.
+    """The components of a view, and a function that gives their values for a prediction.
 
     Attributes:
-        components: they change with every prediction
-        update: a prediction -> the new value of each component
+        components: components whose values change with every prediction
+        update: prediction -> the new value of each component
     """
 
     components: Sequence[Any]

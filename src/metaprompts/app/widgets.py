@@ -56,7 +56,7 @@ class _WithoutStubFile(ComponentMeta):  # type: ignore[misc]
 
 
 class Photo(gr.Image, metaclass=_WithoutStubFile):  # type: ignore[misc]
-    """An image field whose handlers get the uploaded file as it is; Gradio would open it with an error of its own."""
+    """An image field whose handlers get the uploaded file; Gradio would open it, with error messages of its own."""
 
     is_template = True
 
@@ -65,7 +65,7 @@ class Photo(gr.Image, metaclass=_WithoutStubFile):  # type: ignore[misc]
         return None if payload is None or payload.path is None else str(payload.path)
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        """Keep uploads; addresses are not fetched, because the app asks no other host."""
+        """Keep uploads; URLs are not fetched, because the app contacts no other host."""
         if str(url_or_file_path).startswith(("http://", "https://")):
             raise gr.Error("this app does not download from URLs: upload the file", print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
@@ -90,5 +90,5 @@ def reporting(handler: Handler) -> Handler:
 
 
 def _shown(line: str) -> gr.Error:
-    # Lines may quote names, and the page would render them as HTML.
+    # Messages may quote names, which the page would render as HTML.
     return gr.Error(html.escape(line[0].upper() + line[1:], quote=False), title="Not done", print_exception=False)

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: the command line without the program's name; by default the process's own
+        arguments: the command line without the program's name; by default those of the process
 
     Returns:
         0; 1 if some inputs failed and others did not; 2 for bad input or missing resources; 3 for a bug in metaprompts;
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_home(word: str) -> str:
-    """Replace ~ with the home folder; shells do not expand it in --out=~/results or in quotes."""
+    """Replace ~ with the home folder, as shells do not in --out=~/results or in quotes."""
     before, path = _HOME.fullmatch(word).groups()  # type: ignore[union-attr]
     return before + os.path.expanduser(path)  # noqa: PTH111
 

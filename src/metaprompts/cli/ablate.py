@@ -27,9 +27,9 @@ class Ablate:
     """Train variants of recipes with several seeds, and compare them.
 
     STUDY is a TOML file with cells (each a recipe, data and a metric), variants (changes to the recipe) and seeds;
-    studies/ has examples. Every run has its own process with one thread; a run that several studies need is trained
-    once. If interrupted, run the same command again: it skips finished runs. Writes OUT/STUDY/results/ (one
-    small JSON file per run), OUT/STUDY/table.md and table.png; models and logs go to OUT/runs/.
+    studies/ has examples. Every run has its own process with one thread; a run that several studies share is trained
+    once. If interrupted, run the same command again: it skips finished runs. Writes OUT/STUDY/results/ (one small JSON
+    file per run), OUT/STUDY/table.md and table.png; models and logs go to OUT/runs/.
 
     Divergence counts as a result. A run that crashes has no result and does not stop the others (exit code 1). A run
     with bad input stops the command (exit code 2). Run the same command again to retrain failed runs.
@@ -40,12 +40,12 @@ class Ablate:
     out: Path = option(Path("runs/ablations"), metavar="DIR")
     """Folder for results and runs of all studies."""
     data: tuple[str, ...] = option((), metavar="NAME=DIR")
-    """Folder of a data set that the studies name; may be repeated. Without scenes=DIR, scenes are generated in
+    """Folder of a data set named by the studies; may be repeated. Without scenes=DIR, scenes are generated in
     OUT/data/scenes if a study defines them."""
     processes: Annotated[int, Range(1, 10**6)] = 1
     """Number of parallel runs."""
     only: tuple[str, ...] = option((), metavar="CELL/VARIANT/SEED")
-    """Only matching runs; each of the three parts may be *; may be repeated."""
+    """Only runs that match; any of the three parts may be *; may be repeated."""
     again: bool = False
     """Discard the results of --only, and retrain."""
     check: bool = False

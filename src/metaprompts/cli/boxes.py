@@ -60,12 +60,12 @@ class Boxes:
     ) -> "Boxes":
         """Read COCO annotations (with images and annotations) or COCO detections (a list).
 
-        Skips crowds, other categories, empty boxes and low scores, and logs how many.
+        Skips crowds, other categories, empty boxes and boxes with low scores, and logs how many of each.
 
         Args:
             path: the file
             images: the input images
-            minimum_score: boxes that score less are skipped; None for `MINIMUM_SCORE`
+            minimum_score: boxes with lower scores are skipped; `MINIMUM_SCORE` if None
             categories: names or ids of the categories to use; by default people
 
         Raises:
@@ -139,7 +139,7 @@ class Boxes:
         return self.ids[image]
 
     def name(self, image: Path) -> str:
-        """The image's name in the file, or its file name if the file lists no images."""
+        """The image's name as listed in the file, or the image's own file name if the file lists no images."""
         return self.names.get(self.image_id(image), image.name)
 
 
@@ -209,7 +209,7 @@ def _read(
     if not is_selected(category):
         return f"of category {category}"
     if not has_size(box):
-        return "below one pixel"
+        return "smaller than one pixel"
     if score < minimum_score:
         return f"{_LOW} {minimum_score:g} (--min-box-score)"
     return image_id, (*box.tolist(), score)

@@ -19,7 +19,7 @@ class Cameras:
     Attributes:
         fov_x_deg: horizontal field of view of all images, degrees; None if unknown
         focal_px: focal length of all images, pixels; None if unknown
-        matrix: the camera of all images, from a matrix; None if unknown
+        matrix: the camera of all images, from --intrinsics; None if unknown
     """
 
     fov_x_deg: float | None
@@ -63,8 +63,8 @@ class Cameras:
 
         Args:
             image: its file
-            height: of the upright image, pixels
-            width: the same
+            height: height of the upright image, pixels
+            width: width of the upright image, pixels
         """
         from metaprompts.data.io.intrinsics import Intrinsics, exif_intrinsics
 
@@ -75,7 +75,7 @@ class Cameras:
         return self.matrix or exif_intrinsics(image, height, width)
 
     def known_or_assumed(self, image: Path, height: int, width: int) -> "Intrinsics":
-        """The same, or else `default_intrinsics`."""
+        """As `known`, but falls back to `default_intrinsics`."""
         from metaprompts.data.io.intrinsics import default_intrinsics
 
         return self.known(image, height, width) or default_intrinsics(height, width)
@@ -83,11 +83,11 @@ class Cameras:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCamera:
-    """Rescales depth to the camera of each image: depth grows with the focal length at which things look the same.
+    """Rescales depth to the camera of each image: for the same image, depth is proportional to the focal length.
 
     Attributes:
         focal_px: focal length of the training images, pixels at the size that the model sees
-        working_size: the model's; None if images are predicted at their own size
+        working_size: height and width that the model sees; None if images are predicted at their own size
         cameras: the camera of each image
     """
 
@@ -101,7 +101,7 @@ class TrainingCamera:
 
         Args:
             model: the model that predicts depth
-            source: its name in errors
+            source: the model's name in errors
             cameras: the camera of each image
             windows: whether images are predicted at their own size, in windows
 

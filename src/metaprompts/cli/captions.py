@@ -33,12 +33,12 @@ class Captions:
         captioner: str | None,
         text_source: str | None,
     ) -> "Captions | None":
-        """Create from a command's options; None if no model reads captions.
+        """Create from a command's options; returns None if no model reads captions.
 
         Args:
             models: the models; those that read captions get their text encoder
             caption: the same for all images
-            file: JSON of images and captions, whose names are relative to its own folder
+            file: JSON of images and captions; image names are relative to the file's folder
             captioner: hub id or folder of a model that captions
             text_source: source of the text encoder; None for the source stored in the models
 

@@ -1,4 +1,4 @@
-"""The commands by name; each is imported when it is needed."""
+"""The commands by name; each is imported only when needed."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -37,7 +37,7 @@ _DATA_HELP = "Check a data set, or pack it into shards"
 
 
 class _Commands(click.Group):
-    """A group that imports a command when it is needed."""
+    """A group that imports a command only when needed."""
 
     def __init__(self, name: str, places: Mapping[str, "str | Mapping[str, str]"], **settings: object) -> None:
         super().__init__(name, commands=dict.fromkeys(places), **settings)  # type: ignore[arg-type]

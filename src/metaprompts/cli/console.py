@@ -38,7 +38,7 @@ class PrintableFormatter(logging.Formatter):
     """Log lines escaped by `printable`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record, with its traceback if it has one."""
+        """Format one record, with its traceback if it has one."""
         return printable(super().format(record))
 
 
@@ -60,7 +60,7 @@ def flush_streams() -> None:
 
 
 def is_closed(stream: TextIO) -> bool:
-    """Whether the reader has closed a stream's pipe; worker processes also have pipes."""
+    """Whether the stream is a pipe that its reader has closed; worker processes have pipes too."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), 0)

@@ -26,7 +26,7 @@ _NAMED_AT_MOST = 20
 class Check(WithRecipeKeys):
     """Check that a recipe's data exists, is complete and can be read.
 
-    Prints what each split contains, how that compares with the published data set, and which files are bad. For depth,
+    Prints what each split contains, how this compares with the published data set, and which files are bad. For depth,
     also prints the share of pixels unmeasured or beyond task.max_depth_m, and the number of constant or repeated maps;
     for masks, the share of each class, classes that never occur, and values without a class. Give --data.root DIR, the
     folder of the data set, or --data.shards DIR, a folder written by metaprompts data shard.
@@ -37,7 +37,7 @@ class Check(WithRecipeKeys):
     recipe: str = argument("RECIPE", names=recipe_names)
     """A .toml file, a run's recipe.json, or the name of a shipped recipe."""
     full: bool = False
-    """Read every sample, instead of 8 per split and, for class shares, 200 masks."""
+    """Read every sample, instead of only 8 per split and, for class shares, 200 masks."""
     out: Path | None = option(None, metavar="IMAGE")
     """Output image (.png, .jpg) of some samples with labels overlaid; for segmentation with a histogram of the
     classes. By default ./data-check-RECIPE.jpg; none for no image."""
@@ -130,7 +130,7 @@ def _first_fault(reports: list["PartReport"]) -> str:
 
 
 def _unlabeled(recipe: "Recipe") -> Iterator[str]:
-    """One line for each folder of images without published labels."""
+    """One line for each folder whose images have no published labels."""
     from metaprompts.data.io.images import images_in
 
     for name, folder in recipe.data.unlabeled().items():

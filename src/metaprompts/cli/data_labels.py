@@ -20,7 +20,7 @@ def with_labels(
     full: bool,
     progress: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> PartReport:
-    """Add faults that training would reject, and the histogram of masks, to a part's report.
+    """Add faults that training would reject, and the histogram of the masks, to a part's report.
 
     Args:
         report: the part's report; the part is readable

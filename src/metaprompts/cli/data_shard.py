@@ -35,7 +35,7 @@ class ShardData(WithRecipeKeys):
     out: Path = option(metavar="DIR")
     """A new or empty folder, or the folder of an interrupted run of the same command."""
     shard_bytes: str = option("256MB", metavar="SIZE")
-    """Shard size at which the next shard begins."""
+    """Size at which a shard is closed and the next one begins."""
     split: Literal["train", "val"] | None = None
     """Write only this split."""
     resume: Literal["auto", "never"] = "auto"

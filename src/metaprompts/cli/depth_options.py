@@ -53,11 +53,11 @@ class DepthOptions:
 
         Args:
             models: the models that predict
-            source: their name in errors
+            source: the models' name in errors
             windows: whether images are predicted at their own size, in windows
 
         Raises:
-            InputError: no model predicts depth, or it does not state its focal length
+            InputError: no model predicts depth, or the depth model does not state its focal length
         """
         depth = next((model for model in models if model.task.name == "depth"), None)
         for name in self._given() if depth is None else ():
@@ -90,7 +90,7 @@ class DepthWriter:
         """Write the files of one image.
 
         Raises:
-            InputError: its camera is unknown, or a file cannot be written
+            InputError: the image's camera is unknown, or a file cannot be written
         """
         if self.camera is not None:
             prediction, line = self.camera.rescaled(prediction, image)

@@ -16,8 +16,8 @@ class DistillEncoder(Distillation):
 
     Writes encoder.safetensors, encoder.json and report.json (the error on held-out images) to DIR.
     Predictions with the encoder are approximate; it works with every model that uses the same VAE. If interrupted, run
-    the same command again to resume; a larger --steps extends a finished run. Only resuming needs DIR/training and
-    DIR/scenes.
+    the same command again to resume; a larger --steps extends a finished run. DIR/training and DIR/scenes are needed
+    only to resume.
     """
 
     source: str = argument("MODEL", names=embedded_models)

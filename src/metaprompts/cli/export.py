@@ -25,7 +25,7 @@ class Export:
 
     The network takes any number of images of one size. Also writes model.json, which describes inputs and outputs;
     parity.json, the difference from the model's output on real images; and predict.py and processing.py, an example
-    that runs from any folder without metaprompts and, at the same size, gives the results of metaprompts predict.
+    that runs from any folder without metaprompts and, at the same size, gives the same results as metaprompts predict.
     Finally prints all files with their sizes.
     """
 
@@ -56,7 +56,7 @@ class Export:
         else:
             shown = [generate_scene(seed, 256, 384).image for seed in range(_SCENES)]
         if not shown:
-            raise InputError("--images: no images found to compare on; give other paths, or leave --images out")
+            raise InputError("--images: no images found for the comparison; give other paths, or leave --images out")
         with _Stages(1 + STAGES) as stages:
             stages.begin(f"loading {self.model}")
             model = load(self.model, "cpu")

@@ -25,14 +25,14 @@ class Heatmaps(WithModelRecipeKeys):
     """Show where prompts respond in images, or measure what they respond to over a data set.
 
     With images: writes for each image STEM_promptNNN.png, the gray image overlaid with the prompt's heatmap (from dark
-    blue to dark red, scaled for each prompt), and STEM_prompts.png, a sheet of all of them. An image that cannot be
+    blue to dark red, scaled for each prompt), and STEM_prompts.png, a sheet of all heatmaps. An image that cannot be
     read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if no image could be read.
 
     --top chooses prompts that respond clearly and differently: first the prompt whose map, scaled to 0..1, has the
-    largest variance, then repeatedly the prompt with the largest variance times 1 - r, where r is its map's largest
-    absolute correlation with a chosen one. To compare one prompt across images, use --prompts.
+    largest variance, then repeatedly the prompt with the largest variance times 1 - r, where r is the largest absolute
+    correlation of its map with that of a prompt already chosen. To compare one prompt across images, use --prompts.
 
-    A segmentation model has a map for each level of the UNet. The default is the finest level, which aligns best with
+    A segmentation model has one map per UNet level. The default is the finest level, which aligns best with
     the image and is used by the head (the mean of all levels is not).
 
     With --data.root DIR instead of images: measures every prompt over the validation split, with the options of
@@ -52,7 +52,7 @@ class Heatmaps(WithModelRecipeKeys):
     prompts: str | None = option(None, metavar="N,N,...")
     """Prompt indices, from 0; for example 3,17,42."""
     top: Annotated[int, Range(1, 10**6)] | None = None
-    """Number of prompts to choose for each image instead; 8 by default."""
+    """Instead of --prompts: number of prompts to choose for each image; by default 8."""
     level: Literal["0", "1", "2", "3", "mean"] = "0"
     """Segmentation: level 0 (finest) to 3, or mean for the mean of all levels."""
     boxes: Path | None = option(None, metavar="FILE", group=_POSE)
@@ -71,7 +71,7 @@ class Heatmaps(WithModelRecipeKeys):
     text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)
     """Source of the text encoder; by default the one used in training."""
     white_level: int | None = option(None, metavar="N")
-    """Value of white in images of more than 8 bits, for example 4095 for 12 bits; by default 65535."""
+    """Value of white in images with more than 8 bits, for example 4095 for 12 bits; by default 65535."""
     recipe: str | None = option(None, names=recipe_names)
     """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
@@ -181,7 +181,7 @@ class Heatmaps(WithModelRecipeKeys):
         )
 
     def _choice(self) -> tuple[list[int] | None, int]:
-        """Prompt indices; or None, and the number of prompts to choose."""
+        """The prompt indices, or None; and the number of prompts to choose."""
         if self.prompts is None:
             return None, _TOP if self.top is None else self.top
         if self.top is not None:

@@ -21,8 +21,8 @@ class InferenceOptions:
 
     Args:
         windows: None for whole images
-        limit: memory limit of prediction, in bytes; None for the free memory
-        batch: views per forward pass, if they fit
+        limit: memory limit for predictions, in bytes; None for the free memory
+        batch: views per forward pass, if that many fit in memory
 
     Attributes:
         models: the models that predict
@@ -66,7 +66,7 @@ class InferenceOptions:
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
 
     def check_size(self, width: int, height: int) -> None:
-        """Check, before an image is decoded, that it and its prediction fit in memory.
+        """Check that an image, not yet decoded, and its prediction fit in memory.
 
         Raises:
             InputError: they take too much memory

@@ -20,7 +20,7 @@ def check_exists(*paths: Path | None) -> None:
 
 
 class _LargeError(InputError):
-    """An image is too large to decode for this check."""
+    """The image is too large to be decoded by this check."""
 
 
 def why_unreadable(paths: Sequence[Path], *, white_level: int | None = None) -> list[str]:

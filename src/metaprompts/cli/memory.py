@@ -13,7 +13,7 @@ from metaprompts.utils.schema import Range
 
 @dataclass(frozen=True, kw_only=True)
 class Memory(WithRecipeKeys):
-    """Compute the peak memory of a training run by part, and the operations per step.
+    """Compute the peak memory of a training run, split by part, and the operations per step.
 
     Nothing is allocated or downloaded: a step runs on fake tensors that have only a shape. Every key of the recipe can
     be changed as well: metaprompts memory RECIPE --help lists them. The backbone is assumed to be Stable Diffusion 1.5,
@@ -33,8 +33,8 @@ class Memory(WithRecipeKeys):
     checkpointing: Literal["true", "false"] | None = None
     """Recompute the UNet's layers to save memory: --backbone.gradient_checkpointing."""
     processes: Annotated[int, Range(1, 10**9)] = 1
-    """torchrun processes that share a step; the memory shown is for one process. Each holds all weights, or a shard of
-    them with --training.fsdp."""
+    """torchrun processes that share a step; the memory shown is for one of them. Each process holds
+    all weights, or a shard of them with --training.fsdp."""
     json: bool = False
     """Print JSON with sizes in bytes."""
 
@@ -63,7 +63,7 @@ class Memory(WithRecipeKeys):
         return 0
 
     def _short(self) -> list[str]:
-        """The recipe keys that the options abbreviate."""
+        """The recipe keys for which the options are short forms."""
         keys = {
             "training.micro_batch_size": self.batch_size,
             "training.precision": self.precision,

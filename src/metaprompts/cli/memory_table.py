@@ -1,4 +1,4 @@
-"""The memory of a run by part, as a table."""
+"""The memory of a run, as a table with one row per part."""
 
 from rich.table import Table
 
@@ -8,7 +8,7 @@ from metaprompts.training.memory_estimate import TrainingMemory
 _UNITS = {"GiB": 2**30, "MiB": 2**20}
 _PARTS = {
     "weights": ("weights", "float32, including the frozen encoder"),
-    "gradients": ("gradients", "float32, those held at the peak"),
+    "gradients": ("gradients", "float32, only those held at the peak"),
     "moments": ("optimizer", "AdamW's two moments"),
     "average": ("average", "exponential moving average of the weights"),
     "exchange": ("exchange", "a copy of the gradients, exchanged between processes"),
@@ -55,7 +55,7 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
     share = f", one of {processes} processes" if processes > 1 else ""
     checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
     images, passes = _counted(memory.images, "image"), _counted(memory.passes, "pass")
-    # Training would raise an error.
+    # Training such a pass would raise an error.
     norm = "; a pass of one image needs --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
     return (
         f"{images} of {height}x{width} per pass, {passes} per step{share}; {settings.precision}, {checkpointing} "

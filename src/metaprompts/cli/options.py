@@ -30,7 +30,7 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
     """A field that is a positional argument.
 
     Args:
-        metavar: its name in help and errors
+        metavar: the argument's name in help and errors
         default: its default value; without one it is required
         names: completions to offer, in addition to files
     """
@@ -40,13 +40,13 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
 def option(
     default: Any = MISSING, *, metavar: str | None = None, names: Names | None = None, group: str = "Options"
 ) -> Any:
-    """A field that is an option, as fields are by default; adds settings.
+    """A field that is an option, as fields are by default, with additional settings.
 
     Args:
         default: its default value; without one it is required
-        metavar: the name of its value in help; by default that of its type
+        metavar: the name of the value in help; by default the name of its type
         names: completions to offer, in addition to files
-        group: heading in help
+        group: heading in the help under which the option is listed
     """
     return field(default=default, metadata={"metavar": metavar, "names": names, "group": group})
 
@@ -59,7 +59,8 @@ class DataclassCommand(click.Command):
     Args:
         name: the command's name
         kind: the dataclass; its docstring is the help. A class method `sections` (the command's words -> sections, see
-            `cli.recipe_keys.Section`) adds the options of more sections, which are collected in the field `overrides`
+            `cli.recipe_keys.Section`) adds the options of further sections, whose values are collected in the field
+            `overrides`
     """
 
     def __init__(self, name: str, kind: type[Any]) -> None:
@@ -118,7 +119,7 @@ class DataclassCommand(click.Command):
         return parser
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Create the dataclass."""
+        """Create an instance of the dataclass."""
         values, own = dict(ctx.params), _own_sections(self.kind)
         if own:
             texts = {name: to_dict(_default(each)) for name, each in own.items()}
@@ -131,7 +132,7 @@ class DataclassCommand(click.Command):
         return self.kind(**values)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Options by group."""
+        """Write the options, by group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
@@ -171,7 +172,7 @@ class _Option(click.Option):
 
 
 def _normalized(name: str) -> str:
-    """Accept both spellings, underscores of recipe keys and dashes of options."""
+    """Accept both the underscores of recipe keys and the dashes of options."""
     return name.replace("-", "_") if "." in name else name.replace("_", "-")
 
 
@@ -234,7 +235,7 @@ def _type_settings(hint: Any) -> dict[str, Any]:
         return {"type": _number(parts[0], allowed)} if allowed else _type_settings(parts[0])
     if origin in (Union, types.UnionType):
         inner = [part for part in parts if part is not type(None)]
-        # Several alternatives are several Literals.
+        # A union of Literals offers the choices of all of them.
         return _type_settings(inner[0] if len(inner) == 1 else Literal[tuple(_values(hint))])
     if origin is tuple:
         if parts[-1] is Ellipsis:
@@ -268,13 +269,13 @@ def _completer(names: Names | None) -> Any:
 
 
 def _section_options(kind: type[Any], words: tuple[str, ...]) -> list[click.Option]:
-    """The options of a command's own sections, and of those that its arguments select."""
+    """The options of a command's own sections, and of the sections that its arguments select."""
     hints = type_hints(kind)
     found: dict[str, click.Option] = {}
     sections = [(name, hints[name], to_dict(_default(each)), False) for name, each in _own_sections(kind).items()]
     for section, settings, values, hidden in (*sections, *getattr(kind, "sections", lambda words: ())(words)):
         for made in _keys(section, settings, values, hidden=hidden):
-            # Sections of several tasks share keys.
+            # Sections of different tasks share keys.
             found.setdefault(made.opts[0], made)
     return list(found.values())
 
@@ -290,7 +291,7 @@ def _keys(section: str, kind: type[Any], values: Mapping[str, Any], *, hidden: b
         if not each.init:
             continue
         default = _default(each)
-        # A flag's value may be left out.
+        # A flag may be given without a value.
         flag: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if hints[each.name] is bool else {}
         made = _Option(
             [f"key_{section}_{each.name}", f"--{section}.{each.name}"],
@@ -354,7 +355,7 @@ def _values(hint: Any) -> Iterator[str]:
 
 
 def _described(meaning: str, default: Any, value: Any) -> str:
-    """A key's meaning, with its default and, where it differs, the recipe's value."""
+    """A key's description, with its default and, where different, the recipe's value."""
     given, usual = (_shown(to_dict(each)) for each in (value, default))
     if value is MISSING:
         return meaning
@@ -373,7 +374,7 @@ def _shown(value: Any) -> str:
 @cache
 def _meanings(kind: type[Any]) -> dict[str, str]:
     """Field -> its description, from the docstrings of a dataclass, its fields and its base classes."""
-    # Imported here because it takes as long as all other imports together.
+    # Imported here because this import takes as long as all others together.
     from docstring_parser import parse_from_object
 
     found: dict[str, str] = {}

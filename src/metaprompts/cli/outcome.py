@@ -1,4 +1,4 @@
-"""Outcomes of commands: exit codes, and the summary of commands over several images."""
+"""Outcomes of commands: exit codes, and the summary after processing several images."""
 
 from collections.abc import Sequence
 

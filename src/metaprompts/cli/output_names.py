@@ -1,4 +1,4 @@
-"""Output file names: each depends on how its own image was given, not on the other images."""
+"""Output file names; each depends on how its image was given, not on the other images."""
 
 import logging
 from collections import defaultdict
@@ -22,7 +22,7 @@ def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> dict[Path, Pat
         subfolder. If an earlier image has the same name, the folder's name and the suffix are added, with a warning.
     """
     files = {Path(text) for text in inputs}
-    # The deepest first, because a folder and one of its subfolders may both be given.
+    # Deepest first, because a folder and one of its subfolders may both be given.
     folders = sorted((searched_folder(text) for text in inputs), key=lambda folder: -len(folder.parts))
     names: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
@@ -57,8 +57,8 @@ def listed_names(names: Mapping[Path, Path]) -> dict[Path, str]:
         names: the result of `output_names`
 
     Returns:
-        path -> file name with the folders below the input; if several images have the same file name, with enough
-        parent folders to make the names unique
+        path -> file name with the folders below the input; if several images have the same name, enough parent folders
+        are added to make the names unique
     """
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in names:

@@ -1,4 +1,4 @@
-"""The people of images for ``metaprompts predict``: boxes from a file or a detector, or whole images."""
+"""Locating people for ``metaprompts predict``: boxes from a file or a detector, or whole images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class PeopleOptions:
             raise InputError("--oks-nms is for several people: pass --detector or --boxes as well, or leave it out")
 
     def open(self, paths: Sequence[Path], device: Any) -> "People":
-        """Read the file of boxes, or load the detector.
+        """Read the box file, or load the detector.
 
         Args:
             paths: the images

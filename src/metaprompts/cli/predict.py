@@ -81,15 +81,15 @@ class Predict:
     text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)
     """Source of the text encoder; by default the one used in training."""
     white_level: int | None = option(None, metavar="N")
-    """Value of white in images of more than 8 bits, for example 4095 for 12 bits; by default 65535."""
+    """Value of white in images with more than 8 bits, for example 4095 for 12 bits; by default 65535."""
     window: str | None = option(None, metavar="H,W", group=_LARGE)
     """Segmentation and depth: predict images at full size, in overlapping windows of this height and width in pixels.
     Without it, images are resized to the size the model was trained on."""
     stride: str | None = option(None, metavar="H,W", group=_LARGE)
     """Step between windows; by default half a window."""
     max_memory: str | None = option(None, metavar="SIZE", group=_LARGE)
-    """Memory limit of prediction, for example 8GB or 6GiB; batches are made smaller and images split into strips to
-    stay below it. By default four fifths of the free memory."""
+    """Memory limit for predictions, for example 8GB or 6GiB; to stay below it, batches are made smaller
+    and images are split into strips. By default four fifths of the free memory."""
     raw: bool = False
     """Also write exact values as .npy: depth in meters, or segmentation confidence."""
     legend: bool = True
@@ -100,16 +100,16 @@ class Predict:
     fov_x: Annotated[float, Range(0, 180, above=True, below=True)] | None = option(None, group=_SPACE)
     """Horizontal field of view of the camera, degrees."""
     focal_px: Annotated[float, Range(0, 1e9, above=True)] | None = option(None, group=_SPACE)
-    """Alternatively, its focal length in pixels."""
+    """Alternatively, the camera's focal length in pixels."""
     intrinsics: Path | None = option(None, metavar="FILE", group=_SPACE)
-    """Or its 3x3 matrix: nine numbers as text, JSON or .npy."""
+    """Or the camera's 3x3 matrix: nine numbers as text, JSON or .npy."""
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
     """Cut the surface where neighboring pixels differ by more than this share of the depth."""
     intrinsics_of_training: bool = option(False, group=_SPACE)
     """Multiply depth by the image's focal length divided by that of the training images, if the model states it
     (task.focal_px). The camera of each image comes from one of the three options, or EXIF."""
     every: Annotated[int, Range(1, 10**9)] | None = option(None, metavar="N", group=_VIDEO)
-    """Predict only the first of every N frames; frames keep their time stamps."""
+    """Predict only one of every N frames; frames keep their time stamps."""
     start: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
     """Begin at this time of the video."""
     end: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
@@ -117,7 +117,7 @@ class Predict:
     fps: Annotated[float, Range(0.01, 1000)] | None = option(None, group=_VIDEO)
     """Treat the images of each folder or glob as one video with this frame rate."""
     camera: Annotated[int, Range(0, 999)] | None = option(None, metavar="NUMBER", group=_VIDEO)
-    """Also predict a camera, 0 for the first one, until Ctrl-C or --end."""
+    """Also predict frames from this camera, 0 for the first one, until Ctrl-C or --end."""
     temporal: Literal["on", "off"] | None = option(None, group=_VIDEO)
     """on (the default): average depth and classes along the optical flow, and smooth the joints of each person; off:
     predict frames independently."""
@@ -139,7 +139,7 @@ class Predict:
     merge_tokens: float = option(0.0, group=_LESS)
     """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images."""
     encoder: Path | None = option(None, metavar="DIR", group=_LESS)
-    """A small encoder from metaprompts distill-encoder, instead of the VAE's."""
+    """A small encoder from metaprompts distill-encoder, used instead of the VAE's."""
 
     def run(self) -> int:
         """Predict all readable images."""
@@ -186,7 +186,7 @@ class Predict:
         inference = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
         names = output_names(self.inputs, found.paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
-        # Networks are converted on the CPU, wherever they run.
+        # Networks are converted on the CPU, no matter where they will run.
         device = pick_device("cpu" if self.engine in CONVERTING else self.device)
         people = self._people_options().open(found.images, device)
         if self.adapter:

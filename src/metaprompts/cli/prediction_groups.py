@@ -71,7 +71,7 @@ def keep_pose(predicted: "list[tuple[Path, PosePrediction]]", path: Path, predic
     from metaprompts.tasks.predictions import PosePrediction
 
     if isinstance(prediction, PosePrediction):
-        # Only the image's shape is still needed: a view of one pixel keeps it without the memory.
+        # Only the image's shape is still needed; a view of one pixel has that shape but takes no memory.
         import numpy as np
 
         blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)

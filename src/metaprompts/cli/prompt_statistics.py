@@ -29,7 +29,7 @@ def measure(
         overrides: --section.key, value, ...
         out: folder for responses.json, responses.md and responses.png
         level: see `metaprompts.analysis.prompts.Level`
-        device: compute device; None for the recipe's, or the GPU if there is one
+        device: compute device; None for the recipe's device, or the GPU if there is one
 
     Raises:
         InputError: model, recipe or data cannot be read, or do not match

@@ -10,8 +10,8 @@ from metaprompts.embedded import embedded_models
 class Push:
     """Upload a model to the Hugging Face hub, where metaprompts.load and every command read it.
 
-    Uploads config.json, model.safetensors, recipe.json and README.md, the model card that training wrote; edit it
-    before uploading. Log in with `hf auth login`, or set HF_TOKEN.
+    Uploads config.json, model.safetensors, recipe.json and README.md, the model card that training wrote (edit the card
+    before uploading). Log in with `hf auth login`, or set HF_TOKEN.
     """
 
     model: str = argument("MODEL", names=embedded_models)
@@ -21,7 +21,7 @@ class Push:
     private: bool = False
     """Create a private repository."""
     message: str | None = option(None, metavar="TEXT")
-    """Message of the commit."""
+    """Commit message."""
 
     def run(self) -> int:
         """Upload."""
@@ -29,6 +29,6 @@ class Push:
         from metaprompts.models.push import local_paths, push
 
         for path in local_paths(self.model):
-            complain(f"note: {path} is a path of this machine, and will be public\n")
+            complain(f"note: {path} is a path on this machine, and will be public\n")
         say(f"{push(self.model, self.repo, private=self.private, message=self.message)}\n")
         return 0

@@ -16,7 +16,7 @@ class Section(NamedTuple):
         name: name of the section
         kind: dataclass of the section
         values: the recipe's own values, shown as defaults
-        hidden: whether help and completion omit its keys, as for sections of other tasks
+        hidden: whether help and completion omit the keys of this section, as for sections of other tasks
     """
 
     name: str

@@ -18,7 +18,7 @@ Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "pla
 class Scenes:
     """Write generated rooms and streets in the format of a known data set.
 
-    Use them to try readers and recipes without the data set itself. A fifth of the scenes is for validation; captions
+    Use them to try out readers and recipes without the real data set. A fifth of the scenes is for validation; captions
     and a README.txt are written as well. With coco and plain, both splits show people. If interrupted, run the same
     command again to resume; it always writes the same files.
     """
@@ -38,11 +38,11 @@ class Scenes:
     seed: Annotated[int, Range(0, 2**53)] = 1_000_000
     """Seed of the first training scene; validation starts a million later. Pre-training uses smaller seeds."""
     height: int | None = None
-    """Image height in pixels; by default that of the data set (a quarter of it for cityscapes)."""
+    """Image height in pixels; by default that of the data set (for cityscapes a quarter of that)."""
     width: int | None = None
     """Image width in pixels."""
     density: float | None = None
-    """kitti: share of pixels with measured depth, below the image's upper third; by default 0.3."""
+    """kitti: share of pixels below the image's upper third that have measured depth; by default 0.3."""
     workers: Annotated[int, Range(1, 10**6)] = 1
     """Number of processes."""
 

@@ -42,8 +42,8 @@ class Train(WithRecipeKeys):
     resume: Literal["auto", "never"] | None = None
     """auto: resume the unfinished run in training.output_dir; never: start over."""
     trainable: Literal["full", "lora", "prompts"] | None = None
-    """The whole model; or, with a frozen backbone that is not saved, low-rank updates of its attention and all other
-    parts (lora), or only the other parts (prompts). Short for --training.trainable."""
+    """The whole model; or, with a frozen backbone that is not saved, low-rank updates of its attention plus all
+    other parts (lora), or only the other parts (prompts). Short for --training.trainable."""
 
     def run(self) -> int:
         """Train."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundInputs:
-    """The inputs of a command line.
+    """The inputs given on a command line.
 
     Attributes:
         images: image files
@@ -142,7 +142,7 @@ class VideoPredictions:
             names: path -> path of its results below the output folder, without endings
 
         Returns:
-            a line for each video that failed, and for each problem of the others
+            a line for each video that failed, and for each problem in the others
         """
         failures, problems = list[str](), list[str]()
         for video in videos:

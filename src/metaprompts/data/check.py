@@ -46,11 +46,11 @@ class PartReport:
         count: number of samples
         unit: name of one sample
         official: number of samples in the published data set; None if unknown
-        remark: further notes; may be empty
+        remark: further remarks; may be empty
         tried: number of samples read
         bad: one message per unreadable sample
         shown: some good samples, spread over the part
-        statistics: lines of statistics over the samples read
+        statistics: statistics of the samples read, as lines
         warnings: likely mistakes
         faults: problems that make the part unusable although all samples are readable
         labels: for masks, the frequency of each class; None for other tasks
@@ -76,7 +76,7 @@ class PartReport:
         return self.missing is None and len(self.bad) < self.tried
 
     def line(self) -> str:
-        """The part on one line."""
+        """A summary of the part on one line."""
         if self.missing is not None:
             return f"{self.name:<14} MISSING: {self.missing}"
         published = {None: "", self.count: ", as published"}.get(self.official, f" (published: {self.official})")
@@ -93,7 +93,7 @@ def check_part(
     progress: Progress | None = None,
     statistics: SampleStatistics | None = None,
 ) -> PartReport:
-    """Open a part of a data set and read samples of it.
+    """Open a part of a data set and read samples from it.
 
     Args:
         name: name of the part
@@ -158,7 +158,7 @@ def readable_samples(samples: SampleDataset, at_most: int | None = None) -> Iter
 
 
 def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple[str, str]:
-    """A description of the samples, and notes."""
+    """What one sample is ("image" or "person"), and a remark."""
     if isinstance(samples, ShardedSamples):
         left_out = sum(len(each.samples) for each in samples.left_out)
         remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} skipped" if left_out else "")

@@ -17,7 +17,7 @@ def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[i
         what: name of the data set, for the error
 
     Returns:
-        for each class of the data set its index among ``names``; None if both orders are equal
+        the index in ``names`` of each class of the data set; None if both lists have the same order
 
     Raises:
         InputError: a name is in only one of the lists, or occurs twice
@@ -43,5 +43,5 @@ def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:
 
 
 def plain_names(names: Sequence[str]) -> list[str]:
-    """Normalize names: without case, spaces, dashes and underscores."""
+    """Normalize names: lower-case them, and replace runs of spaces, dashes and underscores with one space."""
     return [" ".join(re.split(r"[\s_-]+", name.strip().lower())) for name in names]

@@ -1,4 +1,4 @@
-"""Class names of the data sets that published checkpoints were trained on."""
+"""Class names of the data sets on which published checkpoints were trained."""
 
 CITYSCAPES = tuple(
     (

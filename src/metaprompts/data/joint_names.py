@@ -19,7 +19,7 @@ class JointName:
 
     Attributes:
         part: the name's words in lower case, without side words
-        sides: the side words; in L_F_Paw only L is one, and most names have one or none
+        sides: the words that name a side, in L_F_Paw only L; most names have one or none
     """
 
     part: tuple[str, ...]
@@ -47,7 +47,7 @@ def read_names(names: Sequence[str]) -> list[JointName]:
 
 
 def side_of(name: JointName) -> Side | None:
-    """The side of a joint; None for the middle."""
+    """The side of a joint; None for joints in the middle."""
     return name.sides[0] if name.sides else None
 
 

@@ -30,7 +30,7 @@ COCO_SKELETON = (
     *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
     *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
 )
-"""Pairs of `COCO_JOINTS`, by index, that a limb connects."""
+"""Pairs of indices into `COCO_JOINTS` that are connected by a limb."""
 
 _GIVE_PAIRS = "pass --task.flip_pairs [[LEFT,RIGHT],...] (indices from 0; [] for none)"
 _LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel", "leg", "thigh", "shin", "calf", "pelvis")
@@ -45,7 +45,7 @@ def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
         names: the joints in order, for example ``("nose", "left_eye", "right_eye")``
 
     Returns:
-        (index of the left joint, index of the right joint) of every pair, in the order of the left ones
+        (index of the left joint, index of the right joint) of every pair, in the order of the left joints
 
     Raises:
         InputError: a left joint without its right counterpart or vice versa, or two equivalent names
@@ -108,7 +108,7 @@ def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int
         given: see `mirror_pairs`
 
     Returns:
-        their indices, with the pairs of `mirror_pairs` swapped
+        the joints' indices, with the pairs of `mirror_pairs` swapped
     """
     order = list(range(len(names)))
     for left, right in mirror_pairs(names, given):
@@ -123,7 +123,7 @@ def lower_body(names: Sequence[str]) -> tuple[int, ...]:
         names: the joints in order
 
     Returns:
-        their indices; all other joints belong to the upper body
+        indices of these joints; all other joints belong to the upper body
     """
     return tuple(index for index, name in enumerate(names) if any(part in name.lower() for part in _LOWER_BODY))
 
@@ -150,7 +150,7 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
 
 
 def coco_sigmas(names: Sequence[str], sigmas: Sequence[float]) -> dict[int, float]:
-    """Find COCO's OKS sigmas for joints that COCO also has, in any spelling.
+    """Look up COCO's OKS sigmas for joints that COCO also has, in any spelling.
 
     Args:
         names: the joints in order

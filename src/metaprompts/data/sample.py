@@ -22,7 +22,7 @@ class Crop:
     """The position of an upright, unflipped crop in its image.
 
     Attributes:
-        center: (2,) float32, x and y of the crop's middle, in pixels of the image
+        center: (2,) float32, x and y of the crop's center, in pixels of the image
         size: (2,) float32, width and height of the crop, in pixels of the image
     """
 
@@ -41,7 +41,7 @@ class Person:
         annotation_id: the person's number in the annotation file; for a detection, its position in the detection file
         score: the detector's confidence, 1 for an annotated person
         area: area of the person in pixels, which OKS uses to scale distances
-        crop: position of the sample's image in the whole image; None if it is the whole image
+        crop: position of the sample's image in the whole image; None if the sample's image is the whole image
     """
 
     keypoints: NDArray[np.float32]

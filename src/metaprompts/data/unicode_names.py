@@ -9,7 +9,7 @@ from metaprompts.utils.files import is_file
 
 
 def same_form(name: str) -> str:
-    """A name in the composed Unicode form: macOS, and zip files made on it, store letters and accents separately."""
+    """A name in composed Unicode form; macOS, and zip files made on it, may store letters and accents separately."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -22,7 +22,7 @@ def listed_file(name: str, roots: Sequence[Path]) -> Path | None:
 
     Args:
         name: the name as written in the list
-        roots: folders that it may be relative to; the first one that contains the file is used
+        roots: folders to which the name may be relative; the first one that contains the file is used
     """
     for spelled in dict.fromkeys((name, name.replace("\\", "/"))):
         places = [root / spelled.lstrip("/") for root in roots]

@@ -40,7 +40,7 @@ def starting_model(recipe: Recipe) -> MetaPromptModel:
 def fine_tune(
     recipe: Recipe, seconds: float, on_step: Callable[[Point], None] = lambda point: None
 ) -> tuple[MetaPromptModel, list[Point]]:
-    """Train for a given time; the learning rate falls over its last part.
+    """Train for a given time; the learning rate decays over the last part of that time.
 
     Unlike `training.train` it stops after a fixed time, writes nothing, and its result depends on the machine's speed.
 

@@ -145,7 +145,7 @@ def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm of a module's sequences into the convolution before it.
+    """Fold each batch norm in a module's `nn.Sequential` containers into the preceding convolution.
 
     Args:
         module: changed in place; its original convolutions are not changed

@@ -28,7 +28,7 @@ class EvalSample:
     """One sample, ready for prediction.
 
     Attributes:
-        index: its index in the split
+        index: index of the sample in the split
         path: the image's file
         tensors: the output of `to_tensors`, "original_size" (2,) height and width before resizing, and "image@RATIO"
     """
@@ -43,8 +43,8 @@ class EvalDataset(Dataset[EvalSample]):
 
     Args:
         samples: the data set to read
-        transforms: the transforms of the data section, without random ones
-        protocol: its transforms are applied first; its ratios are the scales
+        transforms: the transforms of the data section, except random ones
+        protocol: the protocol, whose transforms are applied first and whose ratios are the scales
     """
 
     def __init__(self, samples: SampleDataset, transforms: Sequence[Transform], protocol: EvaluationProtocol) -> None:
@@ -137,8 +137,8 @@ def in_groups(samples: int, size: int) -> list[list[int]]:
 def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:
     """The transforms for predicting an image at ``ratio`` times its size.
 
-    The target size is scaled, so the image is resized only once, from its own pixels. Resizing is bilinear, as in
-    mmsegmentation.
+    The target size is scaled, so that the image is resized only once, from its original pixels. Resizing is bilinear,
+    as in mmsegmentation.
 
     Args:
         transforms: the transforms at ratio 1
@@ -152,10 +152,10 @@ def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Tra
 
 @dataclass(frozen=True)
 class ScaledResize:
-    """Resize only the image, to a ratio of another transform's output size.
+    """Resize only the image, to ``ratio`` times the output size of another transform.
 
     Args:
-        plain: the transform at ratio 1; None: the image's own size
+        plain: the transform at ratio 1; None for the image's own size
         ratio: above 0
     """
 
@@ -177,7 +177,7 @@ class ScaledResize:
         if min(height, width) < SMALLEST_SIDE:
             raise InputError(
                 f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; expected at least "
-                f"{SMALLEST_SIDE} per side: leave that scale out"
+                f"{SMALLEST_SIDE} per side: leave out that scale"
             )
         image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
         return replace(sample, image=image)
@@ -197,7 +197,7 @@ def _tensors_of(images: Sequence[EvalSample]) -> list[dict[str, Tensor]]:
 
 
 def _applied(transforms: Sequence[Transform], sample: Sample) -> Sample:
-    # No transform here is random: the generator only satisfies their interface.
+    # No transform here is random; the generator only satisfies their interface.
     generator = np.random.default_rng(0)
     for transform in transforms:
         sample = transform(sample, generator)

@@ -29,9 +29,9 @@ def evaluate(
         model: set to evaluation mode, and restored afterwards
         batches: batches of a DataLoader over `Transformed`, or `seen_batches` if ``test`` crops or scales
         metric_kwargs: arguments of the task's metric, see `Task.metric`
-        test: the test protocol; None: each image is predicted once
+        test: the test protocol; None to predict each image once
         on_batch: called with the number of images after each batch
-        gather: if processes share the split: gathers the counts of all processes
+        gather: gathers the counts of all processes, if several share the split
 
     Returns:
         the metric's numbers by name
@@ -55,7 +55,7 @@ def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProt
     Args:
         model: in evaluation mode
         batch: tensors on any device
-        test: the test protocol; None: each image is predicted once
+        test: the test protocol; None to predict each image once
     """
     moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
     raw = with_context(model, moved)(moved["image"]) if test is None else test.predict(model, moved)

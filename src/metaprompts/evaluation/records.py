@@ -1,7 +1,7 @@
 """The records of an evaluation so far, one line per sample, so that it can be resumed after an interruption.
 
 A line has "index" (in the split), "name", "files" (a stamp that detects changes to the sample), the sample's scores,
-"state" (its contribution to the metric), and at its end "sum": a checksum of the line and of evaluation.json. While an
+"state" (its contribution to the metric), and at the end "sum", a checksum of the line and of evaluation.json. While an
 evaluation runs, each process appends to its own file; at the end the files are merged.
 """
 
@@ -59,7 +59,7 @@ class RecordWriter:
         """
         line = _with_sum(record, self._evaluation)
         try:
-            # One unbuffered call: the operating system has the line before the next sample begins.
+            # One unbuffered call, so that the operating system has the line before the next sample begins.
             written = self._file.write(line)
         except OSError as error:
             raise self._cut_short(error.strerror or "a system error") from error
@@ -128,7 +128,7 @@ def write_records(folder: Path, records: Mapping[int, Record]) -> None:
 
 
 def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
-    """Whether a folder's records belong to this evaluation, so it can be resumed.
+    """Whether a folder's records belong to this evaluation, so that it can be resumed.
 
     Args:
         folder: folder of the evaluation
@@ -136,15 +136,15 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
         restart: always return False
 
     Returns:
-        False if there are none, or if they belong to a different, finished evaluation
+        False if there are no records, or if they belong to a different, finished evaluation
 
     Raises:
-        InputError: they belong to a different, unfinished evaluation
+        InputError: the records belong to a different, unfinished evaluation
     """
     if restart or not (folder / WHAT).is_file():
         return False
     found = read_json(folder / WHAT)
-    # Through JSON, like the stored one: tuples become lists.
+    # Converted by way of JSON, like the stored description, so that tuples become lists.
     expected = json.loads(json.dumps(dict(what)))
     if found == expected:
         return True

@@ -27,11 +27,11 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
 
 
 def class_table(classes: Sequence[str], iou: Sequence[float]) -> Table:
-    """One row per class with its intersection over union; a dash if it occurs neither in labels nor in predictions.
+    """One row per class with its intersection over union, or a dash if it occurs in neither labels nor predictions.
 
     Args:
-        classes: their names
-        iou: one number each, 0..1 or nan
+        classes: names of the classes
+        iou: one number per class, 0..1 or nan
     """
     table = Table(title="IoU by class", title_justify="left", title_style="bold")
     table.add_column("class", style="cyan")

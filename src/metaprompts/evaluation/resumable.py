@@ -40,9 +40,9 @@ class Evaluation:
         metric_kwargs: arguments of the task's metric
         out: folder for metrics.json, per_image.jsonl and evaluation.json
         what: plain values that identify this evaluation; a stored evaluation is resumed only if they match
-        root: folder that the names of files inside it are relative to
-        group: samples read and predicted together
-        workers: processes that read
+        root: folder to which the names of files inside it are relative
+        group: number of samples read and predicted together
+        workers: number of reader processes
     """
 
     images: EvalDataset

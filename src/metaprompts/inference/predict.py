@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction
 
 RawFilter = Callable[[ImageArray, Tensor], Tensor]
-"""An image and a raw output (...) to a raw output of the same shape, called in the order of the images."""
+"""An image and its raw output (...) -> a raw output of the same shape; called in the order of the images."""
 
 
 def predict_many(
@@ -95,7 +95,7 @@ class _Output:
 def _seen(
     model: ImagePredictor, group: Sequence[tuple[ImageArray, Any, Any]], contexts: Sequence[Tensor | None]
 ) -> Iterator[_Seen]:
-    """Yield the views of all images lazily: an image may have very many."""
+    """Yield the views of all images lazily, because an image may have very many."""
     for number, ((image, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
         for view in model.task.model_inputs(image, model.config.working_size, boxes):
             yield _Seen(number, view, context)
@@ -144,7 +144,7 @@ def _outputs(
 
 @torch.inference_mode()
 def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int, _Output]:
-    """The outputs by index of equally sized views, of which all or none have a context."""
+    """The outputs, by index, of equally sized views, of which either all or none have a context."""
     if not seen:
         return {}
     batch = torch.stack([each.view.image for _, each in seen])

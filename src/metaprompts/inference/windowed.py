@@ -54,7 +54,7 @@ class Windows:
         return cls(size, stride or (size[0] // 2, size[1] // 2))
 
     def held_bytes(self, height: int, width: int, outputs: int) -> int:
-        """Memory per image in addition to that of one window.
+        """Memory per image, in addition to the memory for one window.
 
         Args:
             height: height of the image, in pixels
@@ -85,12 +85,12 @@ def predict_in_windows(
 ) -> "Prediction":
     """Predict an image without resizing it, and average overlapping windows: logits, or depth in meters.
 
-    Metric depth depends on the image scale in training: use windows for images of about that scale.
+    Metric depth depends on the image scale used in training: use windows only for images of about that scale.
 
     Args:
         model: a model for segmentation or depth
         image: uint8 RGB (H, W, 3)
-        windows: their grid
+        windows: the grid of windows
         boxes: must be None; windows do not support pose
         caption: caption of the whole image, a text or encoded (N, D), if the prompts are captions
         batch: windows per forward pass

@@ -127,7 +127,7 @@ def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
 
 
 def box_mask(height: int, width: int, *, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    """A mask (H,W) that is True in some rows and columns."""
+    """A mask (H,W) that is True in the given ranges of rows and columns."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[slice(*rows), slice(*columns)] = True
     return mask

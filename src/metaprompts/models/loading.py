@@ -20,7 +20,7 @@ def load(
     Args:
         source: a folder written by `MetaPromptModel.save`, a hub id, or the name of an embedded model:
             "micro-segmentation", "micro-depth", "micro-pose"
-        device: its device; by default the GPU if there is one, else the CPU
+        device: the model's device; by default the GPU if there is one, else the CPU
         dtype: precision of the weights, for example torch.bfloat16, by default float32. Predictions are always in
             single precision
 

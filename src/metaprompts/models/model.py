@@ -112,10 +112,10 @@ class MetaPromptModel(
         return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
 
     def prompt_maps_by_step(self, images: Tensor, context: Tensor | None = None) -> Iterator[list[Tensor]]:
-        """Yield the rearranged maps of every step, first to last, each computed with its step's own prompts.
+        """Yield the rearranged maps of every step, first to last, each computed with the prompts of its own step.
 
-        Step k uses the times and prompts of steps 1 to k. The last item equals `prompt_maps`; head and rearrangement
-        were trained only on it.
+        Step k uses the times and prompts of steps 1 to k. The last item equals `prompt_maps`, and is the only one on
+        which head and rearrangement were trained.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
@@ -148,8 +148,8 @@ class MetaPromptModel(
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
             context: (B, N, D), captions encoded by `encode_captions`, if the prompts are captions; else None
-            every_step: the outputs of all K steps, first to last, along the batch: (K B, ...). Rearrangement and head
-                process all of them at once, and are recomputed in the backward pass
+            every_step: return the outputs of all K steps, first to last, concatenated along the batch: (K B, ...).
+                Rearrangement and head process all steps at once, and are recomputed in the backward pass
         """
         latent = self.latent_encoder(self.task.resize_for_backbone(images))
         prompts = self.prompts(len(images), context)
@@ -171,7 +171,7 @@ class MetaPromptModel(
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' precision, which prediction uses."""
+        """The precision of the weights, in which predictions are computed."""
         return next(self.parameters()).dtype
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
@@ -194,8 +194,8 @@ class MetaPromptModel(
         """Load the text encoder; it is not part of the model's weights.
 
         Args:
-            source: its source, see `load_text_encoder` of `metaprompts.modules.backbone.text_encoder`; by default the
-                source in config.json
+            source: the text encoder's source, see `load_text_encoder` of `metaprompts.modules.backbone.text_encoder`;
+                by default the source in config.json
 
         Raises:
             InputError: the prompts are not captions, or the text encoder does not exist or differs from training
@@ -271,7 +271,7 @@ class MetaPromptModel(
         return predict_video(self, source, out, **options)
 
     def predict_frames(self, source: Any, **options: Any) -> Iterator[tuple[float, Any]]:
-        """Predict a video frame by frame: yields the time in seconds and the prediction of each.
+        """Predict a video frame by frame: yields each frame's time in seconds, and the prediction.
 
         Args:
             source: as for `predict_video`
@@ -286,7 +286,7 @@ class MetaPromptModel(
 
     @classmethod
     def from_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
-        """Build a model for training: a backbone's weights, its text encoder's tokens, and fresh prompts and heads.
+        """Build a model for training: a backbone's weights, tokens of its text encoder, fresh prompts and heads.
 
         Args:
             source: the backbone, or its source, see `load_backbone`; also the source of the text encoder, unless

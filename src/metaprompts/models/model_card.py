@@ -1,4 +1,4 @@
-"""The README.md of a model folder: what the model predicts, how it was trained, how it scores and how to use it."""
+"""The README.md of a model folder: what the model predicts, how it was trained, what it scores and how to use it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -132,7 +132,7 @@ def _is_hub_id(source: str) -> bool:
 
 
 def _public(source: str | None) -> str | None:
-    """A source without the folders of the machine that it was trained on."""
+    """A source without the names of folders on the machine that trained the model."""
     if source is None or source in embedded_models() or _is_hub_id(source):
         return source
     return Path(source).name

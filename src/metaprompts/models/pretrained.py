@@ -57,10 +57,11 @@ class PretrainedModel(nn.Module, ModelHubMixin):
 
         Args:
             folder: created if needed
-            dtype: precision of the stored weights, for example torch.float16 for half the size; by default their own
-            state: all tensors by name, if the model itself holds only shards of them; by default its own
-            recipe: the sections of its recipe, written to recipe.json
-            metrics: its validation scores, for the model card
+            dtype: precision of the stored weights, for example torch.float16 for half the size; by default the
+                precision they have
+            state: all tensors by name, if the model holds only shards of them; by default the model's tensors
+            recipe: the sections of the model's recipe, written to recipe.json
+            metrics: the model's validation scores, for the model card
 
         Raises:
             InputError: the folder cannot be written
@@ -98,12 +99,12 @@ class PretrainedModel(nn.Module, ModelHubMixin):
     ) -> Self:
         """Load a model, on the CPU, in evaluation mode.
 
-        The weights stay in the file until they are used; conversion holds only one tensor at a time in the file's
+        The weights stay in the file until they are used; a conversion holds only one tensor at a time in the file's
         precision. Training the model does not change the file.
 
         Args:
             pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
-            base: the frozen backbone, if already loaded: several models then share its weights; by default the base
+            base: the frozen backbone, if already loaded, so that several models share its weights; by default the base
                 named in config.json
             dtype: precision of the weights, for example torch.bfloat16 for half the memory; by default float32. A
                 frozen base is first loaded in float32 to check its fingerprint
@@ -111,7 +112,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
 
         Raises:
             InputError: the model does not exist, a file is missing, damaged, or does not fit, or the base differs or
-                does not support that precision
+            does not support ``dtype``
         """
         _check_precision(dtype, shared=base is not None)
         name = str(pretrained_model_name_or_path)
@@ -129,7 +130,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         else:
             backbone = base or load_backbone(config.base.source)
             _check_base(config.base, backbone, folder)
-            # Allocate the tensors outside the base only once the file is known to have them.
+            # Allocate tensors outside the base only once the file is known to contain them.
             with _naming(path), torch.device("meta"):
                 model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
             load_tensors(model, _outside_base(model, read_tensors(weights), weights), origin=weights)
@@ -166,7 +167,7 @@ def _check_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
         names = ", ".join(map(str, _PRECISIONS))
         raise InputError(f"dtype is {dtype}; expected one of {names}")
     if dtype is not None and shared:
-        raise InputError(f"dtype is {dtype}, but the base is shared with other models: leave out the precision")
+        raise InputError(f"dtype is {dtype}, but the base is shared with other models: leave out dtype")
 
 
 def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
@@ -179,7 +180,7 @@ def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
 
 
 def _outside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
-    """A file's tensors plus those of the frozen base, which the file must not contain."""
+    """A file's tensors plus the tensors of the frozen base, which the file must not contain."""
     stored = model.own_tensors()
     base = {name: each for name, each in model.state_dict().items() if name not in stored}
     if both := sorted(base.keys() & own.keys()):

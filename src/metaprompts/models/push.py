@@ -22,7 +22,7 @@ def push(source: str | Path, repo_id: str, *, private: bool = False, message: st
         source: a model folder, or the name of an embedded model
         repo_id: owner/name; the repository is created if it does not exist
         private: whether a new repository is private
-        message: message of the commit; None for a default
+        message: commit message; None for a default message
 
     Returns:
         the URL of the commit

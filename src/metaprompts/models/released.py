@@ -26,7 +26,7 @@ _CLASSES = {"ade20k": ADE20K, "cityscapes": CITYSCAPES}
 _UNET = "unet.unet.diffusion_model."
 _VAE = "encoder_vq."
 _DEPTH_PREFIX = "encoder."
-# Kinds of files, by the prefix of their UNet's tensors.
+# Kinds of files, by the prefix of the UNet's tensors.
 _KINDS = {
     _DEPTH_PREFIX + _UNET: "a released depth checkpoint: choose the preset nyu or kitti",
     _UNET: "a released segmentation checkpoint: choose the preset ade20k or cityscapes",
@@ -34,7 +34,7 @@ _KINDS = {
     "latent_encoder.": "a model of this package: use metaprompts.load",
     "down_blocks.": "a diffusers UNet: train on its model as a backbone",
 }
-# Unused tensors of the files: the noise schedule, the VAE's decoder, the time MLP that the method replaces.
+# Tensors in the files that are not used: noise schedule, VAE decoder, and the time MLP that the method replaces.
 _UNUSED = re.compile(
     r"sd_model\..*|(encoder\.)?(encoder_vq\.post_quant_conv\..*|unet\.unet\.diffusion_model\.time_embed\..*)"
 )
@@ -44,7 +44,7 @@ _ADAPTER_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
 
 _NUMBER = re.compile(r"\d+")
 
-# Our name -> the released name, as patterns; \1 and so on are numbers, and {+1} adds one to the first of them.
+# Our name -> the released name, as patterns; \1 and so on are numbers, and {+1} adds one to the first number.
 _DEPTH_NAMES = (
     (r"prompts\.sets\.(\d+)", r"encoder.meta_prompts{+1}"),
     (r"prompts\.adapters\.(\d+)\.(.+)", r"encoder.text_adapter{+1}.fc.\2"),
@@ -217,7 +217,7 @@ def _class_names(classes: int, preset: str) -> tuple[str, ...]:
 
 
 def _steps(tensors: Mapping[str, Tensor], preset: str) -> int:
-    """K: the number of steps whose tensors differ least, by name, from those in the file."""
+    """The number of steps, K, whose tensor names differ least from those in the file."""
     prefix = _prefix(preset)
     number = r"\d{1,6}"
     pattern = re.compile(
@@ -262,7 +262,7 @@ def _released_renamer(config: ModelConfig, preset: str) -> Callable[[str], str]:
 
 
 def _aliases(preset: str, steps: int) -> dict[str, str]:
-    """The other names of the tied output layer -> its own name: one for each step except the first."""
+    """The other names of the tied output layer, one for each step except the first -> its own name."""
     prefix = _prefix(preset)
     return {
         f"{prefix}cross_unet_conv{step}.{part}": f"{prefix}{_UNET}out.{part}"

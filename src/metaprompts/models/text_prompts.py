@@ -22,7 +22,7 @@ TEMPLATES = (
     "there is a {} in the scene.",
     "{}.",
 )
-"""Templates that add little to the name; each puts the name in a different position."""
+"""Templates that add little meaning to the name; each has the name in a different position."""
 
 
 def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor | None]:
@@ -30,12 +30,12 @@ def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor 
 
     Args:
         prompts: the recipe's prompt config
-        task: its classes or joints are the default labels
+        task: task whose classes or joints are the default labels
         width: D, the UNet's cross-attention size
 
     Returns:
-        the prompts for config.json, with the actual count and the text encoder's fingerprint; and for labels their
-        tokens (N, D)
+        the prompts for config.json, with the actual count and the text encoder's fingerprint; and the tokens (N, D) of
+        labels
 
     Raises:
         InputError: there are no labels, or the text encoder cannot be loaded or does not fit
@@ -97,12 +97,12 @@ def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
 
 
 def label_tokens(encoder: "TextEncoder", labels: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """One token for each label, the mean over its sentences' tokens (CLIP's prompt ensembling, without normalization).
+    """One token per label: the mean over the tokens of its sentences (CLIP's prompt ensembling, without normalization).
 
     Args:
         encoder: encodes the sentences
         labels: N names
-        templates: sentences with {} for the name
+        templates: sentences in which {} stands for the name
 
     Returns:
         (N, D) float32

@@ -50,7 +50,7 @@ class Learning:
     max_grad_norm: float = 1.0
     """Maximum global gradient norm."""
     warmup_steps: int = 200
-    """Warm-up steps, with a linear learning rate."""
+    """Number of warm-up steps, over which the learning rate rises linearly."""
     decay_fraction: float = 0.2
     """Final share of the steps, over which the learning rate falls to 0."""
     ema_decay: float = 0.999

@@ -27,7 +27,7 @@ _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
-    # Held-out images belong to the data and the share that they were drawn from.
+    # The list of held-out images is valid only for the data and the share that it was drawn from.
     "data.val": "data.held_out",
     "schedule.warmup_steps": "schedule.warmup_fraction",
     "schedule.warmup_fraction": "schedule.warmup_steps",
@@ -100,7 +100,7 @@ def recipe_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, A
 
 
 def nearest_key(word: str) -> str | None:
-    """The recipe key (of any task) closest to a word without a section."""
+    """The recipe key, for any task, that best matches a key given without its section."""
     meant: dict[str, str] = {}
     for task in importable_tasks().values():
         # The training section first: "steps" means training.steps.
@@ -115,7 +115,7 @@ def nearest_key(word: str) -> str | None:
 
 
 def check_prompt_keys(recipe: Recipe, overrides: Overrides) -> None:
-    """Check that no override sets a key that the recipe's kind of prompts ignores; the recipe file may.
+    """Check that no override sets a key that the recipe's kind of prompts ignores; the recipe file may set one.
 
     Args:
         recipe: the recipe with overrides
@@ -136,7 +136,7 @@ def check_prompt_keys(recipe: Recipe, overrides: Overrides) -> None:
 
 
 def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge each section key by key; a value that is not a section is replaced, and raises an error later."""
+    """Merge each section key by key; a value that is not a section is replaced, and is rejected later."""
     merged = dict(base)
     for name, section in own.items():
         under = base.get(name)

@@ -19,7 +19,7 @@ from metaprompts.utils.wording import counted
 
 _RECIPE = "recipe.json"
 _OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")
-# These keys determine how joints are mirrored and scored, and do not change the weights.
+# These keys determine how joints are mirrored and scored; they do not affect the weights.
 _ABOUT_JOINTS = ("flip_pairs", "sigmas")
 
 
@@ -37,8 +37,8 @@ def load_with_recipe(
         source: a model folder, the name of an embedded model, or a hub id
         recipe: name or file; None for the recipe.json next to the model, also in a hub repository
         overrides: as for `read_recipe`
-        choose_device: maps the recipe's device to that of this process
-        reads_data: whether to check that the recipe's data exists before loading the model, which is slow
+        choose_device: maps the recipe's device to the device of this process
+        reads_data: whether to check that the recipe's data exists before the slow loading of the model
 
     Raises:
         InputError: model or recipe cannot be read, or they do not match
@@ -73,7 +73,7 @@ def load_with_recipe(
 
 
 def _with_joint_settings(own: Task, expected: Task) -> Task:
-    """A task with the recipe's joint settings, if the task has joints."""
+    """The task with the recipe's joint settings, if it has joints."""
     named = {name: value for name in _ABOUT_JOINTS if (value := getattr(expected, name, None)) is not None}
     return replace(own, **named) if named else own
 
@@ -105,7 +105,7 @@ def _recipe_next_to(source: Path) -> Path:
 
 
 def _check_same_share(source: Path, recipe: Recipe) -> None:
-    """Check the held-out share: a different share would contain training images."""
+    """Check the share held out for validation; a different share would contain training images."""
     if recipe.data.val_share is None or recipe.data.held_out is not None:
         return
     trained = read_json(_recipe_next_to(source)).get("data", {}).get("held_out")

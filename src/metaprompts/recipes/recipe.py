@@ -1,4 +1,4 @@
-"""A typed recipe of a run, written next to the weights; `loader` reads it."""
+"""The typed recipe of a run, which is saved next to the weights; `loader` reads recipes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class BackboneChoice:
         forget_unet: start from a random UNet with the source's VAE, to measure the effect of pre-training
         scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
             recipes do not
-        cache_latents: keep the frozen encoder's output in memory; helps only if images repeat exactly
+        cache_latents: keep the frozen encoder's outputs in memory, which helps only if images repeat exactly
         gradient_checkpointing: recompute the UNet's layers in the backward pass, to save memory
         channels_last: use the channels-last memory format, which some GPUs prefer
     """
@@ -48,23 +48,23 @@ class Training:
         steps: optimizer steps; or give ``epochs``
         epochs: passes over the training split; or give ``steps``
         batch_size: images per step, over all processes
-        micro_batch_size: images per forward pass; none for all images of a process. Smaller passes need less memory:
-            their gradients are accumulated
-        loss_group_size: consecutive images that share a loss; none for all images of a pass. The released recipes share
-            losses among the images of one GPU, which affects the depth and Lovasz losses. A fixed number makes a step
-            independent of how it is split
+        micro_batch_size: images per forward pass, whose gradients are accumulated: smaller passes need less memory. If
+            none, one pass has all images of a process
+        loss_group_size: consecutive images that share a loss; if none, all images of a pass. The released recipes share
+            losses among the images of one GPU, which affects the depth and Lovasz losses. With a fixed number, a step
+            does not depend on how it is split into passes
         fit_processes: if batch or groups do not divide evenly, use the next larger batch and the largest loss group
-            that do, and log them; released recipes keep their batch and groups
-        batch_norm: statistics in training: "local" of each pass, "sync" over the processes' passes, or "frozen", the
-            model's initial statistics
+            that do, and log the change; released recipes keep their batch and groups
+        batch_norm: statistics in training: "local" (of each pass), "sync" (over the passes of all processes), or
+            "frozen" (the model's initial statistics)
         step_decay: train every refinement step, not only the last: step k's loss is weighted by step_decay^(K - k).
             Prediction can then use fewer steps; a training step takes 1.4 to 1.9 times as long. None trains only the
                 last step, as released
         precision: of forward and backward passes: "fp32", "bf16" or "fp16" (with scaled gradients); the rest stays fp32
         fsdp: with several processes, shard weights, gradients and moments (FSDP2); else each process holds all (DDP)
         compile: compile the model first (torch.compile)
-        ema_decay: decay of the exponential moving average of the weights, which is validated and saved instead of them;
-            the first steps use a lower decay, (1 + step) / (10 + step). None for no average
+        ema_decay: decay of the exponential moving average of the weights; the average is validated and saved instead of
+            the weights; the first steps use a lower decay, (1 + step) / (10 + step). None for no average
         report_to: trackers for live metrics: tensorboard, wandb, trackio, mlflow; none for no tracker
         seed: random seed
         trainable: "full"; or, with a frozen backbone that is not saved: "lora" (low-rank updates of the UNet's
@@ -75,7 +75,7 @@ class Training:
             hub id, or an embedded model (for example micro-segmentation); none for the backbone's weights alone
         validate_every: steps between validations; the last step is always validated
         early_stopping: stop after this many consecutive validations without a better mIoU, RMSE or AP; none for never
-        val_batch_size: images per validation pass; images of different sizes need 1
+        val_batch_size: images per validation pass; must be 1 if images differ in size
         output_dir: folder for models, metrics, checkpoints and the resolved recipe
         checkpoint_seconds: time between checkpoints, from which --resume auto resumes
         save_total_limit: number of checkpoints to keep
@@ -129,7 +129,7 @@ class Training:
         return Lora(rank=self.lora_rank, alpha=self.lora_alpha) if self.trainable == "lora" else None
 
     def total_steps(self, images: int, batch: int | None = None) -> int:
-        """Optimizer steps of the whole run, for a split of ``images`` images and steps of ``batch`` images."""
+        """Optimizer steps of the whole run, for a split of ``images`` images and ``batch`` images per step."""
         return self.steps or (self.epochs or 0) * max(images // (batch or self.batch_size), 1)
 
 

@@ -18,7 +18,7 @@ class Optimizer:
         decay_bias_and_norm: whether biases and other one-dimensional tensors also decay (released: segmentation yes,
             depth no)
         attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
-            without decay. In the released segmentation recipe the key "norm" overrides the key "unet", so they do.
+            without decay. They do in the released segmentation recipe, where the key "norm" overrides the key "unet".
         max_grad_norm: maximum global gradient norm; none for no clipping
         kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
     """
@@ -45,7 +45,8 @@ class Schedule:
         warmup_steps: (except poly_one_cycle) steps of linear warm-up
         warmup_fraction: (except poly_one_cycle) instead of warmup_steps, the share of all steps spent on warm-up, for
             runs of any length
-        warmup_start_factor: (except poly_one_cycle) share of the learning rate at the first warm-up step
+        warmup_start_factor: (except poly_one_cycle) learning rate at the first warm-up step, as a share of the full
+            rate
         min_lr: (poly_one_cycle) first and last learning rate
         pct_start: (poly_one_cycle) share of the steps spent rising. The released code rises for epochs // 2 whole
             epochs, 12 of 25, so its recipes say 0.48.

@@ -28,7 +28,7 @@ def surface_colors(
         table: the solids
         light: light of the world
         eye: origin of the rays
-        rays: (n,) each; directions, one meter forward; neighbors next to each other
+        rays: three (n,) arrays: directions with a forward component of 1 m; rays of neighboring pixels are adjacent
         depth: (n,) length of each ray
         which: (n,) the solid that each ray hits
         pixel_slope: width of a pixel at one meter

@@ -1,6 +1,6 @@
-"""The tasks by name: those of this package, and those of the entry points ``metaprompts.tasks`` of other packages.
+"""The tasks by name, including those that other packages register as ``metaprompts.tasks`` entry points.
 
-Importing this module imports no task, and so no PyTorch: a task is imported when it is used.
+Importing this module imports no task, and so no PyTorch; a task is imported when it is first used.
 """
 
 import logging

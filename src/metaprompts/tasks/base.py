@@ -70,9 +70,9 @@ class Task(ABC):
     metrics: ClassVar[tuple[str, ...]]
     """Names of the metrics of `metric` that compare models."""
     best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]]
-    """The metrics that choose the best validation, and which values are better; later ones only break ties."""
+    """The metrics that choose the best validation, and which values are better; later metrics only break ties."""
     image_metric: ClassVar[str | None] = None
-    """The metric that ranks single images; None for the first of ``best_by``."""
+    """The metric that ranks single images; None for the first one in ``best_by``."""
     nothing_scored: ClassVar[str]
     """Why the main metric may be undefined, for messages."""
     fused: ClassVar[bool] = False
@@ -80,15 +80,15 @@ class Task(ABC):
     smallest_pass: ClassVar[int] = 1
     """The smallest number of images in a training pass that its batch norm allows."""
     reads_boxes: ClassVar[bool] = False
-    """Whether people's boxes are predicted instead of whole images."""
+    """Whether predictions are made for people's boxes instead of whole images."""
     output_names: ClassVar[str | None] = None
-    """Name of the setting that lists the outputs' names, if there is one."""
+    """Name of the setting that lists the names of the outputs, if there is one."""
     output_layers: ClassVar[tuple[str, ...]] = ()
     """Prefixes of the head's tensors with one row per named output."""
     # Bytes per pixel: 4 + 3 to decode an image; 4 + 1 + 3 + about 1 for confidence, classes, image and bands of written
     # results; 3 + 3 to draw people. The measured peak was 8.
     pixel_bytes: ClassVar[int] = 9
-    """Bytes for each pixel of an image at the peak of its prediction, without the model's own memory."""
+    """Bytes per image pixel at the peak of a prediction, without the model's own memory."""
     published: ClassVar[str | None] = None
     """The recipe of a published model, which benchmarks build by default."""
     published_size: ClassVar[tuple[int, int]] = (512, 512)
@@ -96,9 +96,9 @@ class Task(ABC):
     sheet_cell: ClassVar[tuple[int, int]] = (240, 320)
     """(height, width) of a sample in a contact sheet."""
     hub_task: ClassVar[str | None] = None
-    """The hub's name of the task (pipeline_tag); None if it has none."""
+    """The hub's name for the task (pipeline_tag); None if the hub has none."""
     about: ClassVar[About]
-    """Texts for the report of the demo."""
+    """Texts for the demo report."""
 
     @classmethod
     def complete(cls, task: dict[str, Any], data: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Task(ABC):
         del task, data
 
     def comparable_names(self, names: Sequence[str]) -> Sequence[Hashable]:
-        """The outputs' names in a canonical form, equal for names with the same meaning."""
+        """The names of the outputs in a canonical form, equal for names with the same meaning."""
         return names
 
     def check_trainable(self) -> None:  # noqa: B027
@@ -128,7 +128,7 @@ class Task(ABC):
 
     @property
     def distinct_targets(self) -> int:
-        """Number of distinct target values that a loss iterates over."""
+        """Number of distinct target values over which a loss iterates."""
         return 1
 
     def fitted_to(
@@ -138,7 +138,7 @@ class Task(ABC):
 
         Args:
             samples: the training samples
-            gather: gathers values over all processes; those of the first one are used
+            gather: gathers values from all processes; the values of the first process are used
         """
         del samples, gather
         return self, []
@@ -148,7 +148,7 @@ class Task(ABC):
         return self
 
     def parts(self, data: Any, split: Split) -> Openers:
-        """The parts of a split in a ``data`` section, to be opened one by one."""
+        """The parts of a split of a ``data`` section, to be opened one by one."""
         parts: Openers = data.parts(split)
         return parts
 
@@ -158,7 +158,7 @@ class Task(ABC):
         Args:
             samples: samples of a split
             name: name of the samples, for messages
-            warns: whether to also look for oddities, and log them
+            warns: whether to also look for oddities and log them
 
         Returns:
             the count of each class in masks, if the targets are classes and it was counted
@@ -221,7 +221,7 @@ class Task(ABC):
         """Channels of the raw output."""
 
     def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
-        """The rearrangement module for a pyramid with these channels: here, one map per level."""
+        """The rearrangement module for a pyramid with these channels; by default it gives one map per level."""
         from metaprompts.modules.meta_prompts import LevelRearrangement
 
         return LevelRearrangement(levels, prompt_channels, enabled=enabled)
@@ -249,14 +249,14 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
-        """A raw output in the units of the targets."""
+        """Convert a raw output to the units of the targets."""
 
     @abstractmethod
     def metric(self, **metric_kwargs: Any) -> Metric:
         """A fresh metric over a split; ``metric_kwargs`` describe the split."""
 
     def write_details(self, metric: Any, folder: Path) -> None:  # noqa: B027
-        """Write files of an evaluation other than its scores."""
+        """Write files of an evaluation in addition to the scores."""
 
     @abstractmethod
     def score(self, metric: Any, raw: Tensor, batch: Batch) -> None:
@@ -270,8 +270,8 @@ class Task(ABC):
 
         Args:
             image: uint8 RGB
-            working_size: (height, width) of the images that the model was trained on; None for the image's own
-            boxes: (x, y, width, height[, score]) of the people in it, in pixels; only pose reads them
+            working_size: (height, width) of the images that the model was trained on; None to keep the image's own size
+            boxes: (x, y, width, height[, score]) of the people in the image, in pixels; only pose reads them
         """
 
     @abstractmethod
@@ -289,7 +289,9 @@ class Task(ABC):
             InputError: the task does not support windows
         """
         del image, rows
-        raise InputError(f"{self.name} is not predicted per pixel, so it has no windows: leave out window and stride")
+        raise InputError(
+            f"{self.name} is not predicted per pixel, so windows are not supported: leave out window and stride"
+        )
 
     @abstractmethod
     def constant_output(self, batches: Iterable[Batch]) -> Tensor:
@@ -333,7 +335,7 @@ class Task(ABC):
         return None
 
     def export_input(self) -> str:
-        """How an image becomes the input of an exported model, for model.json."""
+        """How an image is converted to the input of an exported model, for model.json."""
         return (
             "Resize the image to the input's height and width: averaging over areas if that has fewer pixels, else "
             "bilinearly; round to 8 bits. Resize the output back to the image's size bilinearly, without smoothing "
@@ -345,7 +347,7 @@ class Task(ABC):
         """The output of an exported model: "name", "shape", "meaning" and values for its example code.
 
         Args:
-            size: (height, width) of its images
+            size: (height, width) of the model's input images
         """
 
     example: ClassVar[Callable[..., str]]
@@ -360,12 +362,12 @@ class Task(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """Texts about a task in the report of the demo.
+    """Texts about a task in the demo report.
 
     Attributes:
         title: title of the task
         text: explanation of the task's images
-        scores: metrics, each with what it measures
+        scores: metric -> what it measures
         constant: description of `Task.constant_output`
     """
 

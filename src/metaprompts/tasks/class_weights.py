@@ -8,7 +8,7 @@ _NAMED_AT_MOST = 24
 
 
 def balanced_weights(counted: LabelHistogram) -> list[float]:
-    """Weights in inverse proportion to the pixels of each class, 1 for the average pixel.
+    """Weights inversely proportional to the number of pixels of each class, 1 for the average pixel.
 
     pixels / (classes that occur * pixels of the class), as scikit-learn's "balanced"; 1 for classes that never occur.
     """

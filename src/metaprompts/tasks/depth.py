@@ -61,9 +61,9 @@ class DepthProtocol(EvaluationProtocol):
 
     Attributes:
         num_windows: number of square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
-        crop: evaluated region: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
-        kitti_crop: first crop images and depth to KITTI's benchmark crop: the lowest 352 rows, the middle 1216 columns;
-            training does the same
+        crop: evaluated region: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for the whole image
+        kitti_crop: first crop images and depth to KITTI's benchmark crop: the lowest 352 rows and the middle 1216
+            columns, as in training
     """
 
     num_windows: Annotated[int, Range(2, 1024)] | None = None
@@ -179,7 +179,7 @@ class Depth(FusedTask):
         return DepthStatistics(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
-        """Check that a pixel has depth in range, and log the share out of range of a few samples."""
+        """Check that at least one pixel has depth in range, and log the share out of range in a few samples."""
         statistics = self.sample_statistics()
         for sample in readable_samples(samples, at_most=_TRIED):
             statistics.update(sample)
@@ -331,7 +331,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     Args:
         predicted_m: meters, above 0, any shape
         target_m: meters, the same shape; pixels at 0 are ignored
-        variance_focus: f; 1 ignores a wrong scale, 0 does not
+        variance_focus: lambda in [0, 1]: 1 ignores a wrong scale entirely, 0 not at all
 
     Returns:
         scalar; 0 (with zero gradient) when nothing was measured

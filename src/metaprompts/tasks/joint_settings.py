@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.metrics.oks_nms import COCO_SIGMAS
 from metaprompts.utils.wording import check_names_are_lines
 
-# COCO's sigma of the most similar joint, for joints that COCO does not have.
+# For joints that COCO does not have: COCO's sigma of the most similar joint.
 _OTHER_SIGMAS = {("neck",): 0.079, ("head", "top"): 0.035}
 OTHER_SIGMA = 0.079
 """The sigma of unknown joints: COCO's for shoulders."""
@@ -53,14 +53,14 @@ def check_indices(key: str, indices: Sequence[int], joints: int) -> None:
 
 
 def box_and_score(box: Sequence[Any]) -> tuple[Sequence[float], float]:
-    """A person's box x, y, width, height in pixels, and its score, by default 1.
+    """A person's box x, y, width, height in pixels, and the box's score, by default 1.
 
     Raises:
         InputError: the value is not a box
     """
     values = np.asarray(box)
     if values.shape not in ((4,), (5,)) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise InputError(f"a person's box is {box!r}; expected x, y, width, height and perhaps a score, in pixels")
+        raise InputError(f"a person's box is {box!r}; expected x, y, width, height in pixels, and optionally a score")
     if not (values[2:4] > 0).all():
         raise InputError(f"a person's box is {box!r}; expected a width and a height above 0")
     return values[:4].tolist(), float(values[4]) if len(values) > 4 else 1.0

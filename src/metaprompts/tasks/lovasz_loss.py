@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def lovasz_softmax(probabilities: Tensor, labels: Tensor, *, ignored: int) -> Tensor:
-    """Mean over the classes present in the batch of each class's Lovasz hinge of the Jaccard loss.
+    """Mean of the Lovasz extensions of the Jaccard loss of each class, over the classes present in the batch.
 
     Args:
         probabilities: (B, classes, H, W), summing to 1 over the classes
@@ -32,7 +32,7 @@ def _class_loss(is_class: Tensor, scores: Tensor) -> Tensor:
 
 
 def _jaccard_steps(is_class: Tensor) -> Tensor:
-    """How much the Jaccard loss grows with each further error, largest error first."""
+    """The increase of the Jaccard loss with each further error, largest error first."""
     total = is_class.sum()
     intersection = total - is_class.cumsum(0)
     union = total + (1 - is_class).cumsum(0)

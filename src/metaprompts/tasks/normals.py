@@ -1,4 +1,4 @@
-"""Surface normals: a unit vector for each pixel, cosine loss, angular errors. This file has the whole task."""
+"""Surface normals: a unit vector for each pixel, cosine loss, angular errors. This file contains the whole task."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class NormalsData(PairedSection):
     """Images with files of surface normals, or of depth from which normals are computed.
 
     Attributes:
-        source: what label files hold: "normals", RGB images of 8 or 16 bits (-1 at 0, 1 at the largest value; gray or
-            black for no surface) or .npy (H, W, 3), or "depth", as for depth recipes
-        axes: (normals) directions of x, y and z: "opengl", right, up and toward the camera, which makes surfaces that
-            face it blue; "opencv", right, down and away from it
-        focal_px: (depth) the camera's focal length in pixels; the principal point is the image's middle
+        source: what label files hold: "normals", which are RGB images of 8 or 16 bits (0 means -1, the largest value 1;
+            gray or black: no surface) or .npy (H, W, 3); or "depth", as for depth recipes
+        axes: (normals) directions of x, y and z: "opengl": right, up and toward the camera, so surfaces that face the
+            camera are blue; "opencv": right, down and away from the camera
+        focal_px: (depth) the camera's focal length in pixels; the principal point is the image's center
         depth_scale: (depth) divisor of stored numbers; none means 1000 for integers (millimeters), 1 for floats
     """
 
@@ -124,7 +124,7 @@ class NormalsAugment:
     """Crops, mirror images, and the colors of the depth recipes.
 
     Attributes:
-        crop_size: (height, width) of the crop; smaller images are finally padded with gray and no surface
+        crop_size: (height, width) of the crop; smaller images are then padded, with gray pixels and no surface
         flip: probability of mirroring, which also negates x of the normals
         color: whether to change brightness, contrast, gamma, hue, saturation and value
     """
@@ -189,7 +189,7 @@ class NormalsPrediction(NotebookDisplay):
             folder: output folder; created if missing
             stem: prefix of the file names
             raw: also write unit vectors as float32, ``STEM_normals.npy``
-            legend: explain the colors below them
+            legend: explain the colors below the image
 
         Returns:
             the files: ``STEM_normals.png``, 16-bit RGB, which training reads; ``STEM_normals_color.png``, at the
@@ -205,7 +205,7 @@ class NormalsPrediction(NotebookDisplay):
 
 
 class DirectionResponses(ClassResponses):
-    """Responses to surfaces, by the one of five directions that they face most."""
+    """Responses to surfaces, grouped by which of five directions the surface faces most."""
 
     kind = "direction"
 
@@ -222,7 +222,7 @@ def _facing(normals: Tensor) -> Tensor:
 
 
 def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
-    """Write normals.png, x, y and z as red, green and blue, at the image's size."""
+    """Write normals.png at the image's size, with x, y and z as red, green and blue."""
     vectors = resized(outputs[0], image.shape[:2], between).transpose(1, 2, 0)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-6)
     Image.fromarray(np.rint((vectors + 1) * 127.5).astype(np.uint8)).save("normals.png")
@@ -278,12 +278,12 @@ class Normals(FusedTask):
         return NormalsHead(channels, filters=self.filters, width=self.width, upsample=self.upsample)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
-        """Check that a few samples have normals, and that these face the camera."""
+        """Check that a few samples have normals that face the camera."""
         del warns
         found = [sample.dense[_TARGET].values for sample in readable_samples(samples, at_most=_TRIED)]
         measured = np.concatenate([normals[normals.any(axis=2)] for normals in found] or [np.zeros((0, 3))])
         if found and not len(measured):
-            raise InputError(f"no pixel in {len(found)} samples of the {name} has a normal: check the files of normals")
+            raise InputError(f"no pixel in {len(found)} samples of the {name} has a normal: check the normal files")
         if len(measured) and (away := (measured[:, 2] < 0).mean()) > _AWAY_AT_MOST:
             raise InputError(
                 f"{away:.0%} of the normals of the {name} point away from the camera, but z must point toward it: try "

@@ -6,7 +6,7 @@ from PIL import Image
 
 
 class NotebookDisplay:
-    """Shows a prediction at the end of a notebook cell, as ``show`` draws it."""
+    """Displays a prediction, drawn by ``show``, as the output of a notebook cell."""
 
     def show(self) -> Image.Image:
         """An image of the prediction."""

@@ -69,7 +69,7 @@ class PoseProtocol(EvaluationProtocol):
 
     Attributes:
         oks_nms: OKS threshold of non-maximum suppression within an image (published: 0.9, for detected boxes); none
-            keeps all
+            keeps all people
     """
 
     oks_nms: Annotated[float, Range(0, 1, above=True)] | None = None
@@ -78,7 +78,7 @@ class PoseProtocol(EvaluationProtocol):
         check_ranges(self, "test")
 
     def predict(self, model: Predictor, batch: Batch) -> Tensor:
-        """Heatmaps (B,J,h,w), not shifted: in UDP coordinates, pixel centers mirror onto pixel centers."""
+        """Heatmaps (B,J,h,w); mirrored ones need no shift, as UDP mirrors pixel centers onto pixel centers."""
         predict = with_context(model, batch)
         heatmaps = predict(batch["image"]).float()
         if not self.flip:
@@ -102,14 +102,14 @@ class Pose(FusedTask):
             rightEye, ...
         skeleton: pairs of joint indices to draw
         flip_pairs: index pairs, from 0, of joints that are swapped in mirrored images, for example [[1,2],[3,4]]; []
-            for none; none to derive them from the names
+            for no pairs; none to derive them from the names
         lower_body: indices of the joints from the hips down, for half-body crops; none to derive them from the names
             (hip, knee, foot, ...)
-        sigmas: OKS sigma of each joint; none for COCO's own, and 0.079 for joints that COCO does not have
+        sigmas: OKS sigma of each joint; none for COCO's sigmas, and 0.079 for joints that COCO does not have
         crop_height: height of the person's crop, in pixels, a multiple of 8
         crop_width: width of the person's crop, in pixels, a multiple of 8
         heatmap_sigma: standard deviation of a joint's Gaussian, in heatmap pixels (a quarter of the crop's)
-        padding: factor of the crop's size over the person's box
+        padding: size of the crop relative to the person's box
         filters: channels of the head's transposed convolution
     """
 
@@ -130,8 +130,8 @@ class Pose(FusedTask):
         title="Human pose: the joints of each person",
         text="17 joints of the person in each given box: the person's left in orange, the right in blue.",
         scores={
-            "pck@0.2": "share of joints nearer to the truth than a fifth of the person's box",
-            "AP": "COCO's average precision by the distance of joints, relative to the person's size",
+            "pck@0.2": "share of joints whose error is less than a fifth of the person's box",
+            "AP": "COCO's average precision, based on the distance of joints relative to the person's size",
         },
         constant="the mean pose in each box",
     )
@@ -174,7 +174,7 @@ class Pose(FusedTask):
         return tuple(known.get(index, OTHER_SIGMA) for index in range(len(self.joints)))
 
     def without_sigma(self) -> list[str]:
-        """Joints without a given sigma and with an unknown name, for which `oks_sigmas` uses 0.079."""
+        """Joints with neither a given sigma nor a known name, for which `oks_sigmas` uses 0.079."""
         known = range(len(self.joints)) if self.sigmas is not None else known_sigmas(self.joints)
         return [joint for index, joint in enumerate(self.joints) if index not in known]
 

@@ -25,7 +25,7 @@ from metaprompts.visualize.segmentation import class_entries, class_legend, over
 
 _logger = logging.getLogger(__name__)
 
-# The largest value of 16-bit millimeters.
+# The largest depth that 16-bit millimeters can store.
 _FARTHEST_MM = 65535
 
 
@@ -40,7 +40,7 @@ class Prediction(Protocol):
         """An image of the prediction, with a legend below unless ``legend`` is off."""
 
     def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
-        """Write the prediction, and an image of it, to files named ``STEM_...``; ``raw`` adds unrounded numbers."""
+        """Write the prediction and an image of it to files named ``STEM_...``; ``raw`` adds unrounded numbers."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,8 +78,8 @@ class DepthPrediction(NotebookDisplay):
 
         Args:
             fov_x_deg: horizontal field of view of the image, degrees
-            focal_px: or its focal length in pixels
-            intrinsics: or its camera; without any of the three, `default_intrinsics`
+            focal_px: or the camera's focal length in pixels
+            intrinsics: or the camera itself; without any of the three, `default_intrinsics`
             edge: see `PointCloud.from_depth`
 
         Raises:
@@ -178,7 +178,7 @@ class SegmentationPrediction(NotebookDisplay):
         return {self.classes[index]: share for index, share in self._present().items()}
 
     def show(self, *, legend: bool = True) -> Image.Image:
-        """The image tinted by class, with the names of its classes below unless ``legend`` is off."""
+        """The image tinted by class, with the names of the classes in it below unless ``legend`` is off."""
         drawn = overlay_labels(self.image, self.labels, palette(len(self.classes)))
         return _stacked(drawn, self._legend(self._present()) if legend else None)
 
@@ -251,7 +251,7 @@ class PersonPose:
         keypoints: (J,2) float32, x and y in pixels of the image
         scores: (J,) float32, confidence of each joint
         box_xywh: left, top, width, height of the person's box, pixels
-        score: confidence in the person as a whole
+        score: confidence of the person as a whole
     """
 
     keypoints: NDArray[np.float32]
@@ -321,7 +321,7 @@ class PosePrediction(NotebookDisplay):
         return [path, _write_framed(folder / f"{stem}_skeleton.png", self.image.shape[:2], drawn, strip)]
 
     def unseen(self, min_score: float = DRAWN_SCORE) -> str | None:
-        """A line that says why people are not drawn; None if all are drawn."""
+        """A message saying why people are not drawn; None if all are drawn."""
         if not self.people:
             return "no people: nothing is drawn"
         best = self._scores().max(axis=1, initial=-np.inf, where=~np.isnan(self._scores()))

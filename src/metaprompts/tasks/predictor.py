@@ -1,4 +1,4 @@
-"""Interfaces of models, for evaluation and for prediction."""
+"""The interfaces of models that evaluation and prediction use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Predictor(Protocol):
         """Map images (B, 3, H, W) in [0, 1], and captions (B, N, D) if the model reads them, to raw outputs."""
 
     def train(self, mode: bool = True) -> Any:
-        """Switch training mode."""
+        """Switch training mode on or off."""
 
     def eval(self) -> Any:
         """Switch to evaluation mode."""

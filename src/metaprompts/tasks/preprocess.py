@@ -25,14 +25,14 @@ else:
 
 # The UNet halves the latent three times, so sides that are multiples of 64 need no resized skips.
 _MULTIPLE = 64
-# For models without a working size: about one megapixel, for which attention still runs on a laptop.
+# For models without a working size: about one megapixel, which attention can still handle on a laptop.
 _LARGEST_AREA = 1024 * 1024
 # Above this number of pixels, results are computed in bands.
 _LARGE = 2**25
 
 
 def view_size(height: int, width: int, working_size: tuple[int, int] | None) -> tuple[int, int]:
-    """The size at which to predict an image: the area of the training images, the image's own aspect ratio.
+    """The size at which to predict an image: the area of the training images at the image's own aspect ratio.
 
     Args:
         height: height of the image, at least 1
@@ -44,7 +44,7 @@ def view_size(height: int, width: int, working_size: tuple[int, int] | None) -> 
     """
     area = working_size[0] * working_size[1] if working_size else min(height * width, _LARGEST_AREA)
     scale = math.sqrt(area / (height * width))
-    # A very thin image keeps its area, not its shape: its long side shrinks as its short side is stretched.
+    # A very thin image keeps its area but not its aspect ratio: the long side shrinks as the short side is stretched.
     long_side = max(area // _MULTIPLE, _MULTIPLE)
     return _round(min(height * scale, long_side)), _round(min(width * scale, long_side))
 

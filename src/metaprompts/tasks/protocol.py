@@ -46,7 +46,7 @@ class EvaluationProtocol(ABC):
         return replace(self, flip=False)
 
     def metric_kwargs(self) -> dict[str, Any]:
-        """The protocol's arguments for the task's metric."""
+        """The arguments that the protocol passes to the task's metric."""
         return {}
 
     def transforms(self) -> list[Transform]:

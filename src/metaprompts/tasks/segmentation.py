@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 IGNORED = 255
 # For Cityscapes' large masks this takes about 3 seconds.
 _MASKS_AT_MOST = 100
-# Rows whose probabilities are in memory at once.
+# Number of rows whose probabilities are in memory at once.
 _BAND = 64
 
 
@@ -134,7 +134,7 @@ class Segmentation(Task):
         auxiliary_weight: weight of the auxiliary head's cross entropy
         lovasz_weight: weight of the Lovasz-softmax loss
         class_weights: class weights of the two cross entropies: a list of numbers in the order of the classes, or
-            "balanced", in inverse proportion to the class's pixels in the training masks; none for 1 each
+            "balanced", in inverse proportion to the class's pixels in the training masks; none for equal weights
     """
 
     name: ClassVar[str] = "segmentation"
@@ -211,14 +211,14 @@ class Segmentation(Task):
         return replace(self, class_weights=tuple(weights)), describe_weights(counted, weights)
 
     def unfitted(self) -> Self:
-        """Class weights take no memory, and balanced ones are unknown before masks are counted."""
+        """Class weights take no memory, and balanced weights are unknown before masks are counted."""
         return replace(self, class_weights=None)
 
     def parts(self, data: SegmentationData, split: Split) -> Openers:
         return data.parts(split, self.classes)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> LabelHistogram | None:
-        """Check that a pixel has a class, and count the classes of at most 100 masks, always the same ones."""
+        """Check that some pixel has a class, and count classes in at most 100 masks, the same masks every time."""
         check_any_label(samples, name)
         if not warns:
             return None
@@ -347,7 +347,7 @@ class Segmentation(Task):
         ((_, raw),) = outputs
         size, probabilities = (image.shape[0], image.shape[1]), raw.float().softmax(dim=0)
         labels, confidence = np.zeros(size, self._label_type), np.full(size, -1, np.float32)
-        # Resizing class by class keeps a large image's memory at a few maps, not one for each class.
+        # Resizing class by class needs memory for only a few maps of a large image, not for one map per class.
         for index, probability in enumerate(probabilities):
             for rows, band in enlarged_bands(probability, size):
                 values = band.cpu().numpy()

@@ -1,4 +1,4 @@
-"""Inference in windows: square ones along a wide image for depth, a grid of overlapping ones for segmentation."""
+"""Inference in windows: a row of squares along a wide image for depth, an overlapping grid for segmentation."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -17,8 +17,8 @@ def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, fl
     """Predict depth in square windows along the long side, and average windows and mirrored images in meters.
 
     Windows start every (long - short) // (windows - 1) pixels, as in the released code. If that division has a
-    remainder, no window covers the last pixels (KITTI: 9 columns, for which the released code gives NaN); here one more
-    window at the edge covers exactly those pixels. Windows are predicted one after the other.
+    remainder, no window covers the last pixels (KITTI: 9 columns, for which the released code gives NaN); here, one
+    more window at the edge fills in exactly those pixels. Windows are predicted one after the other.
 
     Args:
         predict: (B,3,S,S) -> (B,1,h,w) depth in meters; resized to S x S bilinearly if it is smaller
@@ -45,7 +45,7 @@ def window_starts(long: int, short: int, windows: int) -> list[int]:
 
     Args:
         long: the image's long side, pixels
-        short: its short side, which is the windows' side
+        short: the image's short side, which is the windows' side
         windows: number of windows, at least 2
 
     Returns:
@@ -109,7 +109,7 @@ def slide_rows(
         batch: crops predicted at once
 
     Yields:
-        the first row, and the mean (C,rows,W), float32, that the next item overwrites; from top to bottom
+        the first row, and the mean (C,rows,W), float32, from top to bottom; each item overwrites the previous mean
 
     Raises:
         InputError: a size is not positive, or strides leave gaps
@@ -163,7 +163,7 @@ class _OpenRows:
         gone, height = first - self.first, len(self._count)
         self.first = first
         for sums in (self._total, self._count):
-            # Copy at most as many rows at a time as are dropped: a tensor cannot be copied onto itself.
+            # Copy at most as many rows at a time as are dropped, because a tensor cannot be copied onto itself.
             for to in range(0, height - gone, gone):
                 size = min(gone, height - gone - to)
                 sums[..., to : to + size, :] = sums[..., to + gone : to + gone + size, :]

@@ -23,7 +23,7 @@ def mean_probabilities(
 ) -> Tensor:
     """Segment the same images at several scales, and mirrored, as mmsegmentation's ``aug_test``.
 
-    The logits of each view are resized to the images' size, then go through softmax; the mean of these is returned.
+    The logits of each view are resized to the images' size and go through softmax; returns the mean over the views.
     Memory holds that mean, the logits of one view, and their resized copy if sizes differ.
 
     Args:

@@ -31,13 +31,13 @@ def decode_heatmaps(heatmaps: Tensor, *, sigma: float) -> tuple[Tensor, Tensor]:
     """Find each heatmap's peak with subpixel accuracy by fitting a Gaussian of known width around its largest pixel.
 
     The logarithm of a Gaussian is a paraboloid whose curvature is given by sigma; subtracting it leaves a plane, whose
-    slope gives the position. Least squares, weighted by the squared heatmap to match the logarithm's noise (Guo 2011),
-    find the slope. A clean heatmap gives its point exactly, even near the border, where smoothing the heatmap first
-    (DARK, Zhang et al. 2020) pulls points inward by up to half a sigma.
+    slope gives the position. The slope is found by least squares, weighted by the squared heatmap to account for the
+    noise of the logarithm (Guo 2011). A clean heatmap gives its point exactly, even near the border, where smoothing
+    the heatmap first (DARK, Zhang et al. 2020) pulls points inward by up to half a sigma.
 
     Args:
         heatmaps: (B, J, h, w)
-        sigma: standard deviation the heatmaps were drawn with, in heatmap pixels
+        sigma: standard deviation with which the heatmaps were drawn, in heatmap pixels
 
     Returns:
         points (B, J, 2), x and y in heatmap pixels, and scores (B, J), the heatmaps' largest values

@@ -10,7 +10,7 @@ Statistics = Literal["local", "sync", "frozen"]
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch norm with frozen statistics; its weight and bias are trained."""
+    """Batch norm with frozen statistics, but trained weight and bias."""
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, regardless of the rest of the model."""
@@ -19,7 +19,7 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 class SynchronizedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the images of all processes, which must have equal numbers.
+    """Batch norm over the images of all processes; each process must have the same number of images.
 
     PyTorch's own synchronized batch norm supports only GPUs.
     """
@@ -50,8 +50,8 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
 def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
     """Set the mode of every batch norm of a model; names, weights and statistics are unchanged.
 
-    With statistics of the pass, a bias before batch norm has no effect and is not trained: its gradient is zero up to
-    rounding, which AdamW would amplify to full steps that differ between machines.
+    If statistics are those of the pass, a bias before batch norm has no effect and is not trained: its gradient is zero
+    up to rounding errors, which AdamW would amplify to full steps that differ between machines.
 
     Args:
         model: changed in place
@@ -81,7 +81,7 @@ def _leave_biases_without_effect(model: nn.Module) -> None:
 
 
 def _of_kind(kind: type[nn.BatchNorm2d], former: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    # On the meta device: the layer gets the tensors of the one it replaces.
+    # Created on the meta device: the layer takes over the tensors of the layer it replaces.
     norm = kind(former.num_features, former.eps, former.momentum, device="meta")
     norm.load_state_dict(former.state_dict(keep_vars=True), assign=True)
     return norm.train(former.training)

@@ -10,17 +10,17 @@ from metaprompts.utils.wording import counted
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """The split of one step.
+    """How one step is split.
 
-    Consecutive images of a step belong to one process, in one pass, sharing one loss: the result of a step depends only
-    on the groups, which do not depend on the processes if the recipe fixes their size.
+    Consecutive images are in one process, in one pass, and share one loss. The result of a step depends only on the
+    loss groups, which do not depend on the number of processes if the recipe fixes their size.
 
     Attributes:
-        batch: images of a step
-        processes: number of processes that share them
-        micro_batch: images of a pass
+        batch: images per step
+        processes: number of processes that share a step
+        micro_batch: images per forward and backward pass
         loss_batch: images that share a loss
-        fitted: description of changes to the recipe's values; empty for none
+        fitted: description of changes to the recipe's values; empty if there are none
     """
 
     batch: int
@@ -59,7 +59,7 @@ class BatchPlan:
         micro_batch = min(micro_batch or share, share)
         if share % micro_batch:
             raise InputError(
-                f"each of {processes} processes has {share} images of a step, not a multiple of "
+                f"each of {processes} processes has {share} images per step, not a multiple of "
                 f"training.micro_batch_size {micro_batch}: choose a divisor of {share}"
             )
         group = min(loss_batch or micro_batch, batch)
@@ -77,16 +77,16 @@ class BatchPlan:
 
     @property
     def share(self) -> int:
-        """Images of a step in one process."""
+        """Number of images per step in one process."""
         return self.batch // self.processes
 
     @property
     def passes(self) -> int:
-        """Passes of a step in one process."""
+        """Number of passes per step in one process."""
         return self.share // self.micro_batch
 
     def __str__(self) -> str:
-        """The plan in one line."""
+        """The plan as one line."""
         of = counted(self.processes, "process", "processes")
         fitted = f" (fitted: {self.fitted})" if self.fitted else ""
         passes = f"{of} x {counted(self.passes, 'pass', 'passes')} x {self.micro_batch}"

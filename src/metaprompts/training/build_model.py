@@ -27,7 +27,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
     Args:
         recipe: the model's recipe
         backbone: the backbone, which replaces the recipe's source
-        base: the backbone's name, if it stays frozen
+        base: name of the backbone, if it stays frozen
     """
     choice = recipe.backbone
     model = MetaPromptModel.from_backbone(
@@ -41,7 +41,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
         base=base,
         lora=recipe.training.lora,
     )
-    # Training needs a fast encoder more than a precise one.
+    # In training, a fast encoder matters more than a precise one.
     model.latent_encoder.precise = False
     model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
     model.unet.gradient_checkpointing = choice.gradient_checkpointing

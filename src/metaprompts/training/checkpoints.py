@@ -1,4 +1,4 @@
-"""The checkpoints of a run, which resumes from the newest intact one with the same result."""
+"""The checkpoints of a run; resuming from the newest intact one gives the same result as an uninterrupted run."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,12 +38,12 @@ _FREE = {
         *("micro_batch_size", "fsdp", "compile", "report_to"),
     ),
 }
-# Keys that error messages suggest changing: training differs from then on, and a warning says so.
+# Keys that error messages suggest changing; training differs from then on, as a warning says.
 _CURES = (
     *("data.on_error", "optimizer.max_grad_norm", "optimizer.lr"),
     *("training.early_stopping", "training.validate_every"),
 )
-# The length of the run: from then on the schedule follows the new length, and a warning reports it.
+# The length of the run; from then on the schedule follows the new length, as a warning says.
 _LENGTH = ("training.steps", "training.epochs")
 
 
@@ -51,7 +51,8 @@ class Checkpoints:
     """The checkpoints of one run, in OUT/checkpoints.
 
     Args:
-        recipe: recipe of the run; must match the checkpoint's recipe, except for folders and machines
+        recipe: recipe of the run; must match the checkpoint's recipe, except for keys that depend on folders or
+            machines
         steps: number of steps of the whole run
         samples: the training samples
         dist: the processes; rank 0 writes
@@ -90,13 +91,13 @@ class Checkpoints:
                 "--resume auto to resume, --resume never to start over, or choose another --training.output_dir"
             )
         with restoring(path):
-            # Checkpoints of older versions may lack keys: those get their defaults.
+            # Checkpoints of older versions may lack keys, which then get their defaults.
             found_recipe = Recipe.from_dict(state["recipe"]).to_dict()
         is_changed = self._check_same_recipe(found_recipe, path)
         self._check_same_images(state["images"], path)
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
-        # Damaged checkpoints would count as newer than future ones.
+        # Damaged checkpoints would be taken for newer ones than those still to be written.
         self._remove(newer for newer in checkpoints_in(self._folder) if newer > path)
         with restoring(path):
             train_state.step = state["step"]
@@ -147,7 +148,7 @@ class Checkpoints:
             restore_rng_state(of_processes[self._dist.rank])
 
     def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
-        """Check that the recipe matches the checkpoint's; return whether an allowed key differs."""
+        """Check that the recipe matches the checkpoint's; return whether a key that may change differs."""
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
@@ -204,7 +205,7 @@ def skipped_by_all(samples: SampleDataset, dist: DistributedContext) -> list[int
 
 
 def changed_keys(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """The keys in which two recipes differ, in command-line spelling, except keys that a run may change."""
+    """The keys in which two recipes differ, in command-line spelling, except keys that may change during a run."""
     return [
         f"{section}.{key}"
         for section in sorted({*found, *expected})

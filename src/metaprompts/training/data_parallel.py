@@ -35,12 +35,12 @@ class ProcessGroup(Processes):
         return values / self.count
 
     def in_pass(self, number: int, passes: int) -> AbstractContextManager[Any]:
-        """The context of the forward and backward pass ``number`` of ``count`` in a step."""
+        """The context of forward and backward pass number ``number`` of ``count`` in a step."""
         del number, passes
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients."""
+        """Add the gradients of a loss."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def exchange(self, model: nn.Module) -> None:
@@ -69,7 +69,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 @contextmanager
 def training_together(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[ProcessGroup]:
-    """Start processes that run ``work(process_group, *arguments)`` while the body does the same in this process.
+    """Start processes that run ``work(process_group, *arguments)``, while the body does so in this process.
 
     Args:
         count: number of processes, including this one; 1 starts none
@@ -111,7 +111,7 @@ class _Other:
         self._process.start()
 
     def wait_until_ready(self) -> None:
-        """Wait until the process is about to join the group; the group would not notice an earlier exit."""
+        """Wait until the process is about to join the group, which would not notice an earlier exit."""
         while not self._ready.wait(_LOOK_SECONDS):
             if not self._process.is_alive():
                 raise RuntimeError(f"training process {self._rank} exited during startup; see its output above")
@@ -132,5 +132,5 @@ def _follow(
     ready.set()
     _init_process_group(rank, count, meeting)
     work(ProcessGroup(rank, count), *arguments)
-    # The first process ends this one; until then this process must receive its messages.
+    # The first process ends this one; until then, this process must receive the messages of the first.
     threading.Event().wait()

@@ -27,7 +27,7 @@ from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device
 
 HELD_OUT_BY = "held_out_by_seed"
-"""The shards' key for the seed that chose their held-out validation split."""
+"""The key in the shards for the seed that chose the held-out validation split."""
 
 
 @dataclass(frozen=True)
@@ -141,18 +141,18 @@ def _captioned(
     recipe: Recipe, samples: SampleDataset, split: Literal["train", "val"], *, tolerant: bool
 ) -> SampleDataset:
     if recipe.prompts.kind != "caption":
-        # Do not read an index of shards unnecessarily.
+        # Do not read the index of the shards unnecessarily.
         return samples
     return with_contexts(recipe, samples, recipe.data.names_from(split), tolerant=tolerant)
 
 
 def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, tolerant: bool = False) -> SampleDataset:
-    """The samples with their images' captions, encoded, if the recipe's prompts are captions.
+    """The samples with the encoded captions of their images, if the recipe's prompts are captions.
 
     Args:
-        recipe: gives the sources of captions and text encoder
+        recipe: the recipe, which gives the sources of captions and text encoder
         samples: samples of a split
-        root: folder that names in a caption file are relative to
+        root: folder to which names in a caption file are relative
         tolerant: whether to ignore images without a caption until they are read
 
     Raises:
@@ -175,7 +175,7 @@ class InfiniteDataLoader:
     Args:
         split: the split to read
         recipe: batch size, seed and workers
-        step: the split of a batch; None for one process and one pass
+        step: how a batch is split; None for one process and one pass
         rank: the process whose images to yield
 
     Raises:
@@ -207,11 +207,11 @@ class InfiniteDataLoader:
         )
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches per epoch."""
         return self._order.steps
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield this process's passes, epoch after epoch; without splitting, a pass is a batch."""
+        """Yield this process's passes, epoch after epoch; if batches are not split, a pass is a batch."""
         return self._passes(0)
 
     def after(self, batches: int) -> Iterator[list[dict[str, Tensor]]]:
@@ -229,7 +229,7 @@ class InfiniteDataLoader:
             epoch, over = epoch + 1, 0
 
     def files(self, batch: int) -> list[str]:
-        """The files of this process's images of a batch, 0 for the first; reads the images again."""
+        """The files of this process's images in a batch, counted from 0; reads the images again."""
         epoch, number = divmod(batch, len(self))
         return [self._dataset.dataset[place].path for place in self._order.of_batch(epoch, number)]
 
@@ -246,7 +246,7 @@ class _Order(Sampler[int]):
         self.begin(0, 0)
 
     def begin(self, epoch: int, over: int) -> None:
-        """Set the epoch and the number of its batches already done."""
+        """Set the epoch, and how many of its batches are already done."""
         self._epoch = epoch
         self._over = over
 

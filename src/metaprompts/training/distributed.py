@@ -27,7 +27,7 @@ _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 class DistributedContext(ProcessGroup):
-    """One process of a distributed run, and its precision.
+    """One process of a distributed run, and the precision in which it computes.
 
     Args:
         accelerator: accelerator of the process
@@ -74,7 +74,7 @@ class DistributedContext(ProcessGroup):
             yield
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients, scaled if the precision needs it."""
+        """Add the gradients of a loss, scaled if the precision needs it."""
         self.accelerator.backward(loss)
 
     def exchange(self, model: nn.Module) -> None:
@@ -144,7 +144,7 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
 
 @contextmanager
 def _naming_the_lost() -> Iterator[None]:
-    """Replace opaque collective errors after another process has ended with one clear line."""
+    """Replace the opaque errors of collectives, after another process has ended, with one clear line."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""A recipe's model and batch with dummy content, to measure or estimate the cost of a run."""
+"""A recipe's model and batch with dummy values, to measure or estimate the cost of a run."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def stand_in_model(recipe: Recipe) -> MetaPromptModel:
     source = recipe.backbone.source
     base = None if recipe.training.trainable == "full" else Base(source=source, fingerprint="")
     model = model_on(recipe, stand_in_backbone(source), base)
-    # A cache is useless for images that occur once.
+    # A cache is useless for images that occur only once.
     model.latent_encoder.cache = None
     model.train()
     if recipe.training.batch_norm != "local":
@@ -47,7 +47,7 @@ def fake_model(recipe: Recipe, mode: FakeTensorMode) -> MetaPromptModel:
 
 
 def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
-    """A training batch with dummy content."""
+    """A training batch with dummy values."""
     height, width = original_size(recipe)
     batch = {"image": torch.empty(images, 3, height, width)}
     return batch | recipe.task.empty_targets(images, height, width)

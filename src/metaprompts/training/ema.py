@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """EMA of the trained weights of a model; batch norm's statistics are averages already.
+    """EMA of a model's trained weights; batch norm statistics are averages already.
 
     Args:
-        model: its weights initialize the average
+        model: the model whose weights initialize the average
         decay: share of the previous average kept at each step, 0 to below 1; the first steps use `decay_at`
         begins: number of steps after which averaging starts from the current weights
     """
@@ -29,7 +29,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While the body runs, the model has the averages; afterwards its own weights, bit-identical."""
+        """While the body runs, the model has the averages; afterwards it has its own weights again, bit-identical."""
         self.swap()
         try:
             yield
@@ -37,7 +37,7 @@ class WeightAverage:
             self.swap()
 
     def state(self) -> dict[str, Tensor]:
-        """The averages by parameter name; `load` takes them."""
+        """The averages by parameter name, as taken by `load`."""
         return self._average
 
     @torch.no_grad()

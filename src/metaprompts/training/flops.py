@@ -1,4 +1,4 @@
-"""Count floating-point operations of real or fake tensors."""
+"""Count floating-point operations on real or fake tensors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

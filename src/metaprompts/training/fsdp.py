@@ -1,4 +1,4 @@
-"""Sharding a model over several processes, each of which holds a part of every weight (FSDP2)."""
+"""Shard a model over several processes, each of which holds a part of every weight (FSDP2)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +25,11 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 def shard(model: MetaPromptModel, device: str) -> None:
     """Shard a model's trained weights, one unit per layer of the UNet and one for the rest.
 
-    A layer's weights are gathered before the first refinement step and stay gathered until its gradients are computed:
-    all K steps use the same weights. The frozen encoder is replicated in every process.
+    A layer's weights are gathered before the first refinement step and stay gathered until the layer's gradients are
+    computed, because all K steps use the same weights. The frozen encoder is replicated in every process.
 
     Args:
-        model: on its device, the same in every process; changed in place
+        model: the model on its device, the same in every process; changed in place
         device: device type, for example "cuda"
     """
     # FSDP does not shard tensors in other memory formats.
@@ -79,7 +79,7 @@ def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, sta
     """Load a state that `optimizer_state` returned."""
     set_optimizer_state_dict(model, optimizer, dict(state), options=StateDictOptions(full_state_dict=True))
     for group in optimizer.param_groups:
-        # The function above turns this tuple into a list.
+        # The function above turned this tuple into a list.
         group["betas"] = tuple(group["betas"])
 
 

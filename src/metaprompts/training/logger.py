@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 class JsonlFile:
     """A file with one line for each step and each validation, written as soon as it ends.
 
-    All lines have "step". Lines of steps also have "lr", "total" and the parts of the loss, and in training "seconds"
-    and "waited", the seconds spent waiting for images; lines of validations have the scores under "validation".
+    All lines have "step". Step lines also have "lr", "total" and the loss terms; during training also "seconds" and
+    "waited", the seconds spent waiting for images. Validation lines have the scores under "validation".
 
     Args:
         path: the file
-        step: steps taken so far; a killed run's lines of later steps are dropped
+        step: steps taken so far; a killed run's lines for later steps are dropped
         validation_due: whether to also drop the line of the validation after this step
 
     Raises:
@@ -114,7 +114,7 @@ class MetricLogger:
     """Whether images are logged."""
 
     def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
-        """Log a step: the learning rate, the losses by name, its duration, and the time spent waiting in it."""
+        """Log a step: learning rate, losses by name, duration, and the part of the duration spent waiting."""
 
     def validation(self, step: int, scores: Mapping[str, Any]) -> None:
         """Log a validation's scores."""
@@ -175,7 +175,7 @@ class JsonlLogger(MetricLogger):
 def metric_logger(
     recipe: "Recipe", accelerator: "Accelerator", *, is_main: bool, step: int, validation_due: bool
 ) -> Iterator[MetricLogger]:
-    """Open the logger of a run; lines of steps or validations after ``step`` are dropped.
+    """Open the logger of a run; step and validation lines after ``step`` are dropped.
 
     Args:
         recipe: recipe of the run
@@ -196,7 +196,7 @@ def metric_logger(
         yield JsonlLogger(log, accelerator)
     finally:
         log.close()
-        # There are no trackers if they could not be started.
+        # If trackers could not be started, there are none to end.
         for tracker in getattr(accelerator, "trackers", []):
             with naming_tracker(tracker.name):
                 tracker.finish()

@@ -66,11 +66,11 @@ def train(
     """Train according to a recipe.
 
     Writes to ``recipe.training.output_dir``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
-    folders best/ and last/ (every validation), periodic checkpoints, and curves.png (with both). SIGINT and SIGTERM
-    stop the run after a step, with a checkpoint.
+    folders best/ and last/ (every validation), periodic checkpoints, and curves.png (with each validation and
+    checkpoint). SIGINT and SIGTERM stop the run after a step, with a checkpoint.
 
     Args:
-        recipe: a recipe, the name of a shipped one, or a file, .toml or a run's recipe.json
+        recipe: a recipe, the name of a shipped recipe, or a file: .toml, or a run's recipe.json
         callbacks: called at every step and validation; `ConsoleProgress` prints the progress
         overrides: for a name or a file: "section.key" -> value, as the command line's --section.key value
         resume: "ask": raise if the folder has an unfinished run; "auto": resume it; "never": start over
@@ -91,7 +91,7 @@ def train(
 
 
 def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[None]:
-    """Only rank 0 writes; nothing is read or removed before it holds the lock."""
+    """Only rank 0 writes; nothing is read or removed before rank 0 holds the lock."""
     return writing_into(out, "train", deep=True) if dist.is_first else nullcontext()
 
 
@@ -191,7 +191,7 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
                 )
                 is_due = dist.is_first and time.perf_counter() - saved >= settings.checkpoint_seconds
                 must_stop, must_save = dist.any(request.signal is not None, is_due)
-                # A validation may take long and may fail: the preceding steps must not be lost with it.
+                # A validation may take long and may fail; the preceding steps must not be lost with it.
                 if must_stop or must_save or train_state.validation_due:
                     checkpoints.save(train_state)
                     saved = time.perf_counter()
@@ -236,13 +236,13 @@ def _early_stop(train_state: RunState, steps: int, recipe: Recipe) -> str:
 
 
 def _until(is_over: Callable[[], bool], batches: Iterator[Passes]) -> Iterator[Passes]:
-    """Batches until ``is_over`` returns True; it is called before each batch is read."""
+    """Batches until ``is_over``, which is called before each batch is read, returns True."""
     while not is_over() and (batch := next(batches, None)) is not None:
         yield batch
 
 
 def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
-    """Batches, each with the seconds spent waiting for it."""
+    """Batches, each with the number of seconds spent waiting for it."""
     asked = time.perf_counter()
     for batch in batches:
         yield batch, time.perf_counter() - asked
@@ -329,7 +329,7 @@ def training_step(
     """One optimizer step in this process only.
 
     Returns:
-        the loss's parts and their sum, "total"
+        the loss terms and their sum, "total"
     """
     return optimizer_step(model, optimizer, [partial(LossModule(model), batch)], max_grad_norm)
 
@@ -337,7 +337,7 @@ def training_step(
 def _record(
     train_state: RunState, scores: dict[str, Any] | None, split: Split, recipe: Recipe, dist: DistributedContext
 ) -> None:
-    """Store the scores, if there was a validation, and the corresponding weights."""
+    """Store the scores of a validation, if there was one, and the corresponding weights."""
     history, out, is_best = train_state.history, recipe.training.output_dir, False
     scored = None if scores is None else {"step": train_state.step, **scores}
     if scored is not None:

@@ -1,4 +1,4 @@
-"""Learning rate by step: poly with warm-up, poly one-cycle, step decay and warmup-stable-decay."""
+"""Learning rate schedules: poly with warm-up, poly one-cycle, step decay and warmup-stable-decay."""
 
 import math
 
@@ -33,7 +33,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
 
 
 def poly_one_cycle(step: int, *, top: int, lr: float, min_lr: float, power: float) -> float:
-    """Rise from ``min_lr`` to ``lr`` at step ``top``, then fall back the same way (released depth code).
+    """Rise from ``min_lr`` to ``lr`` at step ``top``, then fall back in the same way (released depth code).
 
     Args:
         step: 1 for the first
@@ -67,7 +67,7 @@ def warmup_factor(step: int, *, steps: int, ratio: float) -> float:
 
 
 def describe_schedule(schedule: Schedule, step: int, *, steps: int, lr: float) -> str:
-    """A description of the rest of a schedule: its kind, and the learning rate of the next and the last step."""
+    """A description of the rest of a schedule: its kind, and the learning rates of the next and the last step."""
     warmup = schedule.warmup(steps)
     rates = [learning_rate(place, steps=steps, lr=lr, schedule=schedule) for place in (step, steps - 1)]
     risen = f", warm-up of {warmup}" if warmup else ""

@@ -41,7 +41,7 @@ class MemoryPeak:
         exchange: a second copy of the gradients for exchange between processes (DDP)
         copies: copies of weights in the precision of the passes
         activations: activations saved for the backward pass, including those of the losses
-        work: temporary tensors: the frozen encoder's, gradients of activations, recomputed layers
+        work: temporary tensors: those of the frozen encoder, gradients of activations, and recomputed layers
     """
 
     weights: int
@@ -65,14 +65,14 @@ class TrainingMemory:
 
     Attributes:
         peak: memory at the peak of a step
-        phase: the part of the step with the peak: "encoder", "forward pass" or "backward pass"
+        phase: the part of the step in which the peak occurs: "encoder", "forward pass" or "backward pass"
         kept: bytes saved by the forward pass for the backward pass
         parameters: number of parameters of the whole model
-        trained: number of trained ones
+        trained: number of trained parameters
         images: images per pass
-        passes: passes of a step
-        flops: floating-point operations of a step, forward and backward: two for each multiplication of matrix
-            products, convolutions and attention, see `Flops`
+        passes: passes per step
+        flops: floating-point operations per step, forward and backward, with two operations per multiplication in
+            matrix products, convolutions and attention, see `Flops`
         size: (height, width) of the images that the backbone sees
         architecture: architecture of the backbone
     """
@@ -89,7 +89,7 @@ class TrainingMemory:
     architecture: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, with the peak's total among its parts."""
+        """As plain values; the parts of the peak include their total."""
         values = asdict(self)
         values["peak"]["total"] = self.peak.total
         return values
@@ -99,8 +99,8 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     """Compute the memory of a recipe's training step, per process.
 
     The step runs on fake tensors, which have only a shape, and all live tensors are counted. Loss and batch norm are
-    those of one process; masks are assumed to be fully labeled with every class present. The precision of passes is
-    that of a GPU, unless training.device is "cpu".
+    those of a single process; masks are assumed to be fully labeled and to contain every class. Passes have the
+    precision used on a GPU, unless training.device is "cpu".
 
     Args:
         recipe: the recipe
@@ -138,7 +138,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
 
 
 def _peak(model: MetaPromptModel, recipe: Recipe, held: Mapping[str, int], passes: int, processes: int) -> MemoryPeak:
-    """Memory at a pass's peak, and memory in use throughout."""
+    """The memory at the peak of a pass, including memory that is in use throughout."""
     trained = [each for each in model.parameters() if each.requires_grad]
     weights, gradients = _bytes([*model.parameters(), *model.buffers()]), _bytes(trained)
     # FSDP: in addition to its shard, a process has all weights during a pass, because every refinement step needs them.
@@ -218,7 +218,7 @@ def _loss(
 
 
 def moment_bytes(parameter: Tensor, kind: str) -> int:
-    """Bytes of both moments of a parameter.
+    """Number of bytes of a parameter's two moments.
 
     Args:
         parameter: a trained parameter

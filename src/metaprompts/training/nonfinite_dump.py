@@ -28,7 +28,7 @@ class NonFiniteStep:
         passes: images and targets, pass by pass
         files: files of the images
         rng_state: the generators before the step
-        loss_batch: images per loss group; None for the images of a pass
+        loss_batch: images per loss group; None for all images of a pass
     """
 
     step: int
@@ -44,8 +44,8 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
 
     Args:
         kept: the step
-        model: the model of that step
-        tensors: its full weights before the step
+        model: the model that took the step
+        tensors: the model's full weights before the step
         recipe: recipe of the run
 
     Returns:
@@ -66,13 +66,13 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
 
 
 def replay(path: str | Path) -> dict[str, Tensor]:
-    """Recompute the losses of a dumped step, with their graph, on the CPU in float32.
+    """Recompute the losses of a dumped step, with their autograd graph, on the CPU in float32.
 
     Args:
         path: not_finite_STEP.pt, written by a run
 
     Returns:
-        the loss's parts by name, averaged over the passes of that process
+        the loss terms by name, averaged over the passes of that process
 
     Raises:
         InputError: the file is missing or damaged

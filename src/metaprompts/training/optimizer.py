@@ -16,7 +16,7 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, An
     """Sort a model's trainable parameters by learning rate and weight decay.
 
     Args:
-        model: its UNet's parameters are those under ``unet.``
+        model: the model; parameters under ``unet.`` are those of its UNet
         settings: the rules
 
     Returns:

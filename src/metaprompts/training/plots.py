@@ -40,7 +40,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> ImageArr
 
 
 def _scores(validations: Sequence[Mapping[str, Any]], metric: str) -> Curve:
-    """Errors in meters start at 0, other scores span 0 to 1: an axis fitted to the values would exaggerate noise."""
+    """Axes of errors in meters start at 0, others span 0 to 1: axes fitted to the values would exaggerate noise."""
     values = [_number(line["validation"].get(metric)) for line in validations]
     if metric in _UNITS:
         finite = [value for value in values if value < float("inf")]

@@ -1,4 +1,4 @@
-"""Preview images: the same few validation samples, predicted at each validation."""
+"""Preview images: predictions of the same few validation samples at each validation."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def samples_to_watch(samples: SampleDataset) -> list[Sample]:
 
 
 def sample_images(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str, ImageArray]:
-    """Sheets of samples with image, ground truth and prediction, and of prompt responses.
+    """Contact sheets of samples with image, ground truth and prediction, and of prompt responses.
 
     Args:
         model: in any mode

@@ -8,15 +8,15 @@ from metaprompts.tasks.base import AnyTask
 
 
 def main_metric(task: AnyTask) -> str:
-    """Name of the metric that decides first between validations of a task."""
+    """Name of the first metric by which validations of a task are compared."""
     return next(iter(task.best_by))
 
 
 def is_as_good(task: AnyTask, new: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
     """Whether a later validation replaces the best one so far.
 
-    Ties are broken by the task's next metric. If all metrics tie, the later validation is kept: it was trained longer,
-    and a first validation with AP 0 must not stay the best forever.
+    Ties are broken by the task's next metric. If all metrics tie, the later validation is kept: its model was trained
+    longer, and a first validation with AP 0 must not stay the best forever.
 
     Args:
         task: defines which metrics decide, and which values are better
@@ -34,7 +34,7 @@ def validations_since_best(task: AnyTask, validations: Sequence[Mapping[str, Any
 
     Args:
         task: defines which metrics decide, and which values are better
-        validations: scores, first to last; nan is better than nothing
+        validations: scores, first to last; nan is better than no validation
     """
     best, since = -math.inf, 0
     for scores in validations:

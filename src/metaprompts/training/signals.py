@@ -16,7 +16,7 @@ class TrainingStopped(Exception):  # noqa: N818  # not an error
     """A run was stopped by a signal, after saving its state.
 
     Attributes:
-        step: steps done
+        step: number of steps done
         steps: number of steps of the whole run
         signal: the received signal
     """
@@ -33,7 +33,7 @@ class StopRequest:
 
     Attributes:
         signal: the received signal, if any
-        noticed: its time on the monotonic clock
+        noticed: when it was received, on the monotonic clock
     """
 
     signal: int | None = None

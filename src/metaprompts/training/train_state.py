@@ -33,7 +33,7 @@ class History:
     """The validations of a run so far; stored in metrics.json. The losses are in log.jsonl.
 
     Attributes:
-        validations: {"step" and the metric's values}
+        validations: "step" and the metric's values, for each validation
         best: the best validation
     """
 
@@ -42,7 +42,7 @@ class History:
 
 
 class TrainState:
-    """A model in training.
+    """A model in training, with its optimizer.
 
     Args:
         model: the weights, or this process's shards of them
@@ -69,7 +69,7 @@ class TrainState:
         return self.model.state_dict()
 
     def state(self) -> dict[str, Any]:
-        """The weights, moments and averages for `load`; all processes must call this, and rank 0 gets it."""
+        """The weights, moments and averages for `load`; all processes must call this, and rank 0 gets them."""
         return {
             "model": self._stored(self.tensors()),
             "optimizer": optimizer_state(self.model, self._plain_optimizer),
@@ -114,12 +114,12 @@ class RunState(TrainState):
         model: initial model, the same in every process
         recipe: the run's recipe
         dist: the processes of the run
-        split: the split of a step over processes and passes
+        split: how a step is split over processes and passes
 
     Attributes:
         one_pass: computes the losses of a batch
         history: the validations so far
-        split: the split of a step over processes and passes
+        split: how a step is split over processes and passes
         validation_due: whether the validation after this step is still pending
         is_finished: whether an earlier call has taken all requested steps or has stopped early
     """

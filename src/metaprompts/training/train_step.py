@@ -30,14 +30,14 @@ def optimizer_step(
     """Take one optimizer step on the mean of the passes' losses; if the mean is non-finite, the weights are unchanged.
 
     Args:
-        model: its gradients are clipped
-        optimizer: optimizer of its parameters
-        passes: each computes losses, scalars with a graph, over equal numbers of images
+        model: the model whose gradients are clipped
+        optimizer: optimizer of the model's parameters
+        passes: functions that each compute losses, as scalars with a graph, over the same number of images
         max_grad_norm: maximum norm of all gradients together; None for no clipping
-        process_group: the processes that take the same step on the other rows of the batch
+        process_group: the processes that take this step together, each on its own rows of the batch
 
     Returns:
-        the loss's parts and their sum, "total", averaged over all passes and processes
+        the loss terms and their sum, "total", averaged over all passes and processes
     """
     optimizer.zero_grad(set_to_none=True)
     means: dict[str, float] = {}
@@ -96,7 +96,7 @@ class LossModule(nn.Module):
         self._step_decay = step_decay
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Compute the parts of the loss by name, means over the pass.
+        """Compute the loss terms by name, as means over the pass.
 
         Args:
             batch: "image" (B, 3, H, W) in [0, 1], the task's targets, and "context" (B, N, D) if the model reads
@@ -126,15 +126,16 @@ def step_losses(
 
     Args:
         task: defines the losses
-        raw: (B, ...); with ``step_decay`` of K steps, first to last, (K B, ...)
+        raw: (B, ...); with ``step_decay``, (K B, ...): the outputs of all K steps, first to last
         auxiliary: shaped like ``raw``, or None
         batch: "image" and the targets (B, ...)
         loss_batch: see `grouped_losses`
-        step_decay: step k is weighted by step_decay^(K - k), as RAFT's iterations are (Teed and Deng, ECCV 2020); None
-            for only the last step
+        step_decay: step k is weighted by step_decay^(K - k), like the iterations of RAFT (Teed and Deng, ECCV 2020);
+            None for only the last step
 
     Returns:
-        the parts of the last step by name, and "earlier_steps", the weighted sum of all others, if there are any
+        the loss terms of the last step by name, and "earlier_steps", the weighted sum of the losses of all earlier
+        steps, if there are any
     """
     steps = len(raw) // len(batch["image"])
     others = (None,) * steps if auxiliary is None else auxiliary.chunk(steps)
@@ -163,7 +164,7 @@ def grouped_losses(
         loss_batch: images per group; the last may have fewer. None for all
 
     Returns:
-        the parts by name
+        the loss terms by name
     """
     count = len(raw)
     size = loss_batch or count

@@ -19,7 +19,7 @@ from metaprompts.utils.wording import listed
 
 logger = logging.getLogger(__name__)
 
-# A model with one refinement step has no output layer; the backbone's own is then kept.
+# A model with one refinement step has no output layer, so the backbone's output layer is kept.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
 _NAMED_AT_MOST = 6
 
@@ -29,14 +29,14 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
 
     UNet and encoder must have the same architecture. Prompts, times, rearrangement and heads may differ in number or
     width: they then keep their values, and one warning names them. Head outputs are copied for classes or joints that
-    both models name, in any order; other outputs keep their values, and a warning names both kinds.
+        both models have, in any order; other outputs keep their values, and a warning lists both.
 
     Args:
         model: a model with weights
         source: a folder written by training, a hub id, or the name of an embedded model
 
     Returns:
-        the modules of the model that keep fresh weights, entirely or partly
+        the modules of the model that entirely or partly keep fresh weights
 
     Raises:
         InputError: the model does not exist, cannot be read, has a different backbone, or has non-finite weights
@@ -126,7 +126,7 @@ def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], sou
 
 
 def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
-    """Warn if the largest depth differs: a head predicts a pixel's share of it."""
+    """Warn if the largest depth differs: a head predicts depth as a share of it."""
     own, other = getattr(model.task, "max_depth_m", None), _section(config, "task").get("max_depth_m")
     if own is not None and isinstance(other, int | float) and other > 0 and own != other:
         _warn(

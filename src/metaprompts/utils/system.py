@@ -45,7 +45,7 @@ def releasing_files() -> Iterator[None]:
     """Periodically, and at the end, release memory of pages read from big mapped files (for example weights).
 
     Released pages are read again when needed. Writable mappings with changes are skipped, and nothing may write to a
-    mapping meanwhile. Without Linux's lists of mappings this does nothing.
+    mapping meanwhile. Does nothing where /proc/self/smaps does not exist.
     """
     if not _SMAPS.exists():
         yield

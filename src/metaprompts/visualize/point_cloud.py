@@ -127,7 +127,9 @@ class PointCloud:
         points, kept = self.points_m[::step, ::step], self.kept[::step, ::step]
         used, faces = _surface(kept)
         if not len(faces):
-            raise InputError("no four neighboring pixels are left for a surface: pass a larger edge, or write .ply")
+            raise InputError(
+                "no 2x2 block of pixels remains to form a surface: use a larger edge threshold, or write .ply"
+            )
         # Vertex colors of glTF are linear, which viewers would show too bright; a texture looks like the photo.
         rows, columns = np.nonzero(used)
         places = np.stack([(columns + 0.5) / used.shape[1], 1 - (rows + 0.5) / used.shape[0]], axis=-1)

@@ -183,15 +183,17 @@ class TestAnnotations:
         dataset = CocoKeypoints(write(content), "persons.json", "images")
         assert len(dataset) == 1
         assert "num_keypoints of 1 of 2 people differs from the number of labeled joints" in caplog.text
-        assert "1 person with a box below one pixel skipped" in caplog.text
+        assert "1 person with a box smaller than one pixel skipped" in caplog.text
         assert (
             "1 of 1 box end outside their images, but not if read as x1, y1, x2, y2 (the first: annotation 70, "
             "[9, 5, 18, 9] in an image 20 wide and 10 high); expected x, y, width, height in pixels"
         ) in caplog.text
-        assert dataset.left_out == {"with a box below one pixel": 1}
+        assert dataset.left_out == {"with a box smaller than one pixel": 1}
 
     def test_boxes_as_shares(self, write):
-        with pytest.raises(InputError, match=r"a box of at least one pixel .*1 with a box below one pixel.* in pixels"):
+        with pytest.raises(
+            InputError, match=r"a box of at least one pixel .*1 with a box smaller than one pixel.* in pixels"
+        ):
             CocoKeypoints(write(changed(bbox=[0.1, 0.2, 0.3, 0.4])), "persons.json", "images")
 
     @pytest.mark.parametrize("visibility", [7, -1, 0.5, 3])

@@ -107,7 +107,7 @@ class TestKinds:
         frames[0].save(path, save_all=True, append_images=frames[1:], **options)
         for _ in range(2):
             assert read_image(path)[0, 0].tolist() == [255, 0, 0]
-        assert [each.message for each in caplog.records] == [f"image {path} has 3 frames: the first is read"]
+        assert [each.message for each in caplog.records] == [f"image {path} has 3 frames: only the first is read"]
 
     def test_previews_are_no_frames(self, tmp_path, caplog):
         frames = [Image.new("L", (4, 4), 7), Image.new("L", (2, 2), 7)]

@@ -40,17 +40,17 @@ class Section:
     """The common data section.
 
     Attributes:
-        root: folder that all paths are relative to
+        root: folder to which all paths are relative
         shards: folder written by metaprompts data shard, whose splits replace those in root; keys for files and folders
-            then have no effect. A --data.root without --data.shards unsets it
+            then have no effect. On the command line, --data.root without --data.shards unsets it
         num_workers: processes that read and transform samples
-        prefetch: batches that each process prefetches in training
-        on_error: behavior for a training sample that is unreadable, or lacks a required caption: "stop" the run, or
-            "skip" to the next sample; validation always stops
+        prefetch: batches that each process prefetches during training
+        on_error: what to do if a training sample is unreadable or lacks a required caption: "stop" the run, or "skip"
+            to the next sample; bad validation samples always stop the run
         max_bad_samples: with "skip": number of bad samples above which the run stops
         exif: EXIF orientation of images: "check" applies it if the size of labels or annotations shows that they belong
-            to the upright image, and otherwise raises an error; "apply" always applies it, "ignore" never
-        white_level: value of white in images of more than 8 bits, for example 4095 for 12 bits; none for 65535
+            to the upright image, and otherwise raises an error; "apply" always applies it, "ignore" never does
+        white_level: value of white in images with more than 8 bits, for example 4095 for 12 bits; none for 65535
         captions: JSON file of images and captions, relative to root; read if prompts.kind is caption
         captioner: instead of captions, a captioning model: hub id or folder, for example Salesforce/blip2-opt-2.7b
         cache: cache folder for captions and their encodings; none for $METAPROMPTS_CACHE, or ~/.cache/metaprompts if
@@ -73,7 +73,8 @@ class Section:
     held_out: tuple[str, ...] | None = None
 
     task: ClassVar[str]
-    # Shards must have been made with the same values, which determine a split's content and cannot be read from files.
+    # Shards must have been made with the same values of these keys, which determine a split's content and are not
+    # stored in its files.
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ()}
     # Keys that affect how samples are read and checked, but not the samples themselves.
     reading_keys: ClassVar[tuple[str, ...]] = (
@@ -104,10 +105,10 @@ class Section:
         return getattr(self, "val", "") is not None
 
     def _read_val(self, **unused: Any) -> None:
-        """Distinguish a share from a name in ``val``; a share excludes keys that locate a validation split.
+        """Parse ``val``, which is a share or a name; a share rules out keys that locate a validation split.
 
         Raises:
-            InputError: a number that is not a share, or ``unused`` keys have values
+            InputError: the number is not a share, or ``unused`` keys have values
         """
         value = getattr(self, "val", None)
         share = _number(value)
@@ -135,7 +136,7 @@ class Section:
         """The name of a split in the recipe.
 
         Raises:
-            InputError: the split has no name: there is no validation, or it is held out from the training images
+            InputError: the split has no name, because there is no validation or it is held out from the training images
         """
         if not isinstance(name, str):
             raise InputError(f"data.{split} is {'none' if name is None else name}, so this split has no list")
@@ -184,10 +185,10 @@ class Section:
             check_outside(out, folder)
 
     def names_from(self, split: Split) -> Path:
-        """Folder that a split's paths are relative to: the root, or the source folder of its shards.
+        """Folder to which a split's paths are relative: the root, or the source folder of its shards.
 
         Raises:
-            InputError: shards or root are missing
+            InputError: the shards are missing, or data.root is not set or not a folder
         """
         index = self._shard_index(split)
         if index is None and self.val_share is not None:
@@ -214,12 +215,12 @@ class Section:
         )
 
     def resolved(self) -> Self:
-        """A copy with absolute paths: relative paths depend on the working directory."""
+        """A copy with absolute paths, because relative paths depend on the working directory."""
         paths = {name: getattr(self, name) for name in ("root", "shards")}
         return replace(self, **{name: path.resolve() for name, path in paths.items() if path is not None})
 
     def sample_settings(self) -> dict[str, Any]:
-        """Plain values that determine the samples."""
+        """The values that determine the samples, as plain data."""
         return {key: value for key, value in to_dict(self).items() if key not in self.reading_keys}
 
     def sharded(self, split: Split, classes: Sequence[str] | None = None) -> Openers:
@@ -260,7 +261,7 @@ class Section:
             )
 
     def check_defaults_unless(self, layouts: tuple[str, ...], *names: str) -> None:
-        """Check that keys unused by a layout have their defaults; otherwise they would be silently ignored."""
+        """Check that keys unused by a layout have their default values; other values would be silently ignored."""
         layout = getattr(self, "layout", "")
         defaults = {field.name: field.default for field in fields(self)}
         for name in names:
@@ -283,8 +284,8 @@ class PairedSection(Section):
         val: like ``train``; or a share of the training images, for example 0.1, held out by training.seed; none for no
             validation
         val_labels: like ``train_labels``
-        image_size: (height, width) to which images are resized; none for their own size
-        keep_aspect: whether images keep their aspect ratio: then the sides of ``image_size`` are only upper bounds
+        image_size: (height, width) to which images are resized; none to keep their own size
+        keep_aspect: whether images keep their aspect ratio; the sides of ``image_size`` are then only upper bounds
         working_size: (height, width) whose area the trained model resizes input images to, stored in its config.json;
             none for ``image_size``
     """
@@ -321,7 +322,7 @@ class PairedSection(Section):
         return self.working_size or self.image_size
 
     def val_transforms(self) -> list[Transform]:
-        """Only the image is resized: predictions are compared with the labels at the labels' own size."""
+        """Resize only the image: predictions are compared with the labels at the labels' own size."""
         return [ResizeImage(*self.image_size, keeps_aspect=self.keep_aspect)] if self.image_size else []
 
     def scale(self, ratio: tuple[float, float]) -> list[Transform]:
@@ -352,7 +353,7 @@ def _shown(value: Any) -> str:
 
 
 def check_factor_ranges(**values: tuple[float, float]) -> None:
-    """Check that keys of the augment section are pairs of lowest and highest factor.
+    """Check that keys of the augment section are pairs of a lowest and a highest factor.
 
     Raises:
         InputError: the lowest factor is above the highest

@@ -55,14 +55,14 @@ def complete_joints(task: dict[str, Any], data: Mapping[str, Any]) -> None:
 
 
 def missing_joints(task: Mapping[str, Any], found: FileJoints) -> dict[str, Any]:
-    """Joints and skeleton for a task section that lacks them, if the data's differ from COCO's.
+    """Joints and skeleton for a task section without them, if those of the data differ from COCO's.
 
     Args:
         task: the section as given, without ``joints``, ``skeleton`` or both
         found: joints of the data
 
     Returns:
-        the missing ones of "joints" and "skeleton"
+        "joints", "skeleton" or both, whichever are missing
     """
     added: dict[str, Any] = {}
     is_coco = read_names(found.names) == read_names(COCO_JOINTS)
@@ -92,7 +92,7 @@ def file_joints(data: PoseData) -> FileJoints | None:
     """Read the joints from the training annotations, or else from the validation annotations.
 
     Returns:
-        None if no annotations are readable: reading the samples reports why
+        the joints; None if no annotations are readable, for which reading the samples reports the reason
     """
     try:
         if data.shards is not None:

@@ -32,16 +32,16 @@ class DepthData(PairedSection):
             official_splits and their lists), "nyu_mat" (nyu_depth_v2_labeled.mat and splits.mat) or "kitti" (raw_data,
             data_depth_annotated and the lists of Eigen's split)
         train_list: (nyu, kitti) list of the training images; none for the first existing file with a usual name
-        val_list: the same for validation
+        val_list: (nyu, kitti) list of the validation images; none as for ``train_list``
         val_selection: (kitti) validate on val_selection_cropped instead of a list
         depth_scale: divisor of stored numbers, integers and floats; none means 256 for kitti, 1000 (millimeters) for
             other integers, and 1 (meters) for floats
         depth_kind: meaning of the divided numbers: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
         focal_baseline: (disparity) focal length in pixels times baseline in meters, which converts disparity to depth
-        sky: (layout lists) folder of sky masks, one per image with the same name: no sensor measures the sky, and a
-            model that is not trained on it predicts arbitrary depth there. The sky is trained to be as far as the model
-            can predict, and not scored; none for no masks
-        sky_class: mask value of sky, for example 13; none for every value above 0
+        sky: (layout lists) folder of sky masks, one per image with the same name. No sensor measures the sky, and a
+            model that is not trained on the sky predicts arbitrary depth there. With masks, the sky is trained to be as
+            far away as the model can predict, and is not scored; none for no masks
+        sky_class: mask value of the sky, for example 13; if none, every value above 0 is sky
     """
 
     layout: Literal["lists", "nyu", "nyu_mat", "kitti"] = "lists"
@@ -129,7 +129,7 @@ class DepthAugment:
     """The released depth augmentation.
 
     Attributes:
-        crop_size: (height, width) of the crop; smaller images are finally padded with gray and depth 0
+        crop_size: (height, width) of the crop; smaller images are then padded, with gray pixels and depth 0
         cutdepth: on every 4th sample, draw a strip of the depth into the image: "released" wraps depth like the
             released code, "scaled" does not; none turns it off
         flip: probability of mirroring

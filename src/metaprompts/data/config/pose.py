@@ -26,10 +26,10 @@ class PoseData(Section):
 
     Attributes:
         train: COCO keypoint JSON
-        train_images: folder of its images
+        train_images: folder of the training images
         val: COCO keypoint JSON; or a share of the training images, for example 0.1, held out by training.seed; none for
             no validation
-        val_images: folder of its images
+        val_images: folder of the validation images
         val_boxes: JSON of detected boxes that replace the annotated ones
     """
 

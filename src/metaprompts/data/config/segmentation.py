@@ -34,15 +34,18 @@ class SegmentationData(PairedSection):
     Attributes:
         layout: "lists" for ``train`` and ``val`` as above, or the layout of a published data set: "ade20k",
             "cityscapes" or "mapillary"
-        labels: folder of masks; cityscapes: none for gtFine, gtCoarse, or another; mapillary: none for v1.2, or v2.0
-        extra: (cityscapes) folder with masks of train_extra, gtCoarse or automatic ones, added to the training data
-        as_cityscapes: (mapillary v1.2) convert its labels to the 19 classes of Cityscapes
+        labels: folder of masks. For cityscapes: gtCoarse or another folder, or none for gtFine. For mapillary: v2.0, or
+            none for v1.2
+        extra: (cityscapes) folder with masks of train_extra, which is then added to the training data: gtCoarse, or
+            automatic labels
+        as_cityscapes: (mapillary v1.2) convert the labels to the 19 classes of Cityscapes
         ignored: mask values that are not classes, in addition to 255; none may be a class index
         label_map: mapping of mask values or colors to classes, VALUE=CLASS,...; a value is a number, a color (255,0,0
-            or #ff0000; masks are then read as colors) or * for every other; a class is a name in task.classes, its
+            or #ff0000; masks are then read as colors) or * for all others; a class is a name in task.classes, its
             index or "ignored". Values not in the mapping keep their meaning, unless another value is mapped to their
             class
-        reduce_zero_label: 0 is "ignore" in the masks and 1 is the first class; the layout ade20k implies it
+        reduce_zero_label: in the masks, 0 is "ignore" and 1 is the first class, as in layout ade20k, where this is
+            implied
     """
 
     layout: Literal["lists", "ade20k", "cityscapes", "mapillary"] = "lists"
@@ -73,7 +76,7 @@ class SegmentationData(PairedSection):
         return joined(self.parts(split, classes))
 
     def parts(self, split: Split, classes: Sequence[str]) -> Openers:
-        """The parts of a split, to be opened one by one; ``classes`` are those of the task."""
+        """The parts of a split, to be opened one by one; ``classes`` are the task's classes."""
         if self.layout == "lists":
             # Shards do not record whether a class was left out when they were written.
             self._label_table(classes)
@@ -155,9 +158,10 @@ class SegmentationAugment:
     """mmsegmentation's standard augmentation.
 
     Attributes:
-        scale_range: lowest and highest factor on ``data.image_size``
-        crop_size: (height, width) of the crop; smaller images are finally padded with gray and ignored labels
-        max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 accepts any crop
+        scale_range: lowest and highest factor of ``data.image_size``
+        crop_size: (height, width) of the crop; smaller images are then padded, with gray pixels and ignored labels
+        max_class_share: a crop in which one class covers at least this share is drawn again, up to 10 times; 1 accepts
+            any crop
         flip: probability of mirroring
         color: whether to distort brightness, contrast, saturation and hue
     """

@@ -18,7 +18,7 @@ class ContextOf(Protocol):
         ...
 
     def file(self, path: str) -> Path:
-        """The file that holds the tokens; it differs for each caption."""
+        """The file that holds the tokens; each caption has its own file."""
         ...
 
 

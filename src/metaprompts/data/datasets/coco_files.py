@@ -60,7 +60,7 @@ class KeypointFile:
         joint_names: the J joints in order
         skeleton: pairs of joint indices from 0
         categories: categories with these joints
-        images: by image id
+        images: image id -> image
         persons: the annotations usable for training
         left_out: number of skipped annotations, by reason
         remarks: oddities, one line each
@@ -88,9 +88,9 @@ class _Row:
 def read_keypoints(path: Path) -> KeypointFile:
     """Read a COCO keypoint file.
 
-    The first category with keypoints names the joints; others with the same joints are read with it. Annotations
-    without labeled joints, of crowds, of other categories, or with a box below one pixel are skipped. Skipped
-    annotations of these categories are still checked, because scoring reads them.
+    The first category with keypoints defines the joints; other categories with the same joints are read as well.
+    Skips annotations without labeled joints, of crowds, of other categories, or with a box smaller than one pixel.
+    Those of categories that are read are still checked, because scoring reads them.
 
     Args:
         path: JSON with ``images``, ``annotations`` and ``categories``
@@ -117,7 +117,7 @@ def read_keypoints(path: Path) -> KeypointFile:
     boxless = len(people) - len(fit)
     remarks = [
         *found.remarks,
-        *([f"{counted(boxless, 'person')} with a box below one pixel skipped"] if boxless else []),
+        *([f"{counted(boxless, 'person')} with a box smaller than one pixel skipped"] if boxless else []),
     ]
     sizes = _sizes(persons, images)
     remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
@@ -141,12 +141,12 @@ def read_detections(
 ) -> tuple[Persons, tuple[str, ...]]:
     """Read the boxes that a person detector found.
 
-    Boxes of other categories, of images that the keypoint file does not list, or below one pixel are skipped.
+    Skips boxes of other categories, of images that the keypoint file does not list, or smaller than one pixel.
 
     Args:
         path: JSON list of ``{image_id, category_id, bbox, score}``
         keypoint_file: lists the images and categories to use
-        minimum_score: boxes that score less are skipped
+        minimum_score: boxes with lower scores are skipped
 
     Returns:
         people with all keypoints 0, the box's area, and the position in the file as annotation id; and oddities, one
@@ -177,8 +177,8 @@ def read_detections(
         persons.boxes_xywh, _sizes(persons, keypoint_file.images), lambda row: f"entry {persons.annotation_ids[row]}"
     )
     # Most files have all of COCO's categories and test images: entries of other categories are skipped silently.
-    empty = counts["below one pixel"]
-    remarks = [*([f"{counted(empty, 'box', 'boxes')} below one pixel skipped"] if empty else []), *odd]
+    empty = counts["smaller than one pixel"]
+    remarks = [*([f"{counted(empty, 'box', 'boxes')} smaller than one pixel skipped"] if empty else []), *odd]
     annotated = set(keypoint_file.persons.image_ids.tolist())
     if missed := len(annotated - set(persons.image_ids.tolist())):
         remarks.append(
@@ -229,7 +229,7 @@ def _left_out(found: Annotations, boxless: int) -> dict[str, int]:
     counts = {
         "of crowds": crowds,
         "without labeled joints": unlabeled,
-        "with a box below one pixel": boxless,
+        "with a box smaller than one pixel": boxless,
         "of other categories": found.of_others,
     }
     return {reason: count for reason, count in counts.items() if count}
@@ -285,7 +285,7 @@ def _why_left_out(box: DetectedBox, known: KeypointFile, minimum_score: float) -
         return "of images missing from the annotations"
     if box.score < minimum_score:
         return "with a lower score"
-    return None if has_size(box.box_xywh) else "below one pixel"
+    return None if has_size(box.box_xywh) else "smaller than one pixel"
 
 
 def _stack(rows: Sequence[_Row]) -> Persons:

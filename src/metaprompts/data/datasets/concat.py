@@ -11,7 +11,7 @@ from metaprompts.data.sample import Sample, SampleDataset
 
 
 class ConcatSamples:
-    """The samples of several data sets, one after the other.
+    """The samples of several data sets, one data set after the other.
 
     Args:
         parts: the data sets to concatenate, at least one

@@ -40,7 +40,7 @@ class DepthFolder(DepthPairs):
     """Images and depth files, from a list file or from two folders.
 
     Args:
-        root: folder that paths are relative to
+        root: folder to which paths are relative
         images: list file of ``image depth`` lines (then ``labels`` is None), or folder of images
         labels: folder of depth files, matched to the images by name
         encoding: meaning of the numbers in depth files; by default integers are millimeters and floats meters

@@ -7,9 +7,9 @@ import numpy as np
 from metaprompts.data.sample import Sample
 from metaprompts.utils.wording import counted
 
-# No camera measures this far, so the unit is probably millimeters.
+# No camera measures distances this large, so the unit is probably millimeters.
 _MILLIMETERS = 500.0
-# Outside laboratories, no camera measures this near.
+# Outside laboratories, no camera measures distances this small.
 _NEAR_M = 0.1
 
 
@@ -35,7 +35,7 @@ class DepthStatistics:
         self._repeated: list[tuple[str, str]] = []
 
     def update(self, sample: Sample) -> None:
-        """Count a sample; one without depth is skipped."""
+        """Count a sample; samples without depth are skipped."""
         depth_m = sample.depth_m
         if depth_m is None or not depth_m.size:
             return

@@ -100,7 +100,7 @@ def hold_out(
         share: share of the images to hold out; at least one image is held out, and at least one is not
         seed: determines which images are held out
         root: root folder of the data set
-        names: names below ``root`` of the images to hold out, if drawn before; None to draw them
+        names: names, below ``root``, of the images to hold out if they were drawn before; None to draw them
 
     Returns:
         indices to train on and indices to validate on, both ascending
@@ -108,7 +108,7 @@ def hold_out(
     Raises:
         InputError: there is only one image, or previously drawn images are missing
     """
-    # An image may have several spellings or links, but must not be in both parts.
+    # An image may be reached by several spellings or links, but must not be in both parts.
     places: dict[str, list[int]] = {}
     files: dict[str, str] = {}
     for place, path in enumerate(paths):
@@ -125,7 +125,7 @@ def hold_out(
     if missing := [name for name in chosen if name not in files]:
         raise InputError(
             f"{len(missing)} of {len(chosen)} images that training held out are missing, such as {missing[0]}: use "
-            "the same data, or draw others with --data.held_out none"
+            f"the same data, or draw other images with --data.held_out none"
         )
     held = {place for name in chosen for place in places[files[name]]}
     every = sorted(place for group in places.values() for place in group)
@@ -143,6 +143,6 @@ def _drawn(names: Collection[str], share: float, seed: int) -> list[str]:
 
 
 def _name(path: str, root: Path) -> str:
-    # Links are not resolved: a data set of links has its own names.
+    # Links are not resolved: a data set made of links has its own names.
     whole, folder = (Path(os.path.normpath(each.absolute())) for each in (Path(path), root))
     return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()

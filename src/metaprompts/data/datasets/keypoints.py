@@ -47,17 +47,17 @@ class People(SampleDataset):
 class CocoKeypoints(People, ReadsImages):
     """One sample for every person in a COCO keypoint file, or for every detected box.
 
-    Annotations without labeled joints, of crowds, with a box below one pixel, or of categories whose joints differ from
-    the first category with joints are skipped. Oddities in the file are logged.
+    Skips annotations of crowds, without labeled joints, with a box smaller than one pixel, or of categories whose
+    joints differ from those of the first category with joints. Oddities in the file are logged.
 
     Args:
         root: folder that paths are relative to
         annotations: COCO keypoint JSON with any number of joints
         images: folder of the images
         detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes replace the annotated ones; such
-            samples have no keypoints (all 0). Boxes of other categories and of images that ``annotations`` does not
-                list are skipped.
-        minimum_score: detections that score less are skipped
+            samples have no keypoints (all 0). Skips boxes of other categories and of images that ``annotations`` does
+            not list.
+        minimum_score: detections with lower scores are skipped
 
     Attributes:
         left_out: number of skipped annotations, by reason
@@ -104,7 +104,7 @@ class CocoKeypoints(People, ReadsImages):
         return len(self._images)
 
     def by_image(self) -> list[list[int]]:
-        """The samples of each image with samples; images and samples keep the samples' order."""
+        """The samples of each image that has any; images and samples keep the samples' order."""
         groups: dict[int, list[int]] = {}
         for index, image_id in enumerate(self._persons.image_ids.tolist()):
             groups.setdefault(image_id, []).append(index)

@@ -24,11 +24,11 @@ class LabelHistogram:
     """Counts of pixels and masks for each class, and for each value without a class.
 
     Attributes:
-        classes: their names in order
-        total: masks in the split
-        read: masks counted
+        classes: names of the classes in order
+        total: number of masks in the split
+        read: number of masks counted
         unreadable: number of unreadable masks
-        pixels: class or (kind, value) -> pixels
+        pixels: class or (kind, value) -> number of pixels
         masks: class or (kind, value) -> number of masks that contain it
     """
 
@@ -79,7 +79,7 @@ class LabelHistogram:
         return self.classes[counts.index(max(counts))], share / sum(count > 0 for count in counts)
 
     def lines(self) -> list[str]:
-        """A table of pixel shares and mask counts; a paragraph if there are many classes."""
+        """A table of pixel shares and mask counts, or a paragraph if there are many classes."""
         rows = [(name, self._shown(index)) for index, name in enumerate(self.classes)]
         rows += [(f"{value} ({_KINDS[kind]})", self._shown((kind, value))) for kind, value in self._others()]
         title = f"classes in {self._which()}, share of pixels and number of masks:"
@@ -94,7 +94,7 @@ class LabelHistogram:
         return [*self.never_lines(), *self.unknown_lines()]
 
     def never_lines(self) -> list[str]:
-        """A line on the classes that never occur; none if random sampling may explain it."""
+        """A line on the classes that never occur; no line if random sampling may explain their absence."""
         is_suspicious = self.is_whole or 2 * len(self.never) > len(self.classes)
         return [self._never_line(self.never)] if self.never and is_suspicious and self.read else []
 
@@ -154,9 +154,9 @@ def count_labels(
 
     Args:
         samples: samples of the split
-        classes: their names in order
-        at_most: number of masks to count, always the same ones, and fewer if they have more than 200 million pixels;
-            None for all
+        classes: names of the classes in order
+        at_most: number of masks to count, the same masks every time, and fewer if they have more than 200 million
+            pixels; None for all
         progress: iterates over the counted indices, given their number
     """
     order = range(len(samples)) if at_most is None else np.random.default_rng(0).permutation(len(samples))

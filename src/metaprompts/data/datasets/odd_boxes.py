@@ -1,4 +1,4 @@
-"""Detect boxes that are probably not [x, y, width, height] in pixels, by their positions."""
+"""Detect boxes whose positions suggest that they are not [x, y, width, height] in pixels."""
 
 from collections.abc import Callable
 

@@ -88,13 +88,13 @@ class SegmentationFolder(SegmentationPairs):
     """Images and masks of class indices or colors, from a list file or from two folders.
 
     Args:
-        root: folder that paths are relative to
+        root: folder to which paths are relative
         images: list file of ``image label`` lines (then ``labels`` is None), or folder of images
         labels: folder of masks, matched to the images by name
         classes: names of the classes in order, or their number, 1 to 255
         ignore_index: value in the files that means "ignore"
         ignored: further values in the files that are ignored; none may be a class index
-        reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); each is reduced by one
+        reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); all values are reduced by one
         label_map: classes of other values or colors; see `label_table`
 
     Raises:

@@ -25,7 +25,7 @@ class SkipBadSamples:
     def __init__(self, samples: SampleDataset, at_most: int) -> None:
         self._samples = samples
         self._at_most = at_most
-        # Shared memory: each worker marks bad samples, and none is counted twice.
+        # Shared memory, in which each worker marks bad samples, so that no sample is counted twice.
         self._is_bad = torch.zeros(len(samples), dtype=torch.uint8)
         self._is_bad.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -36,7 +36,7 @@ class SkipBadSamples:
         return places
 
     def note(self, places: Iterable[int]) -> None:
-        """Mark bad samples found by other processes, or before the run was stopped."""
+        """Mark bad samples found by other processes or before the run was stopped."""
         self._is_bad[list(places)] = 1
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class SkipBadSamples:
         return self._samples.path(range(len(self))[index])
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files of a sample itself, even if they are unreadable."""
+        """The files of the sample itself, even if they are unreadable."""
         return self._samples.files(range(len(self))[index])
 
     def __getitem__(self, index: int) -> Sample:

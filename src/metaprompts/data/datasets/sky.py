@@ -1,4 +1,4 @@
-"""Depth data with sky masks: no sensor measures the sky, which is farther than anything else."""
+"""Depth data with sky masks; no sensor measures the sky, which is farther away than anything else."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +17,9 @@ class WithSky:
     """Depth samples with infinite depth in the sky.
 
     Args:
-        samples: with ``depth_m``
+        samples: samples that have ``depth_m``
         masks: the sky mask of each sample
-        sky_class: mask value of sky; None for every value above 0
+        sky_class: mask value of the sky; if None, every value above 0 is sky
     """
 
     def __init__(self, samples: SampleDataset, masks: Sequence[Path], sky_class: int | None) -> None:

@@ -19,13 +19,13 @@ class CaptionFile:
     1. the image's folder with links resolved, and its name
     2. the image file with all links resolved
     3. its path, else its bare name, exactly as in the file
-    4. its bare name, if only one caption's path ends in it
+    4. its bare name, if only one caption's path ends in that name
 
     A bare name matches only one image.
 
     Args:
         path: path of the file, for example the scene writer's captions.json
-        root: folder that the file's names are relative to
+        root: folder to which the file's names are relative
 
     Raises:
         InputError: the file cannot be read, or is not an object of strings
@@ -35,7 +35,7 @@ class CaptionFile:
         self.path = path
         self._root = root
         self._captions = _in_one_form(_checked(read_json(path), path), path)
-        # The image for which each bare name was first looked up.
+        # Bare name -> the image for which it was first looked up.
         self._by_bare_use: dict[str, Path] = {}
         # Caption files have few folders, and resolving links is slow.
         resolved = cache(Path.resolve)
@@ -60,7 +60,7 @@ class CaptionFile:
         )
 
     def _ways(self, image: Path) -> Iterator[tuple[Mapping[str, str], Path]]:
-        """Pairs of caption tables and the path to look up in them."""
+        """Pairs of a caption table and the path to look up in it."""
         yield self._by_place, image.parent.resolve() / image.name
         yield self._by_file, image.resolve()
         yield self._captions, image
@@ -98,7 +98,7 @@ def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
 
 
 def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
-    """The paths that have only one caption, as strings, because a file may have very many."""
+    """The paths that have only one caption; kept as strings, because a file may have very many."""
     found: dict[str, set[str]] = defaultdict(set)
     for path, caption in captions:
         found[same_form(path.as_posix())].add(caption)

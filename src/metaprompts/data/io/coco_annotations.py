@@ -26,7 +26,7 @@ from metaprompts.data.io.coco_entries import (
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted, is_one_line
 
-# Maximum length of a file name in bytes: opening a longer one is a system error.
+# Maximum length of a file name in bytes; opening a longer one raises a system error.
 _LONGEST_NAME = 255
 _SMALLEST_PART = 1e-3
 _LISTS = ("images", "annotations", "categories")
@@ -64,8 +64,8 @@ class Annotation:
     """An annotation of a category with these joints.
 
     Attributes:
-        id: -1 if missing, as it may be for crowds and for people without labeled joints
-        image_id: id of its image
+        id: number of the annotation; -1 if missing, which is allowed for crowds and for people without labeled joints
+        image_id: id of the image
         box_xywh: (4,)
         keypoints: (J, 3): x, y, visibility
         is_crowd: whether it annotates a crowd
@@ -109,7 +109,7 @@ def parse_annotations(content: Any, where: Path | str, joints: int | None = None
     Args:
         content: content of the file
         where: the file, for errors
-        joints: number of joints, if categories need not name them; None for the first category that names joints
+        joints: number of joints, if categories need not name them; None to use the first category that names joints
 
     Raises:
         InputError: it is not a COCO keypoint file, or an entry is wrong
@@ -168,7 +168,7 @@ def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoIma
 
 
 def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
-    """Check that ids of people are unique, because predictions are matched by id.
+    """Check that the ids of people are unique, because predictions are matched by id.
 
     Raises:
         InputError: ids are repeated
@@ -177,7 +177,7 @@ def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
 
 
 def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, Any]:
-    """The annotations in the form COCO's own evaluation expects: one category, all entries present, numbered from 1.
+    """The annotations in the form that COCO's own evaluation expects: one category, all fields present, ids from 1.
 
     COCO's evaluation treats id 0 as no match. An annotation's original id becomes its source_id.
 
@@ -215,7 +215,9 @@ def _with_joints(categories: Sequence[Category], where: Path | str) -> tuple[Cat
     first = next((each for each in categories if each.joints), None)
     if first is None:
         names = ", ".join(map(_called, categories))
-        raise InputError(f"{where}: no category has keypoints, the names of joints ({names}); expected one with them")
+        raise InputError(
+            f"{where}: no category has keypoints, the names of joints ({names}); expected a category that has them"
+        )
     return tuple(each for each in categories if each.joints == first.joints)
 
 

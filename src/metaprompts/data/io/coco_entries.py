@@ -17,7 +17,7 @@ _Entry = TypeVar("_Entry")
 _LARGEST_PX = 10**6
 # The largest finite number in single precision.
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
-# Scores are exchanged between processes in float64, which has no larger whole numbers.
+# Scores are exchanged between processes in float64, which cannot represent all larger whole numbers.
 _LARGEST_ID = 2**53
 
 
@@ -28,7 +28,7 @@ def parse_each(
 
     Args:
         entries: all entries of the list in order
-        parse: parses one entry; its exception becomes the error
+        parse: parses one entry; an exception that it raises becomes the error
         where: the file, for the error
         what: name of the entries, for the error ("annotations", "boxes", ...)
         expected: expected content of an entry, for the error ("id and file_name")

@@ -24,9 +24,9 @@ _logger = logging.getLogger(__name__)
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
 _LARGEST = 65535
-# The white level of a 14-bit camera; a 16-bit image below it is dark, or has fewer bits.
+# The white level of a 14-bit camera; a 16-bit image whose values are all below this is dark, or has fewer bits.
 _DARK = 16383
-# Float images below this share of white are nearly black.
+# Float images whose values are all below this share of white are nearly black.
 _DIM = 1 / 16
 _WHITE_LEVELS = (255, 1023, 4095, 16383)
 
@@ -37,7 +37,7 @@ class ImageReading:
 
     Attributes:
         exif: how to treat the EXIF orientation of images with labels
-        white_level: value of white in images of more than 8 bits; None for 65535, or for 1 or 255 in float images
+        white_level: value of white in images with more than 8 bits; None for 65535, or for 1 or 255 in float images
     """
 
     exif: ExifRule = "check"
@@ -100,7 +100,7 @@ def decode(
         kind=kind,
         check_size=check_size,
         inspect=inspect,
-        further_frames=lambda sentence: _warn_once(sentence, f"{sentence}: the first is read"),
+        further_frames=lambda sentence: _warn_once(sentence, f"{sentence}: only the first is read"),
     )
     orientation = exif_orientation(image)
     if is_deep_color and white_level is not None:
@@ -129,7 +129,7 @@ def to_rgb(image: Image.Image, name: str, *, white_level: int | None = None) -> 
     """Convert a decoded image of any mode to RGB.
 
     Args:
-        image: as stored; a lazy image is decoded
+        image: as stored; decoded if it is lazy
         name: the image's name, for errors
         white_level: see `ImageReading`
 
@@ -137,7 +137,7 @@ def to_rgb(image: Image.Image, name: str, *, white_level: int | None = None) -> 
         (H, W, 3) uint8
 
     Raises:
-        InputError: it has no pixels, or cannot be converted
+        InputError: the image has no pixels or cannot be converted
     """
     width, height = image.size
     if width == 0 or height == 0:
@@ -247,7 +247,7 @@ _advised: set[int | str] = set()
 
 
 def _advise_of_range(smallest: float, largest: float, name: str, white_level: int | None, *, is_float: bool) -> None:
-    """Warn once per kind that single-channel values do not fit the range from black to white."""
+    """Warn once per kind of problem that single-channel values exceed the range from black to white."""
     if smallest < 0:
         _warn_once("negative", f"{name} has values from {smallest:g} to {largest:g}: those below 0 become black")
     if white_level is None and is_float:
@@ -281,7 +281,7 @@ def _advise_of_floats(largest: float, name: str) -> None:
 
 
 def _advise(largest: int, white_level: int | None, name: str) -> None:
-    """Warn once that a white level would help, or is too low."""
+    """Warn once that setting a white level would help, or that the white level is too low."""
     if white_level is None and 0 < largest <= _DARK:
         white = next(level for level in _WHITE_LEVELS if largest <= level)
         advice = f"set the white level to {white} (--white-level, data.white_level) if it has {white.bit_length()} bits"

@@ -20,7 +20,7 @@ DepthKind = Literal["depth", "inverse", "disparity"]
 DEPTH_FORMATS = "16-bit PNG, TIFF or PGM, float TIFF, PFM or EXR, .npy or .npz"
 
 SMALLEST_SCALE, LARGEST_SCALE = 1e-6, 1e9
-"""Range of the divisor of stored numbers."""
+"""Allowed range of the divisor of stored numbers."""
 
 _MILLIMETERS = 1000.0
 _MODES = {"L": "8-bit gray", "P": "palette", "1": "1-bit"}
@@ -67,7 +67,7 @@ class DepthEncoding:
 
         Args:
             stored: (H, W) integers or floats
-            path: path of their file, for the error
+            path: path of the file, for the error
 
         Returns:
             (H, W) float32 meters, 0 = no measurement
@@ -150,7 +150,7 @@ def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
         raise InputError(f"depth file {path} has {channels} floats per pixel; expected one: save a single channel")
     if bits != 32:
         return _read_other_floats(path, bits)
-    # Depth of 8 bits or fewer raises: it has no useful unit.
+    # Depth with 8 bits or fewer is an error: it has no useful unit.
     image = load_image(path, kind="depth file", expected=DEPTH_FORMATS, inspect=keep_stored_values)
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         raise InputError(
@@ -188,7 +188,7 @@ def _first(value: Any) -> Any:
 
 
 def _read_other_floats(path: Path, bits: int) -> NDArray[Any]:
-    # OpenCV rejects images of more than 2**30 pixels before allocating them.
+    # OpenCV rejects images with more than 2**30 pixels before allocating memory.
     values = read_with_opencv(path) if bits == 64 else None
     if values is None or values.ndim != 2:
         raise InputError(

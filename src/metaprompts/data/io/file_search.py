@@ -13,10 +13,10 @@ from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
-# Links between folders may lead to the same folder by very many paths.
+# Links between folders may lead to the same folder along very many paths.
 _VISITS_AT_MOST = 16
 _ENDINGS_NAMED_AT_MOST = 8
-# Result names of predict and heatmaps.
+# The names of results that predict and heatmaps write.
 _RESULT = re.compile(r"(.+)_(depth|depth_color|labels|overlay|skeleton|prompts|prompt\d{3})\.(?:png|mp4|webm)")
 
 
@@ -88,7 +88,7 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
 
     Args:
         passed_over: ending -> count
-        where: their folder
+        where: the folder of the skipped files
     """
     if not passed_over:
         return
@@ -102,11 +102,11 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
 
 
 def without_results(images: Sequence[Path], where: str) -> list[Path]:
-    """Drop results of predict and heatmaps if the corresponding image is in the list.
+    """Drop results of predict and heatmaps if the image they belong to is in the list.
 
     Args:
         images: the found images
-        where: the folder they were found in
+        where: the folder in which they were found
     """
     stems = {stem for path in images for stem in _stems(path)}
     kept = [path for path in images if not _is_result(path, stems)]

@@ -33,7 +33,7 @@ def read_image(path: Path, *, white_level: int | None = None, check_size: CheckS
 
     Args:
         path: the file
-        white_level: value of white in images of more than 8 bits; None for 65535, or for 1 or 255 in float images
+        white_level: value of white in images with more than 8 bits; None for 65535, or for 1 or 255 in float images
         check_size: checks width and height before decoding, instead of Pillow's limit
 
     Returns:
@@ -86,7 +86,7 @@ def list_images(
 
     Args:
         inputs: paths and patterns as given by the user
-        out: output folder: its files are excluded, as are files named like a result of another input
+        out: output folder, whose files are excluded; files named like a result of another input are excluded as well
         suffixes: extensions to find, in lower case with the dot
 
     Returns:
@@ -105,7 +105,7 @@ def list_images(
 
 
 def searched_folder(text: str) -> Path:
-    """The folder searched for an input of `list_images`: itself, a pattern's fixed part, or a file's folder."""
+    """The folder that `list_images` searches: a folder itself, a pattern's fixed part, or a file's parent."""
     path = Path(text)
     if _is_folder(path):
         return path

@@ -29,7 +29,7 @@ class Intrinsics:
         focal_y_px: vertical focal length in pixels
         center_x_px: principal point, from the left
         center_y_px: principal point, from the top
-        source: origin of the numbers, for messages
+        source: where the numbers come from, for messages
     """
 
     focal_x_px: float
@@ -47,12 +47,12 @@ class Intrinsics:
 
     @classmethod
     def from_focal_px(cls, focal_px: float, height: int, width: int, source: str = "--focal-px") -> Self:
-        """Intrinsics with square pixels and the principal point in the middle.
+        """Intrinsics with square pixels and the principal point in the center.
 
         Args:
             focal_px: focal length in pixels of this image
-            height: of the image, pixels
-            width: of the image, pixels
+            height: height of the image, pixels
+            width: width of the image, pixels
             source: see the attribute
 
         Raises:
@@ -141,8 +141,8 @@ def exif_intrinsics(path: Path, height: int, width: int) -> Intrinsics | None:
 
     Args:
         path: the image file
-        height: of the upright image, pixels
-        width: of the upright image, pixels
+        height: height of the upright image, pixels
+        width: width of the upright image, pixels
     """
     try:
         with Image.open(path) as image:

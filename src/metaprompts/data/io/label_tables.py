@@ -38,7 +38,7 @@ class ColorTable:
 
 
 class LabelValue(NamedTuple):
-    """A value of a mask.
+    """A value that occurs in a mask.
 
     Attributes:
         name: its user-facing form, see `value_name`
@@ -120,7 +120,7 @@ def _renumber(classes: NDArray[np.int16], order: Sequence[int]) -> NDArray[np.in
 
 
 def id_table(classes: Mapping[int, int], ignored: Iterable[int]) -> NDArray[np.int16]:
-    """Build the table of a data set with its own label ids.
+    """Build the table for a data set that has its own label ids.
 
     Args:
         classes: stored value -> class
@@ -146,14 +146,14 @@ def label_table(
     """Build the table from stored values, or colors, to classes.
 
     Without ``label_map`` a stored value is the index of its class. Values in ``label_map`` have the class given there;
-    a class mentioned there has no other values.
+    a class that is given there has no other values.
 
     Args:
-        classes: their names in order, or their number
+        classes: names of the classes in order, or the number of classes
         ignored: stored values that are not classes
         reduce_zero_label: stored 0 is ignored and stored 1 to ``classes`` become 0 to classes - 1
-        label_map: stored value ("255"), color ("#ff0000" or "255,0,0") or "*" (every other one) -> index of a class,
-            its name, or "ignored"; values and colors cannot be mixed
+        label_map: stored value ("255"), color ("#ff0000" or "255,0,0") or "*" (all others) -> index or name of
+            a class, or "ignored"; values and colors cannot be mixed
         ignore_index: one more stored value that is not a class, unless ``label_map`` makes it one
 
     Raises:
@@ -248,7 +248,7 @@ def _class_of(target: Any, names: Sequence[str], key: str) -> int:
 
 
 def _check_every_class(names: Sequence[str], table: LabelTable, ignored: set[int], *, reduce_zero_label: bool) -> None:
-    """Check that every class has a value: a class without one would silently never be trained."""
+    """Check that every class has a value; a class without a value would silently never be trained."""
     present = set(np.unique(table.classes if isinstance(table, ColorTable) else table).tolist())
     if isinstance(table, ColorTable):
         present.add(table.others)

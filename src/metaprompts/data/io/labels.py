@@ -34,10 +34,10 @@ _LOSSY = {
 def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
     """Read a mask of class indices.
 
-    Values are returned as stored: for a palette file the indices, not the colors.
+    Values are returned as stored: for a palette image the indices, not the colors.
 
     Args:
-        path: a palette file, or gray of 1 to 16 bits; any lossless format
+        path: a palette image, or grayscale with 1 to 16 bits per pixel, in any lossless format
 
     Returns:
         (H, W) uint8, or int32 for 16-bit files
@@ -65,7 +65,7 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
     """Read a mask whose colors encode classes.
 
     Args:
-        path: an RGB, palette or 8-bit gray file; any lossless format. Transparency is ignored.
+        path: an RGB, palette or 8-bit grayscale image, in any lossless format. Transparency is ignored.
 
     Returns:
         (H, W) int32, red x 65536 + green x 256 + blue
@@ -91,7 +91,7 @@ def _check_lossless(image: Image.Image, path: Path) -> None:
 
 
 def _lossy_format(image: Image.Image, path: Path) -> str | None:
-    """The storage format of an image that is, or may be, lossy; None for a lossless one."""
+    """The storage format of an image if it is, or may be, lossy; None if it is lossless."""
     if image.format == "TIFF":
         # Pillow's names: "jpeg", "tiff_jpeg" (the older kind) and "webp".
         compression = str(image.info.get("compression"))

@@ -84,7 +84,7 @@ def _write_header(file: IO[bytes], size: tuple[int, int], band: NDArray[Any], pa
 
 
 def _row_bytes(band: NDArray[Any]) -> NDArray[np.uint8]:
-    """(h, bytes of a row), the more significant byte first."""
+    """(h, bytes per row), the more significant byte first."""
     ordered = np.ascontiguousarray(band.astype(band.dtype.newbyteorder(">"), copy=False))
     return ordered.reshape(len(band), -1).view(np.uint8)
 

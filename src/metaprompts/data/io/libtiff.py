@@ -1,4 +1,4 @@
-"""Capture libtiff's messages: it prints errors itself, and continues with undecoded pixels."""
+"""Capture libtiff's messages: libtiff prints errors itself, and leaves pixels undecoded."""
 
 import ctypes
 import re

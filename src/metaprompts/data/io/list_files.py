@@ -22,7 +22,7 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
     """Find pairs from a list file or from two folders.
 
     Args:
-        root: folder that the other two paths are relative to
+        root: folder to which the other two paths are relative
         images: a list file (then ``labels`` is None) or a folder of images
         labels: the folder of label files
 
@@ -47,7 +47,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
 
     Args:
         list_file: the list
-        root: folder that its paths are relative to; absolute paths are also accepted
+        root: folder to which the list's paths are relative; absolute paths are also accepted
 
     Returns:
         (image, label file) of every line, in the list's order
@@ -72,7 +72,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
 
 
 def report_duplicates(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
-    """Log how many lines repeat an image, or the label file of another image.
+    """Log how many lines repeat an image, or use the label file of another image.
 
     Repeated lines still count as samples.
     """

@@ -23,7 +23,7 @@ def read_normals(path: Path) -> NDArray[np.float32]:
     """Read surface normals.
 
     Args:
-        path: an RGB image, whose channels go from -1 at 0 to 1 at the largest value, or .npy (H, W, 3) floats
+        path: an RGB image in which channel value 0 means -1 and the largest value 1, or .npy (H, W, 3) floats
 
     Returns:
         (H, W, 3) float32 of length 1, in the file's own axes; 0 where the length of the
@@ -48,7 +48,7 @@ def read_normals(path: Path) -> NDArray[np.float32]:
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors (H, W, 3) scaled to length 1; those far from length 1 or not finite become 0."""
+    """Vectors (H, W, 3) scaled to length 1; vectors that are not finite, or whose length is far from 1, become 0."""
     length = np.sqrt(np.square(vectors).sum(axis=2, keepdims=True))
     is_normal = (length > _SHORTEST) & (length < _LONGEST)
     found: NDArray[np.float32] = np.divide(vectors, length, out=np.zeros_like(vectors), where=is_normal)
@@ -69,7 +69,7 @@ def normals_from_depth(depth_m: NDArray[np.float32], focal_px: float) -> NDArray
 
     Args:
         depth_m: (H, W) meters along the camera's axis, 0 = no measurement
-        focal_px: focal length in pixels; the principal point is the image's middle
+        focal_px: focal length in pixels; the principal point is the image's center
 
     Returns:
         (H, W, 3) float32 unit vectors: right, up, toward the camera; 0 where a pixel or a neighbor is not measured, or

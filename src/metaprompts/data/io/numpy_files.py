@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, checked before anything is allocated: a header of a few bytes can claim any size."""
+"""Read .npy and .npz files, and check them before allocating memory: a header of a few bytes can claim any size."""
 
 import zipfile
 from pathlib import Path

@@ -42,7 +42,8 @@ def load_image(
         expected: accepted formats, for the error
         check_size: checks width and height before decoding, instead of Pillow's limit
         inspect: called with the image before it is decoded
-        further_frames: called with a sentence on the number of frames if there are several; by default that is an error
+        further_frames: called with a message giving the number of frames if there are several; by default, several
+            frames are an error
 
     Returns:
         the decoded image in its stored mode; the first frame if there are several

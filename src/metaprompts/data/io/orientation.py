@@ -1,7 +1,7 @@
-"""Images with an EXIF orientation, and labels that may or may not be rotated accordingly.
+"""Read images with an EXIF orientation, whose labels may or may not be rotated accordingly.
 
-Viewers and most annotation tools show such an image upright; other tools annotate the stored pixels. If sizes do not
-reveal which, training could silently use misaligned labels.
+Viewers and most annotation tools show such an image upright; other tools annotate the stored pixels. If the sizes do
+not show which was done, training could silently use misaligned labels.
 """
 
 from collections.abc import Callable
@@ -163,7 +163,7 @@ def _orientation_of_file(path: Path) -> int:
     """The EXIF orientation of an image file, read from its header only; 1 if it is not an image."""
     try:
         with Image.open(path) as image:
-            # Pillow would decode all pixels of a PNG to find an orientation stored behind them.
+            # Pillow would decode all pixels of a PNG to find an orientation stored after them.
             return exif_orientation(image) if image.format != "PNG" or "exif" in image.info else 1
     except Exception:
         return 1

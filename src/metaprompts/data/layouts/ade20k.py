@@ -14,7 +14,7 @@ _FOLDERS = {"train": "training", "val": "validation"}
 
 
 class Ade20k(SegmentationPairs):
-    """``images/<split>/*.jpg`` and ``annotations/<split>/*.png`` of 0 = other (ignored), 1 to 150 = the classes.
+    """``images/<split>/*.jpg`` and ``annotations/<split>/*.png`` with 0 = other (ignored), 1 to 150 = the classes.
 
     Args:
         root: ADEChallengeData2016, or its parent folder

@@ -48,7 +48,7 @@ class Cityscapes(SegmentationPairs):
         if classes != _CLASSES:
             raise InputError(f"task.classes are {classes}; Cityscapes has {_CLASSES}: name all of them")
         images = find_folder([root / "leftImg8bit" / split], what=f"the images of Cityscapes' split {split}")
-        # The split's own folder is the official place; automatic labels of train_extra also come without it.
+        # Officially each split has its own folder; automatic labels of train_extra may lack it.
         candidates = [root / labels / split, *([root / labels] if split == "train_extra" else [])]
         masks = find_folder(candidates, what=f"the masks of Cityscapes' split {split}")
         pairs = pair_by_name(_images(images), _masks(masks), f"{images} and {masks}")
@@ -62,7 +62,7 @@ class Cityscapes(SegmentationPairs):
         self._train_table = renumbered(self._train_table, order)
 
     def table_of(self, label_path: Path) -> LabelTable:
-        """The table of the 19 classes for ``*_labelTrainIds.png``, else the table of ids."""
+        """The table of the 19 classes for ``*_labelTrainIds.png``, else the table of label ids."""
         return self._train_table if label_path.stem.endswith("_labelTrainIds") else self._table
 
 

@@ -27,12 +27,12 @@ class DepthList:
 def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: Sequence[Path]) -> DepthList:
     """Read ``image depth`` or ``image depth focal`` lines.
 
-    See `read_columns` for separators and skipped lines. A leading ``/`` is dropped and the focal length ignored.
+    See `read_columns` for separators and skipped lines. A leading ``/`` is dropped, and the focal length is ignored.
 
     Args:
         list_file: the list
-        image_roots: folders that its images may be relative to; the first one that contains the file is used
-        depth_roots: the same for depth files
+        image_roots: folders to which image paths may be relative; the first one that contains the file is used
+        depth_roots: as ``image_roots``, for depth files
 
     Raises:
         InputError: the list is missing or has no pairs, a line is malformed, or a file does not exist; the message

@@ -11,11 +11,11 @@ def find_folder(candidates: Sequence[Path], *, what: str) -> Path:
     """The first existing folder.
 
     Args:
-        candidates: at least one; the first is the official one and is named in the error
-        what: its expected content, for example "the images of Cityscapes' split val"
+        candidates: at least one; the first is the official location and is named in the error
+        what: the expected content of the folder, for example "the images of Cityscapes' split val"
 
     Raises:
-        InputError: none is there
+        InputError: none exists
     """
     for folder in candidates:
         if folder.is_dir():
@@ -31,7 +31,7 @@ def find_file(candidates: Sequence[Path], *, what: str) -> Path:
         what: name of the searched file, for example "the list of KITTI's training images"
 
     Raises:
-        InputError: none is there
+        InputError: none exists
     """
     for path in candidates:
         if is_file(path):

@@ -27,7 +27,7 @@ class KittiEigen(DepthPairs):
     """Images of ``raw_data/`` and depth of ``data_depth_annotated/``, from a list file of Eigen's split.
 
     Paths in two-column lists are relative to the root. In lists with the focal length, images are relative to raw_data,
-    and depth to data_depth_annotated or its train or val. Lines with ``None`` for depth are skipped.
+    and depth maps to data_depth_annotated or to its train or val subfolder. Lines with ``None`` for depth are skipped.
 
     Args:
         root: the folder that contains raw_data, data_depth_annotated and the lists

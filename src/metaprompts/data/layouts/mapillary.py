@@ -24,7 +24,8 @@ IDS_OF_CITYSCAPES: tuple[tuple[int, ...], ...] = (
 
 _FOLDERS = {"train": "training", "val": "validation"}
 _LABELS = {"v1.2": 66, "v2.0": 124}
-# Labels excluded from evaluation by the data set's own config files: unlabeled, and in 2.0 ambiguous ones and groups.
+# Labels that the data set's own config files exclude from evaluation: unlabeled and, in 2.0, ambiguous and group
+# labels.
 _VOID = {"v1.2": (65,), "v2.0": (2, 31, 38, 79, 86, 96, 115, 123)}
 
 

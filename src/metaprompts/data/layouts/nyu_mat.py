@@ -13,7 +13,8 @@ from metaprompts.errors import InputError, one_line
 
 _LABELED, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _INDICES = {"train": "trainNdxs", "val": "testNdxs"}
-# Outside, images have a white frame; the usual conversion to JPEG files, on which results are published, blackens it.
+# Outside this region, images have a white frame, which the usual conversion to JPEG, used for published results,
+# blackens.
 _INSIDE = np.s_[7:474, 7:632]
 
 

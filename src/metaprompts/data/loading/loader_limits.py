@@ -14,7 +14,7 @@ _FEW = "data.num_workers 0 reads in the main process"
 
 
 def check_open_files(workers: int, prefetch: int = 2) -> None:
-    """Raise the limit of open files as needed: with too low a limit, PyTorch hangs.
+    """Raise the limit of open files as needed, because PyTorch hangs if it is too low.
 
     Args:
         workers: number of reader processes

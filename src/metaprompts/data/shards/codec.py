@@ -29,7 +29,7 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
     """Encode an image, its targets and its people as files.
 
     Args:
-        sample: its image, labels and depth are stored; its person only if it is in ``people``
+        sample: the sample whose image, labels and depth are stored; the person is stored only if in ``people``
         people: the people of all samples of the image
         root: the sample's path is stored relative to this folder, if it is inside
         depth_scale: likely number of depth units per meter; None without depth
@@ -98,7 +98,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _image(image: NDArray[np.uint8], path: Path) -> tuple[str, bytes]:
-    # Not all images have their own file; some are rotated (EXIF), composited over white or scaled on reading.
+    # Not every image has its own file; some are rotated (EXIF), composited over white, or rescaled when read.
     if path.is_file():
         content = path.read_bytes()
         ending = _ENDINGS.get(_format(content))

@@ -20,7 +20,7 @@ _CURE = "copy it again, or delete it and run the same metaprompts data shard com
 class ShardedSamples:
     """The samples of a split, equal to those read from its folders, in the same order.
 
-    A skipped sample is replaced with the next one, as in a run that skips it.
+    A skipped sample is replaced with the next one, as in a run that skips bad samples.
 
     Args:
         folder: folder of the shards
@@ -59,7 +59,7 @@ class ShardedSamples:
 
         Raises:
             IndexError: no such sample
-            InputError: its shard is missing or damaged
+            InputError: the shard is missing or damaged
         """
         shard, record, person = self._places[range(len(self))[index]]
         path = self._folder / shard.file
@@ -71,7 +71,7 @@ class ShardedSamples:
         """The path of a sample's image in the data set.
 
         Raises:
-            InputError: its shard is missing or damaged
+            InputError: the shard is missing or damaged
         """
         shard, record, _ = self._places[range(len(self))[index]]
         facts = self._read(self._folder / shard.file, f"{record.key}.{FACTS}", record.members[FACTS])
@@ -86,7 +86,7 @@ class ShardedSamples:
         """The labels of one mask and their pixels; the image is not read.
 
         Raises:
-            InputError: its shard is missing or damaged
+            InputError: the shard is missing or damaged
         """
         shard, record, _ = self._places[range(len(self))[index]]
         if LABELS not in record.members:
@@ -162,7 +162,7 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
     }
     missing = {sample for each in split.left_out for sample in each.samples}
     numbers = found.keys() | missing
-    # Count the listed samples: a range of the length given in the file could exhaust memory.
+    # Count the listed samples: a range as long as the file claims could exhaust memory.
     if not found or len(numbers) != split.samples or max(numbers) >= split.samples:
         raise InputError(f"{folder / INDEX_FILE} is damaged (samples are missing): write the shards again")
     following = found[min(found)]

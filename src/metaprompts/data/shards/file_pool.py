@@ -25,12 +25,12 @@ class OpenFiles:
         """
         file = self._opened(path)
         file.seek(offset)
-        # Reading first allocates the requested size.
+        # A read allocates the requested size first.
         return file.read(max(min(size, os.fstat(file.fileno()).st_size - offset), 0))
 
     def _opened(self, path: Path) -> BinaryIO:
         if self._process != os.getpid():
-            # A forked process shares the position in its parent's files: each would move the other's.
+            # A forked process shares file positions with its parent: each would move the position of the other.
             self._process, self._files = os.getpid(), {}
         if path not in self._files:
             if len(self._files) == _OPEN_AT_MOST:

@@ -24,9 +24,9 @@ class Place(NamedTuple):
     """The position of a file in a shard.
 
     Attributes:
-        offset: offset of its first byte
-        size: in bytes
-        crc32: of its content
+        offset: offset of the file's first byte
+        size: size in bytes
+        crc32: checksum of the content
     """
 
     offset: int
@@ -39,7 +39,7 @@ class Record:
     """An image in a shard: the files that share a key.
 
     Attributes:
-        key: common part of their names, up to the first dot
+        key: common part of the files' names, up to the first dot
         samples: indices, in the split, of this image's samples: one, or one for each person
         members: extension of a file -> its position
     """
@@ -55,8 +55,8 @@ class Shard:
 
     Attributes:
         file: name of the file
-        size: in bytes
-        records: in their order
+        size: size in bytes
+        records: the images, in order
     """
 
     file: str
@@ -102,7 +102,7 @@ class SplitIndex:
         samples: number of samples in the split, including skipped ones
         is_whole: whether all samples are written
         people: metadata of a split of people
-        shards: in their order
+        shards: the shards, in order
         left_out: skipped images, which no shard contains
     """
 
@@ -121,7 +121,7 @@ class Origin:
         task: the recipe's task
         classes: number of classes; None if the task has none
         class_names: names of the classes; None if the task has none
-        shard_bytes: shard size at which the next shard begins
+        shard_bytes: size at which a shard is closed and the next one begins
         data: the recipe's data section, limited to keys that determine the samples
     """
 
@@ -133,7 +133,7 @@ class Origin:
 
     @property
     def root(self) -> Path:
-        """Folder that the samples' paths are relative to."""
+        """Folder to which the samples' paths are relative."""
         return Path(self.data["root"])
 
 

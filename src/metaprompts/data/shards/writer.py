@@ -248,7 +248,7 @@ def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Sh
     with write_whole(path) as scratch:
         samples, checksums = _fill(scratch, records, shard_bytes)
         members: dict[str, dict[str, Place]] = {key: {} for key in samples}
-        # Read positions from the file itself: every reader finds members where tarfile does.
+        # Read the positions from the file itself: every reader finds members where tarfile finds them.
         with tarfile.open(scratch) as tar:
             for info in tar:
                 key, _, ending = info.name.partition(".")

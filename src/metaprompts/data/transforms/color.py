@@ -53,10 +53,10 @@ class PhotometricDistortion:
 class DepthColor:
     """The color changes of the depth recipes: three groups, each with its own probability.
 
-    Brightness with contrast; gamma; hue with saturation and value. Every amount is drawn uniformly.
+    The groups are brightness with contrast; gamma; and hue with saturation and value. Every amount is drawn uniformly.
 
     Args:
-        brightness_contrast: maximum change of both; brightness relative to 255, contrast to 1
+        brightness_contrast: maximum change of brightness, relative to 255, and of contrast, relative to 1
         gamma: lowest and highest exponent
         hue: maximum shift, in OpenCV's units of 2 degrees
         saturation: maximum change of the 8-bit HSV saturation

@@ -71,7 +71,7 @@ def strip(width: int, alpha: float, beta: float, *, max_share: float) -> tuple[i
         width: width of the image
         alpha: 0 to 1, where the strip begins
         beta: 0 to 1, how wide it is
-        max_share: largest share of the columns right of its beginning
+        max_share: largest share of the columns right of the strip's beginning
 
     Returns:
         first column and number of columns (at least 1)

@@ -15,7 +15,7 @@ from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.data.transforms.transform import change_all, check_probability
 
 _CROP_TRIES = 10
-# Maps to 0 in the model's range of -1..1, up to half a level: 127.5 is not an 8-bit value.
+# Maps to 0 in the model's range of -1..1, up to half a gray level, because 127.5 is not an 8-bit value.
 _MID_GRAY = 128
 
 
@@ -24,8 +24,8 @@ class RandomScale:
     """Resize to an image scale times a random ratio, keeping the aspect ratio.
 
     Args:
-        longest: at ratio 1, the longest side in pixels is at most this
-        shortest: at ratio 1, the shortest side in pixels is at most this
+        longest: at ratio 1, upper bound of the longer side in pixels
+        shortest: at ratio 1, upper bound of the shorter side in pixels
         ratio: lowest and highest ratio, drawn uniformly; (1, 1) for a fixed size
     """
 
@@ -103,8 +103,8 @@ class RandomCrop:
     Args:
         height: height of the window, at most
         width: width of the window, at most
-        max_class_share: draw again, up to 10 times, while one class has this share of the window's labeled pixels or
-            more (mmsegmentation's ``cat_max_ratio``); None for off
+        max_class_share: draw again, up to 10 times, while one class has at least this share of the window's labeled
+            pixels (mmsegmentation's ``cat_max_ratio``); None to accept any window
     """
 
     height: int
@@ -158,8 +158,8 @@ def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tupl
     Args:
         height: height of the image
         width: width of the image
-        longest: bound of the longest side
-        shortest: bound of the shortest side
+        longest: upper bound of the longer side
+        shortest: upper bound of the shorter side
 
     Returns:
         height and width, each rounded and at least 1

@@ -29,11 +29,11 @@ class PoseCrop:
         width: width of the crop, at least 2
         joint_names: the J joints in order
         augment: whether to augment randomly; otherwise the crop is upright and deterministic
-        padding: factor of the box's sides
+        padding: scale factor of the box's sides
         flip_probability: probability of mirroring
         half_body_probability: probability of keeping half a body, for people with more than ``half_body_joints`` joints
-        half_body_joints: see above
-        scale: lowest and highest factor of the box
+        half_body_joints: see ``half_body_probability``
+        scale: lowest and highest scale factor of the box
         rotation_deg: standard deviation of the angle
         rotation_probability: probability of rotation
         flip_pairs: joints that are swapped when mirroring, see `mirror_pairs`

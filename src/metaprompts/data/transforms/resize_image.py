@@ -17,8 +17,8 @@ class ResizeImage:
     Args:
         height: in pixels
         width: in pixels
-        keeps_aspect: whether to keep the aspect ratio; the sides are then upper bounds, the longer one for the longer
-            side
+        keeps_aspect: whether to keep the aspect ratio; height and width are then upper bounds, the larger one for the
+            longer side
     """
 
     height: int
@@ -26,7 +26,7 @@ class ResizeImage:
     keeps_aspect: bool = False
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize the image; averages pixels if it shrinks."""
+        """Resize the image, averaging pixels if it shrinks."""
         del generator
         own = sample.image.shape[:2]
         height, width = self.height, self.width

@@ -21,7 +21,7 @@ def to_tensors(sample: Sample) -> dict[str, Tensor]:
     """Convert a sample to tensors; missing targets are omitted.
 
     Args:
-        sample: any
+        sample: any sample
 
     Returns:
         - image: (3, H, W) float32 RGB in 0..1

@@ -55,7 +55,7 @@ def change_all(
     """Apply the same geometric change to the image and every dense target.
 
     Args:
-        sample: a sample without ``person``, whose joints would not move: people are cropped by `PoseCrop`
+        sample: a sample without ``person``; joints would not move, so people are cropped by `PoseCrop`
         change_image: (H, W, 3) uint8 -> the same type
         change_target: (H, W) labels or depth, or (H, W, C), and the value that means "nothing" there -> the same type
     """

@@ -34,7 +34,7 @@ class CostPoint:
     """The cost of one workload.
 
     Attributes:
-        workload: the predicted workload
+        workload: the workload to run
         flops: operations of the plain engine
         seconds: duration of each prediction
         memory: bytes, see `worker.EngineProcess.memory`

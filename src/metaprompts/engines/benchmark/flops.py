@@ -46,7 +46,7 @@ def count_flops(config: ModelConfig, workload: Workload) -> Flops:
 
     Args:
         config: config of the model
-        workload: the predicted workload
+        workload: the workload to run
     """
     config = config_for(config, workload)
     # Frozen, because the counter would track gradients, which prompts created under no_grad lack.

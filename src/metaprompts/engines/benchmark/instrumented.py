@@ -1,4 +1,4 @@
-"""The three parts of a prediction by the plain model, and metered parts."""
+"""The plain model split into its three parts, and wrappers that measure the cost of each part."""
 
 import itertools
 import time

@@ -89,7 +89,7 @@ class Plan:
 
         Args:
             spec: engine and precision
-            workload: the workload it predicts
+            workload: the workload to run
             doing: purpose of the process, for errors
 
         Raises:

@@ -56,7 +56,7 @@ class Comparison:
     """The results of all engines on one workload.
 
     Attributes:
-        workload: the predicted workload
+        workload: the workload to run
         flops: operations of the plain engine
         speeds: precision -> operations per second of matrix products on this machine
         engines: in the requested order

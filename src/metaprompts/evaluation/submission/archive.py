@@ -57,7 +57,7 @@ def check_suffix(out: Path) -> None:
     """Check that `write_alone` supports this file name.
 
     Raises:
-        InputError: it ends in neither .json nor .zip, or there is a folder of this name
+        InputError: the name ends in neither .json nor .zip, or there is a folder of this name
     """
     if out.suffix.lower() not in (".json", ".zip"):
         raise InputError(f"--out {out} ends in neither .json nor .zip; expected the name of a JSON file or an archive")

@@ -42,7 +42,7 @@ class Format:
 
 
 def cityscapes_name(path: Path) -> str:
-    """The image's own name: the server finds a result by its first three parts, ``city_000000_000019``.
+    """The image's own name; the server identifies a result by the first three parts of it, ``city_000000_000019``.
 
     Raises:
         InputError: the image's name does not follow Cityscapes' pattern
@@ -53,7 +53,7 @@ def cityscapes_name(path: Path) -> str:
 
 
 def cityscapes_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Classes 0..18 to labelIds.
+    """Convert classes 0..18 to labelIds.
 
     Args:
         labels: (H,W)
@@ -66,7 +66,7 @@ def cityscapes_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def ade20k_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Classes 0..149 to 1..150; 0 would be "other objects".
+    """Convert classes 0..149 to 1..150; 0 would mean "other objects".
 
     Args:
         labels: (H,W)
@@ -78,7 +78,7 @@ def ade20k_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def kitti_depth(depth_m: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Meters to KITTI's 16-bit values, 256 per meter; 0 would be "no depth", so the smallest is 1.
+    """Convert meters to KITTI's 16-bit values, 256 per meter; 0 would mean "no depth", so the smallest value is 1.
 
     Args:
         depth_m: (H,W)

@@ -47,7 +47,7 @@ def submit_maps(
         form: a format with ``encode``
         out: a folder, or a name that ends in .zip
         workers: number of reader processes
-        on_done: called with the number of images after each
+        on_done: called with the number of images after each image
 
     Raises:
         InputError: an image is bad or misnamed, or ``out`` cannot be written
@@ -83,7 +83,7 @@ def submit_people(
         people: the boxes
         test: the test protocol, and whether duplicate people are removed
         out: a name that ends in .json, or in .zip for an archive with one JSON file
-        samples: the same people with their images' captions as further model input; None without captions
+        samples: the same people with the captions of their images as further model input; None without captions
         batch_size: people per forward pass
         workers: number of reader processes
         on_done: called with the number of people after each pass

@@ -67,7 +67,7 @@ class DetectedPeople(ReadsImages):
     Args:
         folder: folder of the images
         info: COCO's image_info JSON, or any annotation file of the images
-        boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people, others are skipped
+        boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people; other categories are skipped
         joints: number of joints per person
 
     Attributes:
@@ -123,9 +123,9 @@ def _people(entries: Any, path: Path, known: Mapping[int, CocoImage]) -> list[De
     people = [box for box in read_boxes(entries, path) if box.category_id == _PERSON]
     listed = [box for box in people if box.image_id in known]
     found = [box for box in listed if has_size(box.box_xywh)]
-    # Detections of other categories and test sets are normal; a box below one pixel is a mistake.
+    # Detections of other categories and test sets are normal; a box smaller than one pixel is a mistake.
     if empty := len(listed) - len(found):
-        logger.warning("%s: skipped %s below one pixel", path, counted(empty, "box", "boxes"))
+        logger.warning("%s: skipped %s smaller than one pixel", path, counted(empty, "box", "boxes"))
     if found:
         sizes = [(known[box.image_id].width or np.nan, known[box.image_id].height or np.nan) for box in found]
         for line in odd_boxes(np.stack([box.box_xywh for box in found]), np.array(sizes), lambda row: f"box {row}"):

@@ -25,20 +25,20 @@ class Detector(Protocol):
         """The score below which boxes are usually wrong."""
 
     def __call__(self, image: ImageArray) -> Boxes:
-        """Find the people in an image (H,W,3), RGB in uint8; unfiltered boxes in any order."""
+        """Find the people in an image (H,W,3), uint8 RGB; returns unfiltered boxes in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PersonDetector:
-    """A detector with filtered boxes: in the image, with a minimum score, without duplicates, best first.
+    """A detector whose boxes are filtered: inside the image, with a minimum score, without duplicates, best first.
 
     Pass it as ``boxes`` of `MetaPromptModel.predict`.
 
     Attributes:
         detector: finds the boxes
-        min_score: boxes that score less are dropped; None for the detector's default
+        min_score: boxes with lower scores are dropped; None for the detector's default
         nms: IoU threshold of non-maximum suppression
-        max_people: keep at most this number of boxes, the best ones; None for all
+        max_people: keep at most this many boxes, the best ones; None for all
 
     Raises:
         InputError: a threshold is outside 0 to 1, or ``max_people`` below 1
@@ -83,7 +83,7 @@ def box_nms(boxes: Boxes, threshold: float) -> list[int]:
         threshold: boxes that overlap a better one by more than this IoU are dropped
 
     Returns:
-        indices of the boxes kept, best first; among equals the first
+        indices of the boxes kept, best first; of boxes with equal scores, the first is kept
     """
     waiting, kept = np.argsort(-boxes[:, 4], kind="stable"), list[int]()
     while waiting.size:
@@ -103,7 +103,7 @@ def box_iou(box: Boxes, others: Boxes) -> NDArray[np.float64]:
 
 
 def _inside(boxes: Boxes, height: int, width: int) -> Boxes:
-    """Clip boxes to the image, and drop those that are not finite or below one pixel."""
+    """Clip boxes to the image, and drop those that are not finite or smaller than one pixel."""
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
     limit = np.array([width, height], np.float32)
     low, high = boxes[:, :2].clip(0, limit), (boxes[:, :2] + boxes[:, 2:4]).clip(0, limit)

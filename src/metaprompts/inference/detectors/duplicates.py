@@ -14,7 +14,7 @@ OKS_NMS = 0.9
 
 
 def without_duplicates(task: Pose, prediction: PosePrediction, threshold: float = OKS_NMS) -> PosePrediction:
-    """Keep the best of people with nearly equal joints, as `PoseProtocol.oks_nms` does in an evaluation.
+    """Of people with nearly equal joints keep only the best, as `PoseProtocol.oks_nms` does in an evaluation.
 
     Args:
         task: the model's task

@@ -65,10 +65,10 @@ class _Region:
     """One or several connected groups of pixels that belong to one person.
 
     Attributes:
-        labels: their labels
+        labels: labels of the groups
         corners: left, top, right, bottom
-        area: pixels
-        confidence: sum over the pixels
+        area: number of pixels
+        confidence: sum of the pixels' confidences
     """
 
     labels: list[int]
@@ -81,8 +81,8 @@ def person_boxes(mask: NDArray[np.bool_], confidence: NDArray[np.float32]) -> Bo
     """A box for each person in a mask.
 
     Regions one above the other with a small gap are one person who is partly hidden, for example by a table. A wide
-    region is cut at a column with few pixels: people side by side. Boxes are enlarged by a fifth horizontally and a
-    twentieth vertically.
+    region is taken for people side by side, and is cut at a column with few pixels. Boxes are enlarged by a fifth
+    horizontally and a twentieth vertically.
 
     Args:
         mask: (H,W), the pixels of people
@@ -115,7 +115,7 @@ def _regions(mask: NDArray[np.bool_], confidence: NDArray[np.float32]) -> tuple[
 
 
 def _joined(regions: list[_Region]) -> list[_Region]:
-    """Join each region with a larger one right above or below."""
+    """Join each region with a larger one directly above or below."""
     people: list[_Region] = []
     for region in regions:
         whole = next((larger for larger in people if _are_one(larger.corners, region.corners)), None)
@@ -158,7 +158,7 @@ def _people(labels: NDArray[np.int32], region: _Region) -> Iterator[tuple[_Corne
 
 
 def _side_by_side(mask: NDArray[np.bool_], first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The first column of each person, and the one after the last."""
+    """The first column of each person, and the column after the last person."""
     rows = np.flatnonzero(mask[:, first:last].any(axis=1))
     cut = None
     if len(rows) and last - first >= _WIDE * (rows[-1] + 1 - rows[0]):
@@ -174,7 +174,7 @@ def _valley(counts: NDArray[np.float64]) -> int | None:
     """The column between two people; None if one person fills all columns.
 
     Args:
-        counts: pixels of each column
+        counts: number of pixels in each column
     """
     width = len(counts)
     if width < 8:

@@ -59,7 +59,7 @@ class SsdliteDetector:
 
 
 def _graph() -> Path:
-    """The file of the installed package."""
+    """The graph file of the installed package."""
     found = find_spec(_PACKAGE)
     # The package has no __init__.py.
     folders = (found.submodule_search_locations if found else None) or []

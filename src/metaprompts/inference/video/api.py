@@ -26,7 +26,7 @@ class VideoResult:
     Attributes:
         path: the clip
         frames: number of its frames
-        problems: parts of the source that could not be read or are not in the clip, one line each
+        problems: parts of the source that could not be read or are missing from the clip, one line each
     """
 
     path: Path
@@ -59,10 +59,10 @@ def predict_video(
         source: path of a clip, or of a folder of frames (with ``fps``); or the number of a camera
         out: the clip to write, ``.mp4`` or ``.webm``; pose writes the joints next to it, as ``STEM_pose.jsonl``, and
             segmentation the classes, as ``STEM_classes.json``
-        boxes: (pose) finds the people in an image, see `metaprompts.load_detector`; by default each frame is one
-            person
+        boxes: (pose) detector that finds people, see `metaprompts.load_detector`; by default the whole frame is treated
+            as one person
         caption: caption of all frames, if the prompts are captions
-        every: predict the first of this many frames
+        every: predict only one of every ``every`` frames
         start_s: begin at this time, seconds
         end_s: end before this time, seconds
         fps: frames per second of a folder

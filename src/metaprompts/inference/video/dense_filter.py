@@ -10,9 +10,9 @@ from torch import Tensor
 from metaprompts.inference.video.flow import Flow, gray_of
 from metaprompts.visualize.text import ImageArray
 
-# The share of the previous frame in the average.
+# The weight of the previous frame in the average.
 _SHARE = 0.7
-# The share of the newest frame in the averaged common change.
+# The weight of the newest frame in the averaged common change.
 _DRIFT_SHARE = 0.2
 # Optical flow cannot be computed for smaller images.
 _SMALLEST_SIDE = 16
@@ -50,7 +50,7 @@ FILTERED = {
 class DenseFilter:
     """An exponential average of raw outputs that follows each pixel from frame to frame.
 
-    A pixel that was hidden before, or whose prediction changes by more than flicker, is reset; a cut resets all
+    A pixel that was hidden before, or whose prediction changes by more than flicker would, is reset; a cut resets all
     pixels.
 
     Args:

@@ -30,7 +30,7 @@ class Drawing:
         ending: ending of the clip's name
         draw: prediction -> (H,W,3)
         legend: strip below each frame, (strip height, max(W, 160), 3); None for none
-        note: meaning of the colors, for the console; empty if the legend of images states it
+        note: meaning of the colors, for the console; empty if the legend explains the colors
     """
 
     ending: str
@@ -39,7 +39,7 @@ class Drawing:
     note: str = ""
 
     def frame(self, prediction: Prediction) -> ImageArray:
-        """A prediction with the legend below; with a legend, the sides are even, as H.264 needs them."""
+        """A prediction with the legend below; with a legend, height and width are even, as H.264 requires."""
         drawn = self.draw(prediction)
         if self.legend is None:
             return drawn
@@ -65,10 +65,11 @@ def drawing_for(
     """The drawing of a video.
 
     Args:
-        samples: predictions of some of its frames, which determine the range of colors and the classes in the legend
+        samples: predictions for some of the video's frames, which determine the range of colors and the classes in the
+            legend
         legend: draw a legend
         min_score: joints that score less are not drawn; None for the default
-        near_far_m: ends of the colors of depth, meters; None for the range of the samples
+        near_far_m: depth range of the colors, meters; None for the range of the samples
     """
     first = samples[0]
     height, width = first.image.shape[:2]
@@ -94,7 +95,7 @@ def _shown(prediction: Prediction) -> ImageArray:
 
 
 def _ending(prediction: Prediction) -> str:
-    """For example normals, of a NormalsPrediction."""
+    """For example "normals" for a NormalsPrediction."""
     return type(prediction).__name__.removesuffix("Prediction").lower()
 
 
@@ -104,7 +105,7 @@ def _common_range(samples: Sequence[Any]) -> tuple[float, float]:
 
 
 def _class_legend(samples: Sequence[Any]) -> ImageArray | None:
-    """The largest classes of the samples, in the order of their numbers."""
+    """The largest classes in the samples, in the order of their indices."""
     classes = samples[0].classes
     shares = np.array([[each.shares().get(name, 0.0) for name in classes] for each in samples]).mean(axis=0)
     largest = [index for index in np.argsort(-shares)[:_MOST_CLASSES].tolist() if shares[index] >= _LEAST_SHARE]

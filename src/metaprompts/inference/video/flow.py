@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from metaprompts.visualize.text import ImageArray
 
-# A pixel followed back and forth must end this close to its start, in pixels and as a share of its path.
+# A pixel followed there and back must end this close to its start, in pixels and as a share of its path.
 _NEAR_PX, _NEAR_SHARE = 1.0, 0.1
-# And its gray level may differ by at most this, of 255.
+# The pixel's gray level (0 to 255) may differ by at most this much.
 _SIMILAR = 24
 # If a smaller share of pixels is found again, the scene has changed.
 _CUT_SHARE = 0.3
@@ -19,7 +19,7 @@ _CUT_SHARE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """The positions of a frame's pixels in the previous frame.
+    """Where a frame's pixels were in the previous frame.
 
     Attributes:
         steps: (H,W,2) float32: x and y to add to a pixel's position to find it in the previous frame, pixels
@@ -61,7 +61,7 @@ def gray_of(image: ImageArray, size: tuple[int, int]) -> ImageArray:
 
 
 def _dis() -> Any:
-    # OpenCV's annotations lack it.
+    # OpenCV's type annotations lack this function.
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
 
 

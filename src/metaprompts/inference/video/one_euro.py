@@ -12,9 +12,9 @@ class OneEuroFilter:
     """A low-pass filter whose cutoff frequency grows with speed (Casiez et al., CHI 2012, equations 1 to 6).
 
     Args:
-        min_cutoff_hz: cutoff at rest: lower is smoother
-        beta: growth of the cutoff, per unit of the values: higher lags less in motion
-        speed_cutoff_hz: cutoff of the speed's own filter
+        min_cutoff_hz: cutoff at rest; lower is smoother
+        beta: growth of the cutoff with speed, per unit of the values; higher values lag less in motion
+        speed_cutoff_hz: cutoff of the filter that smooths the speed
     """
 
     def __init__(self, *, min_cutoff_hz: float, beta: float, speed_cutoff_hz: float = 1.0) -> None:

@@ -53,7 +53,7 @@ class VideoOutput:
 
     @property
     def notes(self) -> list[str]:
-        """Parts that the clip lacks, one line each."""
+        """Parts that are missing from the clip, one line each."""
         return self._writer.notes
 
     def __enter__(self) -> Self:

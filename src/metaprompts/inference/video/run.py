@@ -13,11 +13,11 @@ from metaprompts.utils.batches import read_batches
 
 @dataclass(frozen=True, kw_only=True)
 class VideoJob:
-    """A model and its files.
+    """A model's predictor and its output files.
 
     Attributes:
         predictor: predicts the frames
-        output: writes them
+        output: writes the predictions
     """
 
     predictor: VideoPredictor
@@ -37,7 +37,7 @@ def predict_source(
 
     Args:
         source: the video
-        jobs: its predictors and their files
+        jobs: the predictors and their output files
         batch_size: number of frames held in memory
         advance: called with the number of frames done
 

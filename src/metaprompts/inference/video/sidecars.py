@@ -32,7 +32,7 @@ class Sidecar(ABC):
 
 
 class PeopleLines(Sidecar):
-    """``STEM_pose.jsonl``: a line for each frame, with the same numbers for the same people.
+    """``STEM_pose.jsonl``: a line for each frame, in which each person keeps the same number.
 
     Args:
         folder: folder of the file
@@ -60,7 +60,7 @@ class PeopleLines(Sidecar):
 
 
 class ClassShares(Sidecar):
-    """``STEM_classes.json``: the classes with their colors, and their shares on average over the frames.
+    """``STEM_classes.json``: the classes with their colors and their average shares over the frames.
 
     Args:
         folder: folder of the file

@@ -14,8 +14,8 @@ from metaprompts.tasks.predictions import PersonPose, PosePrediction
 _SAME_IOU = 0.3
 # After this time out of sight, a person gets a new number.
 _LOST_SECONDS = 1.0
-# Positions are in units of the box's length, so that the filter treats near and far people the same; those of joints
-# are relative to the mean of all joints, so that the joints of a walking person do not lag.
+# Positions are in units of the box's length, so that the filter treats near and far people the same. Joints are
+# relative to the mean of all joints, so that the joints of a walking person do not lag.
 _MIDDLE = {"min_cutoff_hz": 8.0, "beta": 60.0, "speed_cutoff_hz": 2.0}
 _JOINTS = {"min_cutoff_hz": 2.0, "beta": 5.0, "speed_cutoff_hz": 2.0}
 
@@ -40,7 +40,7 @@ class PoseTracks:
     """Gives people numbers that stay the same over time, and smooths their joints.
 
     Attributes:
-        numbers: number of each person of the last frame, in order
+        numbers: number of each person in the last frame, in order
         smooths: whether joints are filtered
     """
 

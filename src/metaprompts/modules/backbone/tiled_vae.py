@@ -183,7 +183,7 @@ def _attend(layer: Attention, features: Tensor, rows: int) -> None:
 
 
 def _convolve(layer: nn.Conv2d, strip: Tensor, above: int, below: int) -> Tensor:
-    """A 3x3 convolution of rows that include their neighbors; zeros replace these outside the map."""
+    """A 3x3 convolution of rows passed with their neighboring rows; neighbors beyond the edge of the map are zeros."""
     if above or below:
         strip = F.pad(strip, (0, 0, above, below))
     return F.conv2d(strip, layer.weight, layer.bias, padding=(0, 1))

@@ -73,7 +73,7 @@ class LabelPrompts(nn.Module):
         self.adapters = _StepAdapters(channels, steps=steps, per_step=per_step, adapter=adapter)
 
     def take(self, tokens: Tensor) -> None:
-        """Set the text encoder's tokens of the names.
+        """Store the names' tokens, as computed by the text encoder.
 
         Args:
             tokens: (N, D)

@@ -46,7 +46,7 @@ class RecurrentRefinement(nn.Module):
         """The last step's pyramid.
 
         Args:
-            unet: the UNet of all steps
+            unet: the UNet used in all steps
             latent: (B, 4, h, w)
             prompts: K tensors (B, N, D)
 

@@ -10,7 +10,7 @@ Array = NDArray[np.float32]
 
 
 def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Array]:
-    """The image (H, W, 3) at the network's size, (1, 3, h, w) in [0, 1]."""
+    """The image (H, W, 3) resized to the network's input, (1, 3, h, w) in [0, 1]."""
     if boxes:
         raise SystemExit(f"boxes are for people, but this model is for {facts['task']}")
     size = facts["input"]["shape"][2:]
@@ -28,7 +28,7 @@ def resized(channels: Array, size: tuple[int, ...], weights: Any) -> Array:
 
 
 def averaging(length: int, count: int) -> Array:
-    """Weights (count, length) that average pixels over equal parts, which may begin and end within pixels."""
+    """Weights (count, length) that average pixels over equal parts, which may begin and end inside pixels."""
     edges = np.linspace(0, length, count + 1)[:, None]
     return (np.diff(np.clip(edges - np.arange(length), 0, 1), axis=0) * count / length).astype(np.float32)
 

@@ -37,7 +37,7 @@ def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list
 
 
 def places(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Any]:
-    """Position x, y of each crop's first pixel in the image, and the distance to the next pixels."""
+    """Position x, y of each crop's first pixel in the image, and the spacing of the crop's pixels."""
     height, width = facts["input"]["shape"][2:]
     padding = facts["output"]["padding"] if boxes else 1.0
     found = []

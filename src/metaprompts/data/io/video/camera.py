@@ -18,14 +18,14 @@ _USUAL_RATE = 30
 
 
 class Camera:
-    """A camera by its number; frames are read when they are needed, and have the time at which they were read.
+    """A camera by its number; frames are read when needed, and their time is the time of reading.
 
     Args:
         number: 0 for the first camera
         selection: the frames to read
 
     Attributes:
-        size: height and width of its frames, in pixels
+        size: height and width of the frames, in pixels
 
     Raises:
         InputError: the camera does not exist, or returns no image

@@ -16,7 +16,7 @@ from metaprompts.utils.wording import counted
 
 ImageArray = NDArray[np.uint8]
 _USUAL_RATE = Fraction(25)
-# A clip that ends this many frames, or seconds, before its stated end is cut off.
+# A clip that ends this many frames, or seconds, before its stated end is reported as cut off.
 _LOST_FRAMES, _LOST_SECONDS = 3, 0.1
 
 
@@ -28,7 +28,7 @@ class Clip:
         selection: the frames to read
 
     Attributes:
-        size: height and width of its frames, upright, in pixels
+        size: height and width of the upright frames, in pixels
 
     Raises:
         InputError: the file is missing, holds no video, or none of its frames can be decoded
@@ -88,7 +88,7 @@ class Clip:
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {self.path} as video: {_reason(error)}") from error
         with container:
-            # The cover image of a song is also a stream.
+            # The cover image of a song is a video stream, too.
             streams = [each for each in container.streams.video if not _is_cover(each)]
             if not streams:
                 raise InputError(f"{self.path} holds no video")

@@ -16,16 +16,16 @@ _LARGEST_DENOMINATOR = 1001
 
 
 class FrameFolder:
-    """A video of image files, with the size of the first; images of other sizes are skipped and reported.
+    """A video of image files; images whose size differs from that of the first are skipped and reported.
 
     Args:
-        folder: their folder, for messages
+        folder: folder of the images, for messages
         images: the files; sorted so that 10 follows 9
         fps: frames per second
         selection: the frames to read
 
     Attributes:
-        size: height and width of its frames, in pixels
+        size: height and width of the frames, in pixels
 
     Raises:
         InputError: there are no images, or the first cannot be read
@@ -82,6 +82,6 @@ class FrameFolder:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key by which frame10 follows frame9."""
+    """A sort key with which frame10 follows frame9."""
     parts = re.split(r"(\d+)", path.as_posix())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -37,7 +37,7 @@ class Selection:
     """The part of a video to read.
 
     Attributes:
-        every: read the first of this many frames
+        every: read only one of every ``every`` frames
         start_s: time of the first frame, seconds
         end_s: skip frames from this time on, seconds; None for all
 
@@ -84,7 +84,7 @@ class FrameSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
+        """The name of the video in messages."""
 
     @property
     def path(self) -> Path:
@@ -92,7 +92,7 @@ class FrameSource(Protocol):
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Height and width of its frames, in pixels."""
+        """Height and width of the frames, in pixels."""
 
     @property
     def rate(self) -> Fraction:
@@ -100,7 +100,7 @@ class FrameSource(Protocol):
 
     @property
     def time_base(self) -> Fraction:
-        """The time unit in seconds: all frame times are multiples of it."""
+        """The time unit in seconds; all frame times are multiples of it."""
 
     @property
     def pixel_aspect(self) -> Fraction:
@@ -108,7 +108,7 @@ class FrameSource(Protocol):
 
     @property
     def sound(self) -> Path | None:
-        """The file that holds its sound, if there may be any."""
+        """The file that holds the video's sound, if there may be any."""
 
     @property
     def expected(self) -> int | None:

@@ -22,7 +22,8 @@ def open_video(
         selection: the frames to read
 
     Raises:
-        InputError: it cannot be read, is a folder without ``fps``, or is no folder but has ``fps``
+        InputError: the source cannot be read, is a folder given without ``fps``, or is not a folder but given with
+        ``fps``
     """
     if isinstance(source, int):
         return Camera(source, selection)

@@ -9,7 +9,7 @@ from metaprompts.data.io.video.library import load_av
 
 
 class Sound:
-    """The sound tracks of a file, whose packets are copied unchanged.
+    """The audio tracks of a file, whose packets are copied unchanged.
 
     Args:
         path: the file
@@ -43,7 +43,7 @@ class Sound:
             if begin_s >= time_s:
                 return
             self._next = None
-            # Packets before time 0 of a whole file prepare the decoder.
+            # Packets before time 0 of a file that is copied as a whole prepare the decoder.
             if not self._cuts or begin_s + (packet.duration or 0) * packet.time_base > 0:
                 shift = round(self._start_s / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -51,7 +51,7 @@ class Sound:
                 self._target.mux(packet)
 
     def _peek(self) -> Any:
-        """The next packet of a track that is copied, or None at the end, or where the file is broken."""
+        """The next packet of a copied track; None at the end, or where the file is broken."""
         while self._next is None:
             try:
                 packet = next(self._packets, None)

@@ -20,7 +20,7 @@ _SETTINGS = {
     _H264: {"crf": "18", "preset": "fast"},
     _VP9: {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"},
 }
-# As in ITU-T H.273: browsers assume these for large clips, and read them for small ones.
+# Color codes of ITU-T H.273: browsers assume these for large clips, and read them from small ones.
 _BT709, _LIMITED = 1, 1
 
 
@@ -72,8 +72,8 @@ class VideoWriter:
 
         Args:
             image: (H,W,3) uint8 RGB, of the first frame's size
-            time_s: its time, later than the previous one's
-            sound_start_s: with the first frame, the time of the source's sound that becomes 0
+            time_s: the frame's time, later than that of the previous frame
+            sound_start_s: with the first frame, the time in the source's sound that becomes 0
         """
         if self._stream is None:
             self._begin(image, sound_start_s or Fraction(0))
