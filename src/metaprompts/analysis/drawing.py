@@ -1,4 +1,4 @@
-"""Helpers for drawing samples: their boxes, and one sample per image."""
+"""Helpers for drawing samples: the box of a sample, and one sample per image."""
 
 from collections.abc import Sequence
 
@@ -11,5 +11,5 @@ def box_of(sample: Sample) -> list[list[float]] | None:
 
 
 def distinct_images(samples: Sequence[Sample]) -> list[Sample]:
-    """One sample of each image: pose has one sample per person."""
+    """One sample of each image, because pose has one sample per person."""
     return list({sample.path: sample for sample in reversed(samples)}.values())[::-1]

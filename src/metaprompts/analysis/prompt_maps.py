@@ -1,4 +1,4 @@
-"""Map the model's prompt maps back to the image."""
+"""Project the model's prompt maps back onto the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class PromptHeatmap:
     """The response map of one prompt in an image.
 
     Attributes:
-        prompt: its number, from 0
+        prompt: number of the prompt, from 0
         map: (H,W) float32 of the image's size, 0 where the prompt responds least and 1 where it responds most
         seen: (H,W) bool, False outside the model's input (pose: outside all boxes), where ``map`` is 0
     """
@@ -35,7 +35,7 @@ class PromptMaps:
 
     Attributes:
         size: (H, W) of the image
-        views: the model's inputs: the image, or for pose a crop for each box
+        views: the model's inputs: the image, or for pose one crop per box
         maps: (N, h, w) float32 on the CPU, for each view
     """
 
@@ -66,12 +66,12 @@ class PromptMaps:
 def on_image(values: Tensor, view: ModelInput, size: tuple[int, int]) -> Tensor:
     """Enlarge a map bilinearly to the image of its view.
 
-    The map is spread over the whole view, edge to edge, as the heads' outputs are; beyond its outermost centers the
+    The map extends over the whole view, edge to edge, as the heads' outputs do; beyond the outermost pixel centers, the
     nearest value is used.
 
     Args:
         values: (h,w), over the whole view
-        view: the image, resized, or a crop of it
+        view: the resized image, or a crop of it
         size: (H, W) of the image
 
     Returns:

@@ -40,13 +40,14 @@ def prompt_heatmaps(
 ) -> tuple[PromptHeatmap, ...]:
     """Response maps of prompts in an image (paper section 5): enlarged bilinearly, each normalized to 0..1.
 
-    The default is the finest level: it aligns best with the image, and the head reads it, unlike the mean of the
-    levels.
+    The default is the finest level, which aligns best with the image and, unlike the mean of the levels, is read by the
+    head.
 
     Args:
         model: any model with rearrangement
         image: path, PIL image, or uint8 array (H, W, 3)
-        prompts: their numbers, from 0; None for the ``top`` most distinct ones, see `visualize.heatmaps.most_distinct`
+        prompts: numbers of the prompts, from 0; None for the ``top`` most distinct ones, see
+            `visualize.heatmaps.most_distinct`
         top: number of prompts if ``prompts`` is None; at most all
         level: see `Level`
         boxes: pose only, as for `MetaPromptModel.predict`
@@ -86,7 +87,7 @@ def image_prompt_maps(
 
 
 def _blank(image: Tensor) -> Tensor:
-    """An image of the same shape that takes no memory: mapping back to the image needs only its shape."""
+    """An image of the same shape that takes no memory; only the shape is needed to map back to the image."""
     return image.new_zeros(()).expand(image.shape)
 
 
@@ -105,7 +106,7 @@ def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top:
         ``prompts`` without duplicates; empty if the ``top`` prompts are still to be chosen
 
     Raises:
-        InputError: no prompts are requested, or one that the model does not have
+        InputError: no prompts are requested, or a prompt that the model does not have
     """
     count = model.config.prompts.count
     if prompts is None:
@@ -154,12 +155,13 @@ def predictions_by_step(
 ) -> "list[Prediction]":
     """The predictions after each of the K refinement steps.
 
-    Step k uses the times and prompts of steps 1 to k. Its pyramid is rearranged with step k's own prompts
-    (not the last step's), and the shared head reads it. The last prediction equals that of `MetaPromptModel.predict`.
-    The earlier ones are for inspection, not for scoring: rearrangement and head were trained only on the last step.
+    Step k uses the times and prompts of steps 1 to k. The pyramid is rearranged with the prompts of step k (not of the
+    last step) and read by the shared head. The last prediction equals that of `MetaPromptModel.predict`. Earlier
+    predictions are for inspection, not for scoring, because rearrangement and head were trained only on the
+    last step.
 
     Args:
-        model: any
+        model: any model
         image: path, PIL image, or uint8 array (H, W, 3)
         boxes: pose only, as for `MetaPromptModel.predict`
         caption: if the prompts are captions, as for `MetaPromptModel.predict`
@@ -187,7 +189,7 @@ def _outputs_by_step(model: "MetaPromptModel", images: Tensor, context: Tensor |
 
 
 def one_level(maps: Sequence[Tensor], level: Level) -> Tensor:
-    """The maps of one level, or the mean of all, each enlarged to the finest.
+    """The maps of one level, or the mean of all levels, each enlarged to the size of the finest.
 
     Args:
         maps: (B,N,h,w) for each level, finest first

@@ -27,7 +27,7 @@ def worst_samples(task: AnyTask, records: Mapping[int, Mapping[str, Any]], count
     """The indices of the worst samples and their scores, the worst first; one sample per image.
 
     Args:
-        task: defines which metric ranks images
+        task: task that defines which metric ranks images
         records: records of an evaluation; those without a score are skipped
         count: number of images
     """
@@ -51,7 +51,7 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
         count: number of images
 
     Returns:
-        number of images drawn; without any, no file is written
+        number of images drawn; if 0, no file is written
 
     Raises:
         InputError: an image is no longer readable, or the file cannot be written
@@ -75,7 +75,7 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
 
 
 def _metric(task: AnyTask) -> str:
-    """The metric that ranks images."""
+    """The name of the metric that ranks images."""
     return task.image_metric or next(iter(task.best_by))
 
 

@@ -1,4 +1,4 @@
-"""Captions of a split's images, encoded before the first sample is read; samples only look them up."""
+"""Captions of a split's images, encoded before the first sample is read; samples only look the encodings up."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 8
 
 CaptionOf = Callable[[str], str]
-"""The path of an image -> its caption; raises InputError if it has none."""
+"""The path of an image -> its caption; raises InputError if there is none."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Contexts:
     """The path of an image -> its caption's tokens, read from disk; picklable.
 
     Attributes:
-        caption_of: the captions
-        store: their encodings
+        caption_of: path of an image -> its caption
+        store: the encodings of the captions
     """
 
     caption_of: CaptionOf
@@ -91,7 +91,7 @@ def prepare_contexts(
         samples: samples of a split
         prompts: prompts whose text encoder reads the captions
         data: the recipe's data section
-        root: folder that names in a caption file are relative to
+        root: folder to which names in a caption file are relative
         device: compute device
         tolerant: whether to ignore images without a caption until they are read
 
@@ -109,11 +109,11 @@ def prepare_contexts(
 
 
 def encode_captions(captions: list[str], prompts: Prompts, cache: Path, device: torch.device) -> EncodingStore:
-    """Encode all captions; the text encoder is loaded only if it is needed.
+    """Encode all captions; the text encoder is loaded only if needed.
 
     Args:
         captions: unique captions
-        prompts: prompts whose text encoder reads them
+        prompts: prompts whose text encoder reads the captions
         cache: cache folder of encodings
         device: compute device
 
@@ -141,7 +141,7 @@ def _images(samples: SampleDataset) -> dict[str, int]:
 
 
 def _from_own_share(images: Mapping[str, int]) -> dict[str, int]:
-    """The same images, starting with those of this process."""
+    """The same images, but beginning with the share of this process."""
     rank, count = process_rank(), process_count()
     names = list(images)
     first = len(names) * rank // count
@@ -149,7 +149,7 @@ def _from_own_share(images: Mapping[str, int]) -> dict[str, int]:
 
 
 def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> list[str]:
-    """The captions of images; if missing captions are tolerated, only of images with a caption."""
+    """The captions of images; if missing captions are tolerated, images without a caption are left out."""
     captions = []
     for path in paths:
         try:
@@ -162,7 +162,7 @@ def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> li
 
 
 def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Captioner, *, tolerant: bool) -> Said:
-    """Caption every image; if unreadable images are tolerated, every readable image."""
+    """Caption every image, or, if unreadable images are tolerated, every readable image."""
     captions: dict[str, str] = {}
     places = list(paths.items())
     with ProgressBar("captioning", len(places), quiet=not is_first_process()) as bar:
@@ -176,7 +176,7 @@ def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Capt
 def _readable(
     samples: SampleDataset, places: Iterable[tuple[str, int]], *, tolerant: bool
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Paths and images (H, W, 3), without unreadable ones."""
+    """Paths and images (H, W, 3); unreadable images are left out."""
     for path, index in places:
         try:
             yield path, samples[index].image

@@ -24,8 +24,8 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 class Captioner:
     """An image-to-text model of transformers: BLIP, BLIP-2, GIT, a vision encoder with a text decoder.
 
-    Decoding is greedy, so an image always has the same caption. The model is loaded for the first image that is not in
-    the store.
+    Decoding is greedy, so that an image always gets the same caption. The model is loaded when the first image is not
+    in the store.
 
     Attributes:
         source: hub id or folder
@@ -48,7 +48,7 @@ class Captioner:
         self.store = CaptionStore(self.cache, captioner_name(self.source))
 
     def caption(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
-        """Caption images (H, W, 3) of any sizes; those in the store are not captioned again.
+        """Caption images (H, W, 3) of any size; images in the store are not captioned again.
 
         Raises:
             CaptionerError: the model does not exist or cannot caption images, or the cache cannot be written
@@ -91,7 +91,7 @@ def captioner_name(source: str) -> str:
         return source
     digest = hashlib.sha256()
     for path in sorted(each for each in folder.iterdir() if each.is_file()):
-        # Weights are large, so only their size is used.
+        # Weights are large, so only their size enters the fingerprint.
         content = path.read_bytes() if path.suffix in {".json", ".txt"} else str(path.stat().st_size).encode()
         digest.update(os.fsencode(path.name) + b"\0" + content)
     return digest.hexdigest()[:16]

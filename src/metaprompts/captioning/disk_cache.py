@@ -18,7 +18,7 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class EncodingStore:
-    """Encoded captions by a text encoder; an entry is keyed only by the caption.
+    """Captions encoded by a text encoder; the key of an entry is the caption alone.
 
     Attributes:
         cache: root folder of the cache
@@ -36,7 +36,7 @@ class EncodingStore:
     def has(self, caption: str) -> bool:
         """Whether an intact encoding exists; its values are checked when it is read."""
         try:
-            # Only mapped, not read: mapping a truncated file fails.
+            # The file is only mapped, not read, but mapping a truncated file fails.
             found = np.load(self.path(caption), mmap_mode="r", allow_pickle=False)
         except Exception:  # the exception type depends on where the header is damaged
             return False
@@ -46,7 +46,7 @@ class EncodingStore:
         """The encoding (L, D) of a caption.
 
         Raises:
-            InputError: it is missing or damaged
+            InputError: the encoding is missing or damaged
         """
         path = self.path(caption)
         try:
@@ -70,7 +70,7 @@ class EncodingStore:
         """Encode missing captions; captions that another process has encoded meanwhile are skipped.
 
         Args:
-            captions: each once
+            captions: the captions, without duplicates
             encode: n captions -> (n, L, D)
             on_done: called with the number of captions encoded since the last call
 
@@ -87,7 +87,7 @@ class EncodingStore:
 
 @dataclass(frozen=True)
 class CaptionStore:
-    """Captions of images by a captioner; an entry is keyed by the image's pixels.
+    """Captions that a captioner gave to images; the key of an entry is the image's pixels.
 
     Attributes:
         cache: root folder of the cache
@@ -109,7 +109,7 @@ class CaptionStore:
         return self.cache / "captions" / whose / name[:2] / f"{name}.json"
 
     def read(self, image: NDArray[np.uint8]) -> str | None:
-        """The caption of an image (H, W, 3); None if it is missing or damaged."""
+        """The caption of an image (H, W, 3); None if the encoding is missing or damaged."""
         path = self.path(image)
         try:
             content = read_json(path) if path.is_file() else None

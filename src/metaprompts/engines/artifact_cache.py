@@ -1,4 +1,4 @@
-"""A disk cache of converted networks, keyed by what they are built from, rebuilt when damaged."""
+"""A disk cache of converted networks, keyed by what they are built from; damaged entries are rebuilt."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
     """A folder of files built from ``what``, taken from the cache if it has an intact entry.
 
     Networks are executed, so entries that another user may have written are not used. If two processes request an entry
-    at once, each builds in a scratch folder, and the first to finish renames it.
+    at once, each builds it in a scratch folder, and the folder of the first to finish becomes the entry.
 
     Args:
         what: plain values that determine the content of the files
@@ -51,7 +51,7 @@ def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
 
 
 def has_any(folder: Path | None = None) -> bool:
-    """Whether the cache holds any artifact: if not, the requested key need not be computed."""
+    """Whether the cache holds any artifact; if not, the requested key need not be computed."""
     return any((folder or cache_folder()).glob(f"*/{_LIST}"))
 
 
@@ -75,7 +75,7 @@ def _why_not_ours(path: Path) -> str | None:
     status = path.lstat()
     if status.st_uid != os.geteuid():
         return "belongs to another user"
-    # Permissions of links themselves do not matter.
+    # The permissions of a link itself do not matter.
     if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
         return "is world-writable"
     return None
@@ -86,7 +86,7 @@ def _take_place(scratch: Path, place: Path, what: Mapping[str, object]) -> None:
         try:
             scratch.rename(place)
         except OSError:
-            # Another process won the race, or the entry is corrupt.
+            # Another process was first, or the entry is corrupt.
             if _is_whole(place, what):
                 return
             shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Fit the scale and shift of a depth model's logarithms to a few labeled images."""
+"""Fit a scale and a shift of a depth model's log depth to a few labeled images."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ from metaprompts.utils.progress import ProgressBar
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.utils.wording import counted
 
-# At most this many pixels of an image are used, evenly spaced: more would not change the fit.
+# At most this many evenly spaced pixels of an image are used; more would not change the fit.
 _PIXELS_PER_IMAGE = 50_000
-# Below this standard deviation of ln(depth), about 1 %, a scale would be noise.
+# Below this standard deviation of ln(depth), about 1 %, a fitted scale would be noise.
 _SMALLEST_SPREAD = 0.01
 _SHOWN = ("d1", "rel", "rmse")
 
@@ -48,13 +48,14 @@ class Calibration:
     """A fitted calibration: ln depth = scale * ln predicted + shift.
 
     Attributes:
-        scale: factor of the logarithm; 1 for none
+        scale: factor of the logarithm; 1 for no change
         shift: exp(shift) is the factor of the depth
         images: number of images with measured pixels
         skipped: number of images without measured pixels
         before: mean scores of the images before calibration: d1, rel, rmse (meters)
-        after: the same after calibration
-        left_out: leave-one-out scores: each image with the calibration fitted to the others; None if impossible
+        after: mean scores after calibration
+        left_out: leave-one-out scores: each image is scored with the calibration fitted to the others; None if
+            impossible
     """
 
     scale: float
@@ -172,7 +173,7 @@ def _log_pairs(predicted_m: Tensor, target_m: Tensor) -> LogPairs:
 
 
 def _left_out(pairs: Sequence[LogPairs], *, shift_only: bool) -> dict[str, float] | None:
-    """The scores of each image, calibrated by the other images; None without others, or if they have no fit."""
+    """The scores of each image when calibrated by the other images; None if there are no others, or no fit to them."""
     if len(pairs) == 1:
         return None
     try:
@@ -196,7 +197,7 @@ def _mean(values: Iterator[Tensor]) -> float:
 
 
 def _save(model: MetaPromptModel, task: Depth, recipe: Recipe, found: Calibration, out: Path) -> None:
-    # The model may have been calibrated before: the new calibration applies to its output.
+    # The model may already be calibrated; the new calibration applies to its calibrated output.
     calibrated = replace(
         task,
         log_scale=found.scale * task.log_scale,

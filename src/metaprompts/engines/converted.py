@@ -1,4 +1,4 @@
-"""Shared code of other runtimes: trace the three parts for any size, and run their networks."""
+"""Code shared by other runtimes: trace the three parts for any size, and run the converted networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from metaprompts.modules.meta_prompts import CaptionPrompts
 
 PARTS = ("encode", "unet_step", "decode")
 
-# Dimensions are traced with unique sizes: 1 would be specialized as a constant.
+# Dimensions are traced with unique sizes; a size of 1 would be specialized as a constant.
 _BATCH, _ROWS, _COLUMNS, _HEIGHT, _WIDTH = 2, 3, 5, 130, 134
 
 
@@ -26,7 +26,7 @@ class Example:
     """Example arguments for tracing a part.
 
     Attributes:
-        arguments: positional
+        arguments: positional arguments
         shapes: for each argument, the dimensions that may vary, as torch.export expects them
     """
 

@@ -15,7 +15,8 @@ class EagerParts:
     """A prepared model's own layers, in the fastest memory format for convolutions.
 
     Args:
-        prepared: its weights, shared with the model, are reordered in place; in a different precision they are copied
+        prepared: the prepared model, whose weights are shared with the model and reordered in place, or copied if the
+            precision differs
         dtype: compute precision
         encoder: the model's own encoder, whose strip setting is used
     """
@@ -24,8 +25,8 @@ class EagerParts:
         self._prepared = sharing_weights(prepared, dtype)
         self._pixels = torch.contiguous_format
         # Each memory format rounds differently, so the choice must be the same in every run, not based on timing.
-        # In single precision channels last is not faster on a CPU, and PyTorch's group norms then sum the encoder's
-        # large maps less exactly: the latent's rounding is 20 times as large, and the steps amplify it.
+        # In single precision, channels last is not faster on a CPU, and makes PyTorch's group norms sum the encoder's
+        # large maps less exactly: the latent's rounding error is 20 times as large, and the steps amplify it.
         if prepared.conditions.shifts.device.type != "cpu" or dtype != torch.float32:
             for part in (self._prepared.encode, self._prepared.unet_step, self._prepared.decode):
                 channels_last(part)
@@ -38,7 +39,7 @@ class EagerParts:
         ordered = images.to(self._dtype).contiguous(memory_format=self._pixels)
         rows = self._encoder.rows
         encode = self._prepared.encode
-        # A small encoder needs no strips: its maps are narrow.
+        # A small encoder needs no strips, because its maps have few channels.
         if rows is not None and isinstance(encode, Encode):
             return StripEncode(encode, rows)(ordered)  # type: ignore[no-any-return]
         return self._execute("encode", ordered)  # type: ignore[no-any-return]

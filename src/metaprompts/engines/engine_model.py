@@ -27,12 +27,12 @@ class EngineModel:
         precision: compute precision
         device: the device that images must be on
         why: one line on why this engine was chosen
-        encode_captions: texts to a context (B, N, D), if the model reads captions
+        encode_captions: encodes texts as a context (B, N, D), if the model reads captions
 
     Attributes:
         training: False
         dtype: dtype of input images, independent of the compute precision
-        strips: whether it can encode images in strips, see `LatentEncoder`
+        strips: whether the engine can encode images in strips, see `LatentEncoder`
     """
 
     training = False

@@ -59,7 +59,7 @@ class Approximation:
     encoder: Path | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The values that converted networks depend on, which exclude the number of steps."""
+        """The values on which converted networks depend; these do not include the number of steps."""
         encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
         return {
             "merged_tokens": self.merged_tokens,
@@ -72,7 +72,7 @@ EXACT = Approximation()
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine, and the reason in one line."""
+    """An engine, and in one line why it was chosen."""
 
     engine: EngineName
     why: str
@@ -93,9 +93,9 @@ def open_engine(
     """Open a model with an engine.
 
     Args:
-        model: in any precision. Its weights may be reordered in memory, which does not change values. The eager engine
-            uses its encoder's strips
-        engine: the engine; "auto" picks an installed engine that repays its preparation
+        model: the model, in any precision. Its weights may be reordered in memory, which does not change their values.
+            The eager engine uses the strips of its encoder
+        engine: the engine; "auto" picks an installed engine that saves more time than it takes to prepare
         precision: "fp32"; "bf16": 16-bit matrix products; "int8": 8-bit weights, a coarser approximation
         approximation: approximations to use
         images: approximate number of images to predict; None for many
@@ -137,8 +137,8 @@ def weights_type(
 ) -> torch.dtype:
     """The precision in which a model's weights should be loaded for an engine.
 
-    bfloat16 if PyTorch supports computing in it. Converted networks are built from, and keyed by, exact weights, and a
-    distilled encoder identifies its VAE by them.
+    The precision is bfloat16 if PyTorch can compute in it. Converted networks are built from, and keyed by, the exact
+    weights, and a distilled encoder identifies its VAE by them.
 
     Args:
         engine: as for `open_engine`
@@ -154,7 +154,7 @@ def weights_type(
 
 
 def installed(engine: str) -> bool:
-    """Whether all requirements of an engine, or of int8, are installed."""
+    """Whether all packages that an engine, or int8, requires are installed."""
     needs = _NEEDS_FOR_INT8 if engine == "int8" else _NEEDS.get(engine, ())
     return all(find_spec(name) for name in needs)
 
@@ -180,7 +180,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """Inputs for building an engine's parts."""
+    """The inputs from which an engine's parts are built."""
 
     model: MetaPromptModel
     precision: Precision
@@ -189,7 +189,7 @@ class _Order:
     device: str | None
 
     def what(self, engine: str) -> dict[str, object]:
-        """Everything that the converted model depends on."""
+        """Everything on which the converted model depends."""
         packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if self.precision == "int8" else ()))
         return {
             "weights": self._weights,

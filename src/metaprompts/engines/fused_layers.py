@@ -1,4 +1,4 @@
-"""Layers that are equivalent to diffusers' but read precomputed values, and folded layers."""
+"""Layers equivalent to those of diffusers that read precomputed values, and folded layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ class ShiftedResidual(nn.Module):
         self.slot = slot
 
     def forward(self, features: Tensor, shifts: Tensor) -> Tensor:
-        """Change features (B, C, h, w) by shifts (1, S) of all layers, which include the first convolution's bias."""
+        """Transform features (B, C, h, w); the shifts (1, S) of all layers include the first convolution's bias."""
         hidden = F.silu(self.norm1(features))
         hidden = F.conv2d(hidden, self.conv1.weight, padding=1) + shifts[:, self.slot, None, None]
         hidden = self.conv2(F.silu(self.norm2(hidden)))
@@ -99,7 +99,7 @@ class KeyedCrossAttention(nn.Module):
 
 
 def key_value_layer(layer: Attention) -> nn.Linear:
-    """One projection of prompts (B, N, D) to a layer's keys and values (B, N, 2 C)."""
+    """A single projection of prompts (B, N, D) to a layer's keys and values (B, N, 2 C)."""
     key, value = merged(layer.to_k), merged(layer.to_v)
     both = nn.Linear(key.in_features, key.out_features + value.out_features, bias=False, device="meta")
     both.weight = _fixed(torch.cat([key.weight, value.weight]))
@@ -148,7 +148,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm in a module's `nn.Sequential` containers into the preceding convolution.
 
     Args:
-        module: changed in place; its original convolutions are not changed
+        module: changed in place; the original convolutions are not changed
     """
     for sequence in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
         for index in range(len(sequence) - 1):
@@ -187,14 +187,14 @@ def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) 
     """Merge the first channels of a convolution, and a 1x1 convolution after it, into one convolution.
 
     Args:
-        first: any padding and kernel
-        then: a 1x1 convolution; None for none
+        first: a convolution with any padding and kernel
+        then: a 1x1 convolution, or None
         channels: number of outputs to keep
     """
     weight, bias = first.weight.detach(), first.bias.detach()  # type: ignore[union-attr]
     if then is not None:
         mixing = then.weight.detach()[:channels, :, 0, 0]
-        # In double precision, so that the product rounds once.
+        # In double precision, so that the product is rounded only once.
         weight = torch.einsum("oc,cikl->oikl", mixing.double(), weight.double()).to(weight.dtype)
         bias = (mixing.double() @ bias.double() + then.bias.detach()[:channels].double()).to(bias.dtype)  # type: ignore[union-attr]
     folded = nn.Conv2d(first.in_channels, channels, first.kernel_size, padding=first.padding, device="meta")  # type: ignore[arg-type]

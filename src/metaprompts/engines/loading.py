@@ -1,4 +1,4 @@
-"""Load a model, to be executed by an engine."""
+"""Load a model that an engine executes."""
 
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -48,14 +48,14 @@ def load(
     Args:
         source: a folder written by `MetaPromptModel.save`, a hub id, or the name of an embedded model:
             "micro-segmentation", "micro-depth", "micro-pose"
-        device: its device; by default the GPU if there is one, else the CPU. Converted networks run on the CPU, if no
-            other device is named
+        device: the model's device; by default the GPU if there is one, else the CPU. Converted networks run on the CPU
+            unless another device is given
         dtype: precision of a plain model's weights, for example torch.bfloat16, by default float32. Predictions are
             always in single precision
-        engine: "plain": a `MetaPromptModel`, as in training; or the engine that executes it: "auto", "eager",
+        engine: "plain" for a `MetaPromptModel`, as in training; or the engine that executes the model: "auto", "eager",
             "compile", "openvino" or "onnx", which agree up to rounding
         precision: precision of an engine: "fp32", "bf16" or "int8"
-        approximation: faster, but less accurate, for engines: the attributes of `Approximation`
+        approximation: approximations that make an engine faster but less accurate: the attributes of `Approximation`
 
     Raises:
         InputError: the model does not exist or does not load, or the engine is not installed or does not support the
@@ -68,7 +68,7 @@ def load(
         raise InputError(
             f"dtype is {dtype}, but engine {engine} takes a precision: give precision, and leave out dtype"
         )
-    # Networks are converted on the CPU, wherever they run.
+    # Networks are converted on the CPU, no matter where they will run.
     place = pick_device("cpu" if engine in CONVERTING else device)
     name = None if device is None else str(device)
     model = loading.load(source, place, weights_type(engine, precision, place, less))

@@ -1,4 +1,4 @@
-"""Compute the memory of a prediction, and choose batch size and strips so that it fits.
+"""Compute the memory that a prediction needs, and choose batch size and strips so that it fits.
 
 The model runs on fake tensors; all live tensors are counted, plus the workspace of convolutions. The result is the
 number of views per forward pass and, if a single view does not fit, the strips for encoding it: the encoder's first
@@ -33,14 +33,15 @@ aten = torch.ops.aten
 
 # Share of free memory, because other programs also need memory.
 _SHARE = 0.8
-# Python and the libraries, 0.51 GB, and freed blocks that glibc keeps because they are below its threshold.
+# Python and the libraries, 0.51 GB, plus freed blocks that glibc keeps because they are smaller than its threshold.
 _PROGRAM = 650 * 10**6
-# Allocator fragmentation, and operations whose workspace is not counted. Measured on a CPU with Stable Diffusion's
-# size at 512x512: encoder 0.68 GB, computed without margin 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
+# A margin for allocator fragmentation, and for operations whose workspace is not counted. Measured on a CPU for a model
+# of Stable Diffusion's size at 512x512: encoder 0.68 GB (0.68 computed without margin); UNet and UPerNet 0.445 GB
+# (0.448 computed).
 _MARGIN = 1.1
 # Bytes for each pixel and channel: 24 maps in double precision.
 _CEILING = 24 * 8
-# Lower strips save little memory, because one map is always held whole, and take longer to count.
+# Strips with fewer rows save little memory, because one map is always held whole, and take longer to count.
 _STRIPS = (256, 128, 64, 32)
 
 
@@ -66,7 +67,7 @@ class Work:
     Attributes:
         encoder: peak of the VAE's encoder
         rest: peak of all following parts
-        copies: of these, the encoder's weights in double precision, independent of the number of views
+        copies: share of ``encoder`` for the weights in double precision, which does not depend on the number of views
     """
 
     encoder: int
@@ -80,7 +81,7 @@ class Work:
 
     @property
     def of_view(self) -> int:
-        """Bytes of each further view."""
+        """Bytes per further view."""
         return max(self.encoder - self.copies, self.rest)
 
 
@@ -94,7 +95,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
         size: (height, width) of the views, in pixels
         limit: memory limit in bytes, the weights and the program included
         most: maximum number of views per forward pass
-        reserved: bytes held for the whole image
+        reserved: bytes in use for the whole image
 
     Raises:
         InputError: not even a single view in the lowest strips fits
@@ -119,9 +120,9 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
 
 
 def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
-    """An upper bound of a view's memory without tracing the model: all layers as wide as the widest.
+    """An upper bound for a view's memory without tracing the model, as if all layers were as wide as the widest.
 
-    Small models pass this check at once; for large ones the exact computation is worth a few seconds.
+    Small models pass this check at once; for large models, the exact computation is worth a few seconds.
     """
     widths = [each.out_channels for each in model.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
     height, width = model.task.resize_for_backbone(torch.empty(1, 3, *size, device="meta")).shape[-2:]
@@ -129,7 +130,7 @@ def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
 
 
 def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
-    """Memory of predicting a view, encoded whole. Nothing is computed or allocated.
+    """The memory for predicting a view that is encoded as a whole. Nothing is computed or allocated.
 
     Args:
         model: the predicting model
@@ -153,7 +154,7 @@ def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
 
 
 def encoder_bytes(model: "MetaPromptModel", size: tuple[int, int], rows: int | None) -> int:
-    """Memory of encoding a view in strips.
+    """The memory for encoding a view in strips.
 
     Args:
         model: the predicting model
@@ -181,7 +182,7 @@ class Budget:
         model: the predicting model
         limit: memory limit in bytes; None for no limit
         most: maximum number of views per forward pass
-        reserved: bytes held all the time, for example other models' weights
+        reserved: bytes in use all the time, for example for the weights of other models
     """
 
     def __init__(self, model: "MetaPromptModel", limit: int | None, most: int, reserved: int = 0) -> None:
@@ -189,7 +190,7 @@ class Budget:
         self._known: dict[tuple[int, int, int], Choice] = {}
 
     def check_image(self, height: int, width: int) -> None:
-        """Check that an image and its prediction fit in addition to the weights.
+        """Check that an image and its prediction fit in memory next to the weights.
 
         Raises:
             InputError: they do not fit
@@ -206,7 +207,7 @@ class Budget:
 
         Args:
             size: (height, width) of the views, in pixels
-            reserved: bytes held for the whole image
+            reserved: bytes in use for the whole image
 
         Raises:
             InputError: not even a single view fits
@@ -221,13 +222,13 @@ class Budget:
         chosen = self._known[key]
         self._model.latent_encoder.rows = chosen.rows
         if chosen.rows is not None and self._model.device.type == "cpu":
-            # glibc would keep up to half as much again of freed strips.
+            # glibc would keep freed strips, up to half as much memory again.
             trim_malloc(self._model)
         return chosen.batch
 
 
 def weight_bytes(*models: nn.Module) -> int:
-    """Bytes of models' parameters and buffers; shared tensors are counted once."""
+    """Number of bytes in the parameters and buffers of models; shared tensors are counted once."""
     distinct = {each.data_ptr(): each.nbytes for model in models for each in _tensors(model).values()}
     return sum(distinct.values())
 
@@ -247,10 +248,10 @@ def automatic_limit(model: "MetaPromptModel") -> int | None:
 
 
 def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
-    """Workspace of a convolution in addition to its tensors: measured on CPUs, assumed for GPUs.
+    """The workspace of a convolution in addition to its tensors, as measured on CPUs and assumed for GPUs.
 
-    Single and half precision: a reordered copy of input and weights, and for a transposed convolution also of the
-    result. Double precision: one map for each kernel position.
+    In single and half precision, a reordered copy of input and weights, and for a transposed convolution also of the
+    result. In double precision, one map per kernel position.
     """
     if operation is not aten.convolution.default:
         return 0

@@ -18,7 +18,7 @@ from metaprompts.utils.torch_modules import sharing_weights
 
 
 def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
-    """Write each part as an ONNX network for any size.
+    """Write each part as an ONNX network that accepts any size.
 
     Args:
         prepared: in float32
@@ -33,7 +33,7 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
             # The encoder's groups have a million values or more.
             replace_layers(layers, nn.GroupNorm, RowwiseGroupNorm)
         with torch.no_grad():
-            # Not optimized: ONNX Runtime optimizes on loading, in a tenth of the time.
+            # Not optimized here, because ONNX Runtime optimizes on loading, in a tenth of the time.
             program = torch.onnx.export(
                 layers, example.arguments, dynamic_shapes=example.shapes, dynamo=True, verbose=False, optimize=False
             )
@@ -45,7 +45,7 @@ class AnySizePooling(nn.Module):
     """Adaptive average pooling as two matrix products, which can be converted for unknown sizes.
 
     Args:
-        layer: pools to a square
+        layer: the original layer, which pools to a square
     """
 
     def __init__(self, layer: nn.AdaptiveAvgPool2d) -> None:
@@ -67,9 +67,9 @@ class AnySizePooling(nn.Module):
 
 
 class RowwiseGroupNorm(nn.Module):
-    """Group norm that averages rows first: ONNX Runtime's own accumulates sequentially, and rounds each time.
+    """Group norm that averages rows first; ONNX Runtime's own accumulates sequentially and rounds each time.
 
-    With a million numbers per group its error, relative to double precision, was 36 times as large.
+    With a million numbers per group, the error of the latter, relative to double precision, was 36 times as large.
 
     Args:
         layer: the original layer, whose weights are shared
@@ -124,7 +124,7 @@ class OnnxParts(ConvertedParts):
     """Networks written by `build_onnx`.
 
     Args:
-        folder: their folder
+        folder: folder of the networks
         multiple: image sides must be multiples of this
         provider: see `onnx_provider`
 

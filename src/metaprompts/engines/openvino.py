@@ -27,7 +27,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> None:
-    """Write each part as an OpenVINO network for any size.
+    """Write each part as an OpenVINO network that accepts any size.
 
     Args:
         prepared: in float32
@@ -50,13 +50,13 @@ def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
     import nncf
 
     nncf.set_log_level(logging.WARNING)
-    # Its progress bar would be mixed with results.
+    # Hides a progress bar that would mix with results.
     with redirect_stdout(sys.stderr):
         return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
 def openvino_device(name: str | None, precision: str) -> str:
-    """OpenVINO's own name of a device.
+    """OpenVINO's own name for a device.
 
     Args:
         name: "cpu", "gpu", "gpu.1", ... in any case; None for the CPU
@@ -70,7 +70,7 @@ def openvino_device(name: str | None, precision: str) -> str:
 
     device = (name or "cpu").upper()
     found = openvino.Core().available_devices
-    # If there are several, they are listed with numbers; without a number the first is used.
+    # Several devices of a kind are listed with numbers; without a number, the first one is used.
     if device not in {*found, *(each.partition(".")[0] for each in found)}:
         raise InputError(f"OpenVINO has no device {name!r} here; expected one of {', '.join(found).lower()}")
     if precision == "bf16" and device != "CPU":
@@ -82,7 +82,7 @@ class OpenVinoParts(ConvertedParts):
     """Networks written by `build_openvino`; each is compiled for every new size.
 
     Args:
-        folder: their folder
+        folder: folder of the networks
         precision: compute precision
         multiple: image sides must be multiples of this
         device: see `openvino_device`

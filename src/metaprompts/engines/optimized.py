@@ -1,4 +1,4 @@
-"""The model with everything that depends only on its weights precomputed. Nothing is approximated by default.
+"""The model, with everything that depends only on its weights precomputed. Nothing is approximated by default.
 
 It has three parts, so that an engine can compile each once and run the second K times: `encode` (image to latent),
 `unet_step` (one step), `decode` (pyramid to raw output). The forward pass of the UNet is `PyramidUNet`'s own: only its
@@ -56,7 +56,7 @@ class Parts(Protocol):
 
 @dataclass(frozen=True)
 class StepConditions:
-    """The conditioning of the steps: it depends on the weights, and on the caption if there is one.
+    """The conditioning of the steps, which depends on the weights, and on the caption if there is one.
 
     Attributes:
         shifts: (K, 1, S), each step's time vector as shifts of the channels of all residual layers
@@ -70,7 +70,7 @@ class StepConditions:
 
 
 class RememberingParts:
-    """Parts that encode each image once for all models with the same latent cache.
+    """Parts that encode each image only once for all models that share a latent cache.
 
     Args:
         parts: executes the three parts
@@ -112,13 +112,13 @@ class OptimizedModel(nn.Module):
 
     Precomputed: each step's prompts, their keys and values for every cross-attention, and the shifts of every residual
     layer by each step's time vector. Folded: the VAE's unused half of the moments, batch norms, low-rank updates, and
-    nearest-neighbor doubling with the convolution after it.
+    nearest-neighbor upsampling with the convolution after it.
 
     Args:
         model: the model to prepare
         steps: refinement steps, if fewer than K (an approximation)
         merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75 (an approximation)
-        encoder: a distilled encoder instead of the VAE's (an approximation)
+        encoder: a distilled encoder to use instead of the VAE's (an approximation)
 
     Raises:
         InputError: the model has fewer steps, the UNet has layers that use time differently, the share is invalid, or
@@ -161,7 +161,7 @@ class OptimizedModel(nn.Module):
 
 
 class Conditions(nn.Module):
-    """Computes the conditioning of the steps, see `StepConditions`; without captions it is computed once.
+    """Computes the conditioning of the steps, see `StepConditions`; without captions, it is computed only once.
 
     Args:
         shifts: (K, 1, S)
@@ -190,7 +190,7 @@ class Conditions(nn.Module):
             context: (B, N, D), if the prompts are captions; else None
         """
         if isinstance(self.prompts, CaptionPrompts) or context is not None:
-            # An unexpected context raises there.
+            # This call rejects an unexpected context.
             conditioning = None if context is None else context.to(self.shifts.dtype)
             return self._conditioning(self.prompts(batch, conditioning))
         if self._once is None:
@@ -201,7 +201,7 @@ class Conditions(nn.Module):
         of_steps = prompts[: len(self.shifts)]
         # Steps often share their prompts.
         made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_steps}
-        # Regardless of the number of steps: rearrangement and head were trained with the prompts of the last step.
+        # Whatever the number of steps, because rearrangement and head were trained with the prompts of the last step.
         return StepConditions(self.shifts, [made[id(each)] for each in of_steps], prompts[-1])
 
 
@@ -230,7 +230,7 @@ class UNetStep(nn.Module):
         self.unet, self._next_latent = unet, next_latent
 
     def forward(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> tuple[Tensor, ...]:
-        """Latent (B, 4, h, w) -> the pyramid, finest first, and the next latent (the same one where K = 1)."""
+        """Latent (B, 4, h, w) -> the pyramid, finest first, and the next latent (unchanged if K = 1)."""
         pyramid = self.unet(latent, shifts, keys_values)
         return *pyramid, latent if self.unet.conv_out is None else self._next_latent(self.unet, pyramid[0], latent)
 
@@ -266,7 +266,7 @@ def _give_shifts(unet: PyramidUNet, times: Sequence[Tensor], steps: int) -> Tens
 
 @torch.no_grad()
 def _take_keys_values(unet: PyramidUNet) -> nn.ModuleList:
-    """Replace a UNet's cross-attentions with layers that take keys and values; returns layers that compute these."""
+    """Replace a UNet's cross-attentions with layers that take keys and values; returns layers that compute both."""
     makers = nn.ModuleList()
     for block in [each for each in unet.modules() if isinstance(each, BasicTransformerBlock)]:
         start = sum(maker.out_features for maker in makers)  # type: ignore[misc]
@@ -283,7 +283,7 @@ class StripEncode(nn.Module):
     """`Encode` in strips: the same latents, up to rounding.
 
     Args:
-        encode: the original, whose weights are shared
+        encode: the original encoder, whose weights are shared
         rows: height of a strip in every map, at least 1
 
     Raises:

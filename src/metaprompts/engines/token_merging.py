@@ -1,9 +1,10 @@
 """Token merging in the self-attentions of the UNet's finest level (Bolya and Hoffman, 2023), an approximation.
 
-A 64x64 latent has 4096 tokens there, many of them nearly equal. One token of each 2x2 block is a destination; the other
-tokens most similar to a destination are averaged into it, attention runs on the fewer tokens, and all averaged tokens
-get the same result. Unlike the paper's code for Stable Diffusion, attention weights a merged token by the number of its
-tokens (as in ToMe, Bolya et al., 2023), so merging equal tokens loses nothing, and destinations are not random.
+A 64x64 latent has 4096 tokens at that level, many of them nearly equal. One token of each 2x2 block is a destination.
+The other tokens that are most similar to a destination are averaged into it, attention runs on the remaining tokens,
+and all tokens averaged together get the same result. Unlike the paper's code for Stable Diffusion, attention weights a
+merged token by the number of its tokens (as in ToMe, Bolya et al., 2023), so that merging equal tokens loses nothing;
+and destinations are not random.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import PyramidUNet
 
-# The tokens that are not destinations: three of each 2x2 block.
+# The share of tokens that are not destinations: three of each 2x2 block.
 LARGEST_SHARE = 0.75
-# The share is in thousandths, so the number of merged tokens is an integer in a graph of any size.
+# The share is in thousandths, so that the number of merged tokens is an integer in a graph for any size.
 _PARTS = 1_000
 
 
 def merge_tokens(unet: PyramidUNet, share: float) -> None:
-    """Replace the self-attentions of a UNet's finest level with ones that merge tokens.
+    """Replace the self-attentions of a UNet's finest level with layers that merge tokens.
 
     Args:
         unet: changed in place; its cross-attentions must be `KeyedCrossAttention`
@@ -61,7 +62,7 @@ class WithMapSize(nn.Module):
     """A stack of transformer blocks that passes the map's height and width to its attentions.
 
     Args:
-        layer: its attentions take ``size``
+        layer: the original layer, whose attentions take ``size``
     """
 
     def __init__(self, layer: Transformer2DModel) -> None:
@@ -135,8 +136,8 @@ class Merging:
     """Tokens of a map, some merged into others.
 
     Attributes:
-        tokens: (B, n, C), the remaining tokens: kept others, then destinations
-        counts: (B, n), number of original tokens in each
+        tokens: (B, n, C), the remaining tokens: first those that are not destinations, then the destinations
+        counts: (B, n), number of original tokens in each remaining token
         places: (B, h w), index of the remaining token for each token of the map
     """
 
@@ -170,7 +171,7 @@ class Merging:
         new_of_kept = torch.arange(first, device=tokens.device).expand_as(kept)
         new_of_others = torch.zeros_like(order).scatter(1, order, torch.cat([into + first, new_of_kept], dim=1))
         new_of_destinations = torch.arange(destinations.shape[1], device=tokens.device).expand_as(counts) + first
-        # The inverse of the positions of others and destinations in the map.
+        # The inverse of the positions, in the map, of the other tokens and the destinations.
         back = torch.cat([at_others, at_destinations]).sort().indices
         places = torch.cat([new_of_others, new_of_destinations], dim=1)[:, back]
         return cls(left, torch.cat([ones.gather(1, kept), counts], dim=1), places)
@@ -181,7 +182,7 @@ class Merging:
 
 
 def split_places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Positions of destinations (the first of each 2x2 block) and of the others in the sequence of tokens.
+    """Positions, in the sequence of tokens, of destinations (the first token of each 2x2 block) and of all others.
 
     Blocks cut off at an odd border also have a destination.
 
@@ -198,5 +199,5 @@ def split_places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, T
 
 
 def _each(places: Tensor, tokens: Tensor) -> Tensor:
-    """Positions (B, n) as an index for all channels of tokens (B, m, C): (B, n, C)."""
+    """Positions (B, n) as an index (B, n, C) into all channels of tokens (B, m, C)."""
     return places[..., None].expand(-1, -1, tokens.shape[-1])

@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CompiledParts(EagerParts):
-    """Parts compiled at their first call with a new size; PyTorch keeps its own disk cache.
+    """Parts that are compiled at the first call with a new size; PyTorch keeps its own disk cache.
 
     Args:
         prepared: as for `EagerParts`
@@ -43,14 +43,14 @@ class CompiledParts(EagerParts):
                     removed.add(_remove_damaged(error, removed))
 
     def _frozen(self) -> AbstractContextManager[Any]:
-        """On a CPU weights are constants, so they can be reordered for the kernels once."""
+        """On a CPU, weights are constants, so that they can be reordered for the kernels once."""
         import torch._inductor.config as settings
 
         return settings.patch(freezing=True) if self._is_cpu else nullcontext()
 
 
 def _remove_damaged(error: InductorError, removed: Collection[str]) -> str:
-    """Remove a compiled file that cannot be loaded, for example left unfinished by a killed process; returns its path.
+    """Remove a compiled file that cannot be loaded, for example after its writer was killed; returns its path.
 
     PyTorch keeps such files forever, but recreates missing ones.
 

@@ -15,7 +15,7 @@ else:
 
 
 LIMITS_DEG = (11.25, 22.5, 30.0)
-"""The field's usual angle thresholds (Fouhey et al., ICCV 2013)."""
+"""The usual angle thresholds (Fouhey et al., ICCV 2013), degrees."""
 
 ANGLE_SCORES = ("mean_deg", "median_deg", *(f"within_{limit:g}" for limit in LIMITS_DEG))
 
@@ -32,7 +32,7 @@ class AngleScores:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Discard everything counted."""
         self._counts = torch.zeros(180 * _BINS_PER_DEG, dtype=torch.int64)
         self._within = torch.zeros(len(LIMITS_DEG), dtype=torch.int64)
         self._total_deg = 0.0
@@ -45,7 +45,8 @@ class AngleScores:
             predicted: (B,3,H,W) unit vectors
             target: (B,3,H,W) unit vectors, 0 = no surface
         """
-        # The arc cosine of rounded numbers near 1 is off by a hundredth of a degree; the half angle's sine is not.
+        # The arc cosine of rounded numbers near 1 is off by a hundredth of a degree; the sine of half the angle is
+        # exact.
         predicted, target = predicted.double().cpu(), target.double().cpu()
         half = ((predicted - target).square().sum(dim=1).sqrt() / 2).clamp(0, 1)
         angles_deg = (2 * half.asin()).rad2deg()[target.any(dim=1)]
@@ -71,12 +72,12 @@ class AngleScores:
         return (place + share) / _BINS_PER_DEG
 
     def summary(self) -> dict[str, float]:
-        """The scores listed for each image."""
+        """The scores that are listed for each image."""
         scores = self.scores()
         return {name: scores[name] for name in ANGLE_SCORES}
 
     def state(self) -> dict[str, Any]:
-        """Everything counted so far as plain values; ``counts`` is a list of [tenth of a degree, pixels]."""
+        """Everything counted so far, as plain values; ``counts`` is a list of [tenth of a degree, pixels]."""
         bins = self._counts.nonzero()[:, 0]
         return {
             "counts": torch.stack([bins, self._counts[bins]], dim=1).tolist(),

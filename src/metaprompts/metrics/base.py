@@ -5,16 +5,16 @@ from typing import Any, Protocol
 
 
 class Metric(Protocol):
-    """Scores of a split, updated by `Task.score`; counts are plain values, to be stored and added in any order."""
+    """Scores of a split, updated by `Task.score`; counts are plain values, which can be added in any order."""
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Discard everything counted."""
 
     def scores(self) -> dict[str, Any]:
-        """The scores of everything counted, by name; nan if nothing was counted."""
+        """The scores over everything counted, by name; nan if nothing was counted."""
 
     def summary(self) -> dict[str, float]:
-        """The scores listed for each image."""
+        """The scores that are listed for each image."""
 
     def state(self) -> dict[str, Any]:
         """Everything counted, as plain values."""

@@ -1,4 +1,4 @@
-"""Depth errors, measured image by image and averaged."""
+"""Depth errors, measured in each image and averaged over images."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,15 +16,15 @@ class DepthScores(Metric):  # type: ignore[misc]
 
     A pixel counts where min_depth_m < target < max_depth_m and the crop allows it. Infinite predictions become
     ``max_depth_m``, NaN and anything below ``min_depth_m`` become ``min_depth_m``. A finite prediction above
-    ``max_depth_m`` is kept, as in the released code, whose models cannot exceed it anyway. Arithmetic is float64, so
+    ``max_depth_m`` is kept, as in the released code, whose models cannot exceed it anyway. Arithmetic is in float64, so
     keep this metric on a device that supports it.
 
     Args:
-        min_depth_m: targets must be above it; published rows use 1e-3
-        max_depth_m: targets must be below it; 10 for NYU Depth v2, 80 for KITTI
-        rows: first counted row and the row after the last; None: all
-        columns: the same for columns
-        crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None: no crop
+        min_depth_m: targets must be above this; published results use 1e-3
+        max_depth_m: targets must be below this; 10 for NYU Depth v2, 80 for KITTI
+        rows: first counted row, and the row after the last; None for all rows
+        columns: as ``rows``, for columns
+        crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None for no crop
         clamp_to_max: also clamp finite predictions above ``max_depth_m``
     """
 
@@ -61,7 +61,7 @@ class DepthScores(Metric):  # type: ignore[misc]
 
         Args:
             predicted_m: (B,1,H,W) or (B,H,W) meters
-            target_m: (B,1,H,W) or (B,H,W) meters; 0, NaN or anything outside the range: no measurement
+            target_m: (B,1,H,W) or (B,H,W) meters; 0, NaN or anything outside the range means no measurement
 
         Raises:
             InputError: the shapes differ
@@ -69,8 +69,8 @@ class DepthScores(Metric):  # type: ignore[misc]
         predicted_m, target_m = self._as_maps(predicted_m), self._as_maps(target_m)
         if predicted_m.shape != target_m.shape:
             raise InputError(
-                f"predicted depth is {tuple(predicted_m.shape)}, target {tuple(target_m.shape)}; expected one shape: "
-                "resize the prediction to the target"
+                f"predicted depth is {tuple(predicted_m.shape)}, target {tuple(target_m.shape)}; expected the same "
+                f"shape: resize the prediction to the target"
             )
         valid = in_range(target_m, self.min_depth_m, self.max_depth_m) & self._counted(*target_m.shape[1:])
         predicted_m, target_m = self._in_range(predicted_m.double()), target_m.double()
@@ -96,7 +96,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         return dict(zip(DEPTH_SCORES, means, strict=True)) | counts
 
     def state(self) -> dict[str, Any]:
-        """Everything measured so far as plain values: sums of the nine errors, and the number of images."""
+        """Everything measured so far, as plain values: sums of the nine errors, and the number of images."""
         return {"total": self.total.tolist(), "images": int(self.images), "skipped": int(self.skipped)}
 
     def add(self, state: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         self.skipped += state["skipped"]
 
     def summary(self) -> dict[str, float]:
-        """The scores listed for each image."""
+        """The scores that are listed for each image."""
         scores = self.scores()
         return {name: scores[name] for name in DEPTH_SCORES}
 

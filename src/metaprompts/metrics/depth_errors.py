@@ -1,4 +1,4 @@
-"""Errors of metric depth, and the crops they are measured in."""
+"""Errors of metric depth, and the crops in which they are measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def nyu_crop(height: int, width: int) -> Tensor:
 
 
 def garg_crop(height: int, width: int) -> Tensor:
-    """The crop of KITTI from Garg et al., ECCV 2016; every published row here uses it.
+    """The crop of KITTI from Garg et al., ECCV 2016; all published results that we compare with use it.
 
     Returns:
         (H,W) bool, True where pixels count
@@ -64,21 +64,21 @@ CROPS: Mapping[str, Callable[[int, int], Tensor]] = MappingProxyType(
 def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, smallest: float = 0.0) -> Tensor:
     """Scale-invariant logarithmic error: sqrt(mean(d^2) - variance_focus * mean(d)^2), d = ln predicted - ln target.
 
-    ``variance_focus`` 0 is the RMSE of logarithms, 1 forgives any common scale, 0.5 is what the released code reports.
-    Source: Eigen et al., NIPS 2014, equation 3, under a root.
+    With ``variance_focus`` 0 this is the RMSE of logarithms; 1 ignores any common scale; the released code reports 0.5.
+    Source: Eigen et al., NIPS 2014, the square root of equation 3.
 
     Args:
         predicted_m: any shape, meters, > 0
         target_m: the same shape, meters, > 0
-        variance_focus: how much of a common scale is forgiven, 0..1
-        smallest: lower bound of the value under the root
+        variance_focus: how far a common scale is ignored, 0..1
+        smallest: lower bound of the value under the square root
 
     Returns:
         a scalar
     """
     difference = predicted_m.log() - target_m.log()
     spread = difference.square().mean() - variance_focus * difference.mean().square()
-    # With focus 1 rounding can make it negative when all errors agree.
+    # With focus 1, rounding can make this negative when all errors are equal.
     return spread.clamp_min(smallest).sqrt()
 
 
@@ -86,9 +86,9 @@ def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
     """Mask of the scored pixels: min_depth_m < depth < max_depth_m; 0 means no measurement.
 
     Args:
-        depth_m: any shape, meters, in its original type: a float32 of 1e-3 becomes more than 1e-3 as float64
-        min_depth_m: lower bound, itself excluded
-        max_depth_m: upper bound, itself excluded
+        depth_m: any shape, meters, in the original dtype: a float32 of 1e-3 becomes more than 1e-3 in float64
+        min_depth_m: lower bound, exclusive
+        max_depth_m: upper bound, exclusive
 
     Returns:
         bool, of the same shape
@@ -97,7 +97,7 @@ def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
 
 
 def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
-    """The nine usual numbers of one image.
+    """The nine usual depth errors of one image.
 
     d1, d2, d3: share of pixels with max(p/t, t/p) below 1.25, 1.25^2, 1.25^3; rel: mean abs(p - t)/t; sq_rel: mean
     (p - t)^2/t; rmse: meters; rmse_log: of natural logarithms; log10: mean abs(log10 p - log10 t); silog: with

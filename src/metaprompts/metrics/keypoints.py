@@ -29,12 +29,14 @@ class KeypointScores(Metric):  # type: ignore[misc]
 
     Args:
         ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. An annotation without
-            "iscrowd" is not a crowd; without "area" above 0 its box's area is used. All categories with the joints of
-            the first category with joints are scored as one; others are skipped, as in training. Their ids do not
-            matter here. Crowds and people without labeled joints may lack keypoints; they are skipped, as in COCO.
-        sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
-        joint_threshold: joints scored at or below this do not count in the person's score
-        nms_threshold: remove people more similar than this to a better one in the same image (mmpose: 0.9); None: off
+            "iscrowd" is not a crowd; if it has no "area" above 0, the area of its box is used. All categories with the
+            same joints as the first category with joints are scored as one, whatever their ids; other categories are
+            skipped, as in training. Crowds and people without labeled joints may lack keypoints; they are skipped, as
+            in COCO.
+        sigmas: J numbers, the spread of annotations for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
+        joint_threshold: joints with scores at or below this do not count in the person's score
+        nms_threshold: remove people whose OKS with a better-scored person in the same image is above this (mmpose:
+            0.9); None to keep all
 
     Raises:
         InputError: the annotations cannot be read, or the numbers of joints and sigmas differ
@@ -74,7 +76,8 @@ class KeypointScores(Metric):  # type: ignore[misc]
     def reset(self) -> None:
         """Discard all predictions."""
         super().reset()
-        # Never empty: processes can only exchange rows of one width and type, and one of them may have seen no people.
+        # Never empty, because processes can exchange only rows of the same width and type, and a process may have seen
+        # no people.
         self.people = [torch.zeros(0, 4 + 3 * len(self.sigmas), dtype=torch.float64, device=self.device)]
 
     def update(
@@ -86,15 +89,15 @@ class KeypointScores(Metric):  # type: ignore[misc]
         area: Tensor,
         category_id: Tensor | int | None = None,
     ) -> None:
-        """Add the predictions of P people, of any images.
+        """Add the predictions of P people, from any images.
 
         Args:
             image_id: (P,) integers, ids of the annotations' images
             keypoints: (P,J,2) x and y in pixels of the annotated image
             keypoint_scores: (P,J), usually in 0..1
-            box_score: (P,), the detector's score; 1 for annotated boxes
+            box_score: (P,), score of the detector; 1 for annotated boxes
             area: (P,) square pixels, the person's box or mask; used only to remove duplicates
-            category_id: (P,) integers or one for all; by default the annotations' category
+            category_id: (P,) integers, or one integer for all; by default the category of the annotations
 
         Raises:
             InputError: shapes disagree with each other or with the sigmas
@@ -136,7 +139,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         return {name: float(value) for name, value in zip(KEYPOINT_SCORES, evaluation.stats, strict=True)}
 
     def results(self) -> list[dict[str, Any]]:
-        """Everything predicted in this process as entries of a COCO keypoint-results file, without duplicates.
+        """All predictions of this process, without duplicates, as entries of a COCO keypoint results file.
 
         Returns:
             dicts of image_id, category_id, keypoints (x, y, score, x, ...) and the final score

@@ -16,13 +16,13 @@ COCO_SIGMAS = (
 )
 
 SCORED_JOINT = 0.2
-"""Only joints that score more count in a person's score, as in mmpose and SimpleBaseline."""
+"""Only joints with higher scores count in a person's score, as in mmpose and SimpleBaseline."""
 
 
 def mean_above(scores: Floats, threshold: float = SCORED_JOINT) -> NDArray[np.float64]:
-    """Mean of the joint scores (P,J) above a threshold, (P,); 0 if there are none.
+    """(P,), the mean of the joint scores (P,J) that exceed a threshold; 0 if none does.
 
-    A person's final score is the score of the box times this.
+    A person's final score is the score of the box times this mean.
     """
     # Scores are float32, where 0.2 is slightly more than 0.2 in float64.
     counted = scores > float(np.float32(threshold))
@@ -35,15 +35,15 @@ def keypoint_similarity(
 ) -> NDArray[np.float64]:
     """Object keypoint similarity (OKS) of one person to others: mean over joints of exp(-d^2 / (2 s k^2)).
 
-    s is the mean area of the two people, k twice the joint's sigma. All joints count, regardless of their score, as in
-    mmpose's ``oks_iou``.
+    s is the mean area of the two people, k twice the joint's sigma. All joints count, regardless of their score, as
+    in mmpose's ``oks_iou``.
 
     Args:
         keypoints: (J,2) pixels
         others: (P,J,2) pixels
         area: area of the one person, square pixels
         other_areas: (P,) square pixels
-        sigmas: J numbers, the spread of annotators for each joint
+        sigmas: J numbers, the spread of annotations for each joint
 
     Returns:
         (P,) in 0..1, 1 for the same pose
@@ -62,10 +62,10 @@ def keep_best(
 
     Args:
         keypoints: (P,J,2) pixels, the people of one image
-        scores: (P,) higher is better; among equals the first is kept
+        scores: (P,), higher is better; of people with equal scores, the first is kept
         areas: (P,) square pixels
         sigmas: J numbers
-        threshold: a person more similar than this to a better one is removed; mmpose uses 0.9
+        threshold: a person whose OKS with a better-scored person is above this is removed; mmpose uses 0.9
 
     Returns:
         indices of the people kept, best first

@@ -15,13 +15,13 @@ Batch = Mapping[str, Tensor]
 
 
 class PoseScores:
-    """COCO's ten numbers and PCK@0.2, from predictions in the pixels of their images.
+    """COCO's ten numbers and PCK@0.2, from predictions in pixels of the images.
 
     Args:
         annotations: COCO keypoint JSON of the split
         sigmas: OKS sigma of each joint
-        oks_nms: remove people more similar than this to a better one in the same image; None: keep all
-        images: ids of the images to score; None: all images of the annotations
+        oks_nms: remove people whose OKS with a better-scored person in the same image is above this; None to keep all
+        images: ids of the images to score; None for all images of the annotations
 
     Raises:
         InputError: the annotations cannot be read, or two people have the same id
@@ -39,7 +39,7 @@ class PoseScores:
         if images is not None:
             self.precision.keep_images(images)
         self.correct = PercentageCorrectKeypoints()
-        # Crowds may share ids with others: nothing is predicted for them.
+        # Crowds may share ids with other annotations, because nothing is predicted for crowds.
         people = [
             person
             for person in self.precision.ground_truth["annotations"]
@@ -64,17 +64,17 @@ class PoseScores:
             scores: (B, J)
             batch: "image_id", "annotation_id", "score" (B,), "keypoints" (B, J, 3), "box_xywh" (B, 4) and "size" (B, 2)
         """
-        # mmpose and SimpleBaseline use the area of the crops for the similarity of two people.
+        # mmpose and SimpleBaseline use the area of the crops in the similarity of two people.
         area = batch["size"].prod(dim=1)
         self.precision.update(batch["image_id"], points, scores, batch["score"], area)
-        # The crop's own keypoints lack those outside it. Detected boxes have no annotated person at all.
+        # The crop's own keypoints lack joints outside the crop, and detected boxes have no annotated person at all.
         annotated = [i for i in range(len(points)) if bool((batch["keypoints"][i, :, 2] > 0).any())]
         if annotated:
             truth = torch.stack([self._truth[int(batch["annotation_id"][i])] for i in annotated])
             self.correct.update(points[annotated].float(), truth, batch["box_xywh"][annotated].cpu())
 
     def scores(self) -> dict[str, float]:
-        """AP to ARL, and "pck@0.2", of this process."""
+        """AP to ARL, and "pck@0.2", over the people of this process."""
         return {**self.precision.scores(), **self.correct.scores()}
 
     def compute(self) -> dict[str, float]:
@@ -87,7 +87,7 @@ class PoseScores:
         self.correct.reset()
 
     def state(self) -> dict[str, Any]:
-        """Everything counted so far as plain values: ``people``, `KeypointScores`' rows, and the joints counted."""
+        """Everything counted so far, as plain values: ``people``, the rows of `KeypointScores`, and joint counts."""
         correct, labeled = int(self.correct.correct), int(self.correct.labeled)
         return {"people": self.precision.rows().tolist(), "correct": correct, "labeled": labeled}
 
@@ -98,5 +98,5 @@ class PoseScores:
         self.correct.labeled += state["labeled"]
 
     def summary(self) -> dict[str, float]:
-        """The scores listed for each person: the final score, and PCK."""
+        """The scores that are listed for each person: the final score, and PCK."""
         return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}

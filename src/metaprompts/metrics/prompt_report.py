@@ -20,9 +20,9 @@ class Preferences:
     Attributes:
         kind: "class" or "joint"
         names: names of the C classes or joints
-        mean: (N,) float64, over all counted pixels
+        mean: (N,) float64, mean over all counted pixels
         std: (N,) float64, standard deviation over the same pixels
-        means: (N,C) float64, at each class or joint; NaN where nothing was counted
+        means: (N,C) float64, mean at each class or joint; NaN where nothing was counted
         peak_distance_px: (N,C) float64, joints only: mean distance from the map's largest value to the joint, in pixels
             of the crop; NaN where no such joint is visible
     """
@@ -36,7 +36,7 @@ class Preferences:
 
     @property
     def z(self) -> NDArray[np.float64]:
-        """(N,C): the difference from the prompt's overall mean, in its own standard deviations; NaN if it has none."""
+        """(N,C): difference from the prompt's overall mean, in the prompt's standard deviations; NaN if that is 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = (self.means - self.mean[:, None]) / self.std[:, None]
         return np.where(self.std[:, None] > 0, scores, np.nan)
@@ -47,7 +47,7 @@ class Preferences:
         return [None if np.isnan(row).all() else int(np.nanargmax(row)) for row in self.z]
 
     def strongest(self, count: int) -> list[tuple[int, int]]:
-        """(prompt, class or joint) pairs with the strongest preferences: each class or joint with its best prompt.
+        """The (prompt, class or joint) pairs with the strongest preferences, at most one pair per class or joint.
 
         Args:
             count: number of pairs; fewer if prompts prefer fewer classes or joints
@@ -105,9 +105,9 @@ class DepthPreferences:
     """The correlation of each of N prompts with depth.
 
     Attributes:
-        correlation: (N,) float64, Pearson's, of map and depth over all measured pixels; above 0 means a preference for
-            far objects; NaN for a constant prompt
-        mean: (N,) float64, over the measured pixels
+        correlation: (N,) float64, Pearson correlation of map and depth over all measured pixels; above 0 means a
+            preference for far objects; NaN for a constant prompt
+        mean: (N,) float64, mean over the measured pixels
         std: (N,) float64, standard deviation over the same pixels
     """
 
@@ -116,7 +116,7 @@ class DepthPreferences:
     std: NDArray[np.float64]
 
     def strongest(self, count: int) -> list[int]:
-        """Prompts with the strongest preference for far and near objects, alternating; fewer if fewer respond."""
+        """Prompts with the strongest preferences for far and for near objects, alternating; fewer if fewer respond."""
         measured = [prompt for prompt in _falling(np.abs(self.correlation)) if not np.isnan(self.correlation[prompt])]
         far = [prompt for prompt in measured if self.correlation[prompt] > 0]
         near = [prompt for prompt in measured if self.correlation[prompt] <= 0]
@@ -143,7 +143,7 @@ class DepthPreferences:
         return markdown_table(["prompt", "likes", "correlation with depth", "mean", "std"], rows)
 
     def show(self) -> Image.Image:
-        """One bar per prompt, from the strongest preference for far objects to the strongest for near ones."""
+        """One bar per prompt, from the strongest preference for far objects to the strongest for near objects."""
         order = _falling(self.correlation)
         return Image.fromarray(draw_bars(self.correlation[order], [f"prompt {prompt}" for prompt in order], limit=1.0))
 

@@ -1,4 +1,4 @@
-"""Prompt responses accumulated over a data set: only sums are stored, never maps."""
+"""Prompt responses accumulated over a data set; only sums are stored, never maps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
     F = lazy_module("torch.nn.functional")
 
 _VISIBLE = 2
-# Prompts enlarged to the labels' size at a time: 16 maps of 1024x2048 in float64 are 256 MiB.
+# Number of prompts enlarged to the labels' size at a time: 16 maps of 1024x2048 in float64 take 256 MiB.
 _AT_ONCE = 16
 
 
@@ -36,11 +36,11 @@ class PromptResponses(Protocol):
 
 
 class ClassResponses:
-    """The mean of each prompt's map at the pixels of each class, with maps enlarged to the labels' size.
+    """The mean of each prompt's map over the pixels of each class; maps are enlarged to the labels' size.
 
     Args:
         prompts: N
-        classes: their names; pixels labeled 255 are ignored
+        classes: names of the classes; pixels labeled 255 are ignored
     """
 
     kind = "class"
@@ -84,12 +84,12 @@ class ClassResponses:
 
 
 class DepthResponses:
-    """The correlation of each prompt's map with depth, with maps enlarged to the measurements' size.
+    """The correlation of each prompt's map with depth; maps are enlarged to the size of the depth map.
 
     Args:
         prompts: N
-        min_depth_m: measurements must be above it
-        max_depth_m: measurements must be below it
+        min_depth_m: measurements must be above this
+        max_depth_m: measurements must be below this
     """
 
     def __init__(self, prompts: int, *, min_depth_m: float, max_depth_m: float) -> None:
@@ -123,13 +123,13 @@ class DepthResponses:
 
 
 class JointResponses:
-    """The mean of each prompt's map at each visible joint, and how far the map's peak is from it.
+    """The mean of each prompt's map at each visible joint, and the distance from the joint to the map's peak.
 
     Means and standard deviations are over all pixels of the maps of all crops.
 
     Args:
         prompts: N
-        joints: their names
+        joints: names of the joints
     """
 
     def __init__(self, prompts: int, joints: Sequence[str]) -> None:
@@ -144,8 +144,8 @@ class JointResponses:
 
         Args:
             maps: (B,N,h,w)
-            batch: "image" (B,3,H,W), used only for its size; "keypoints" (B,J,3), x and y in its pixels and the
-                visibility (2: visible)
+            batch: "image" (B,3,H,W), used only for its size; "keypoints" (B,J,3), x and y in pixels of the image, and
+                the visibility (2: visible)
         """
         size = batch["image"].shape[-2:]
         for of_crop, keypoints in zip(maps.double(), batch["keypoints"].double(), strict=True):
@@ -190,7 +190,7 @@ def values_at(maps: Tensor, points: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def peaks(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """The center of each map's largest pixel, as a point of the image.
+    """The center of the pixel with each map's largest value, as a point in the image.
 
     Args:
         maps: (N,h,w), over the whole image
@@ -206,7 +206,7 @@ def peaks(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _enlarged(maps: Tensor, size: Sequence[int]) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of maps (N,h,w) as float64 (n,H,W), and their indices among the N."""
+    """Parts of maps (N,h,w), enlarged, as float64 (n,H,W), and the indices of these n maps among the N."""
     for start in range(0, len(maps), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         enlarged = F.interpolate(maps[None, part].double(), size=tuple(size), mode="bilinear", align_corners=False)

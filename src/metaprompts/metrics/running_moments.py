@@ -13,15 +13,15 @@ else:
     torch = lazy_module("torch")
 
 
-# Resizing a constant map leaves differences of this fraction of its value.
+# Resizing a constant map leaves differences of up to this share of the value.
 _ROUNDING = 1e-12
 
 
 class RunningMoments:
     """Mean and standard deviation of N variables, and their correlation with a companion variable, in float64.
 
-    Sums are over differences from the mean of the first values: squares of numbers that are large compared to their
-    spread would cancel.
+    Sums are over differences from the mean of the first values, because squares of numbers that are large compared to
+    their spread would cancel.
 
     Args:
         variables: N
@@ -66,7 +66,7 @@ class RunningMoments:
         return (self._spread() / self.count).sqrt()
 
     def correlation(self) -> Tensor:
-        """(N,), Pearson's; NaN where a variable or its companion is constant."""
+        """(N,), Pearson correlation; NaN where a variable or its companion is constant."""
         together = self._products - self._sum * self._companion_sum / self.count
         own = self._spread()
         other = _around_mean(self._companion_squares, self._companion_sum, self._companion_origin, self.count)

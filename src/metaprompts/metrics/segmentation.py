@@ -13,12 +13,12 @@ from metaprompts.errors import InputError
 class SegmentationScores(Metric):  # type: ignore[misc]
     """mIoU, aAcc and mAcc, defined as in mmsegmentation's ``IoUMetric``.
 
-    The confusion matrix is summed over images and processes before anything is divided, so the numbers do not
-    depend on how the split was cut into batches.
+    The confusion matrix is summed over images and processes before anything is divided, so the scores do not depend on
+    how the split was divided into batches.
 
     Args:
         classes: number of classes; labels are 0..classes - 1
-        ignore_index: label of ignored pixels; None: every pixel counts
+        ignore_index: label of ignored pixels; None to count every pixel
     """
 
     full_state_update = False
@@ -31,7 +31,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             raise InputError(f"segmentation scores got {classes} classes; expected at least 1")
         self.classes = classes
         self.ignore_index = ignore_index
-        # The last column is for predictions that are not a class: they count as misses, but against no other class.
+        # The last column is for predictions that are not a class, which count as misses, but against no other class.
         self.add_state("confusion", torch.zeros(classes, classes + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
@@ -46,8 +46,8 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         """
         if predicted.shape != labels.shape:
             raise InputError(
-                f"predicted classes are {tuple(predicted.shape)}, labels {tuple(labels.shape)}; expected one shape: "
-                "resize the logits to the labels before taking the argmax"
+                f"predicted classes are {tuple(predicted.shape)}, labels {tuple(labels.shape)}; expected the same "
+                f"shape: resize the logits to the labels before taking the argmax"
             )
         device = self.confusion.device
         labels, predicted = labels.to(device, torch.int64).flatten(), predicted.to(device, torch.int64).flatten()
@@ -64,11 +64,11 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         return self.scores()
 
     def scores(self) -> dict[str, float | list[float]]:
-        """Scores of everything counted in this process.
+        """The scores over everything counted in this process.
 
         Returns:
             ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: share of counted pixels that
-            are right; ``mAcc``: mean over the classes that occur in the labels; ``iou_per_class``: one number per
+                are correct; ``mAcc``: mean over the classes that occur in the labels; ``iou_per_class``: one number per
             class. All in 0..1, and nan if the denominator is zero.
         """
         confusion = self.confusion.double()
@@ -83,7 +83,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         }
 
     def state(self) -> dict[str, Any]:
-        """Everything counted so far as plain values: ``confusion``, a list of [label, predicted, pixels]."""
+        """Everything counted so far, as plain values: ``confusion``, a list of [label, predicted, pixels]."""
         pairs = self.confusion.nonzero()
         counts = self.confusion[pairs[:, 0], pairs[:, 1]]
         return {"confusion": torch.cat([pairs, counts[:, None]], 1).tolist()}
@@ -94,7 +94,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             self.confusion[label, predicted] += pixels
 
     def summary(self) -> dict[str, float]:
-        """The scores listed for each image."""
+        """The scores that are listed for each image."""
         return {name: value for name, value in self.scores().items() if isinstance(value, float)}
 
     def _check_known(self, labels: Tensor) -> None:

@@ -13,7 +13,7 @@ def parse_bytes(text: str, option: str) -> int:
     """Read a size in bytes.
 
     Args:
-        text: a number of bytes, or one with a unit: "8GB", "6.5 GiB", "900MB"
+        text: a number of bytes, or a number with a unit: "8GB", "6.5 GiB", "900MB"
         option: the option's name, for the error
 
     Raises:
@@ -27,7 +27,7 @@ def parse_bytes(text: str, option: str) -> int:
 
 
 def shown_bytes(size: int) -> str:
-    """Bytes in a suitable unit: "812 B", "3.4 KiB", "12.0 MiB"."""
+    """Format a number of bytes in a suitable unit: "812 B", "3.4 KiB", "12.0 MiB"."""
     if size < 1024:
         return f"{size} B"
     value, units = size / 1024, ["KiB", "MiB", "GiB"]

@@ -7,7 +7,7 @@ CACHE_VARIABLE = "METAPROMPTS_CACHE"
 
 
 def cache_folder() -> Path:
-    """$METAPROMPTS_CACHE, or metaprompts/ in the user's cache folder: for compiled models, captions, encodings."""
+    """Folder for compiled models, captions and encodings: $METAPROMPTS_CACHE, or metaprompts/ in the user's cache."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "metaprompts"

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Base of callbacks; the methods do nothing, subclasses override them.
+    """Base class of callbacks, whose methods do nothing unless a subclass overrides them.
 
     Only the first process of a run calls them. An exception ends the run; its last checkpoint is kept.
     """
@@ -22,7 +22,7 @@ class Callback:
         Args:
             model: the model that is trained, on its device
             steps: number of the last step
-            about: describes how a batch is split
+            about: description of how a batch is split
         """
 
     def on_step_end(
@@ -41,15 +41,15 @@ class Callback:
         Args:
             model: the model; with training.fsdp its parameters are shards
             step: number of the step, from 1
-            losses: the parts of the loss and their sum, "total"; means over all processes
+            losses: the loss terms and their sum, "total", as means over all processes
             lr: learning rate
             images: images in the batch, over all processes
-            seconds: time of the step
-            waited: the part of it that was spent waiting for images; None if unknown
+            seconds: duration of the step
+            waited: the part of ``seconds`` that was spent waiting for images; None if unknown
         """
 
     def on_validation_begin(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Called with the batches of a validation; yields them unchanged."""
+        """Called with the batches of a validation; must yield them unchanged."""
         return batches
 
     def on_validation_end(self, model: "nn.Module", step: int, metrics: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Callback:
 
         Args:
             model: the model that was validated, with the averaged weights if training.ema_decay is set
-            step: number of the step after which it was validated
+            step: number of the step after which the model was validated
             metrics: as in metrics.json
         """
 

@@ -1,4 +1,4 @@
-"""States of a run on disk: written atomically; damaged ones are skipped."""
+"""States of a run on disk; they are written atomically, and damaged ones are skipped."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """The checkpoint after this many steps."""
+    """The path of the checkpoint after this many steps."""
     return folder / f"{step:08d}.pt"
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the newest first."""
+    """The checkpoints in a folder, newest first."""
     return sorted(folder.glob("[0-9]*.pt"), reverse=True)
 
 
@@ -46,13 +46,13 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
     """Read the first intact state, with a warning for every damaged one before it.
 
     Args:
-        paths: in order; those that do not exist are skipped
+        paths: the files, in order; missing files are skipped
 
     Returns:
-        the file and its content; None if there is no file
+        the file and its content; None if no file exists
 
     Raises:
-        InputError: there are files, and all are damaged
+        InputError: all existing files are damaged
     """
     damaged = []
     for path in paths:
@@ -74,7 +74,7 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Name the checkpoint in errors that the body raises while restoring it: any failure there is due to the file."""
+    """Name the checkpoint in errors that the body raises while restoring it; any failure there is due to the file."""
     try:
         yield
     except Exception as error:
@@ -103,7 +103,7 @@ def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None
     Args:
         found: name -> tensor
         expected: name -> tensor of the same shape
-        part: its name in errors
+        part: name of the part in errors
 
     Raises:
         InputError: tensors are missing, unexpected or of the wrong shape; the message names all of them
@@ -116,7 +116,7 @@ def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None
 
 
 def check_moments(optimizer: Any, parameters: Mapping[Any, Tensor]) -> None:
-    """Check that an optimizer's state has the moments of every parameter: missing moments would restart at zero.
+    """Check that an optimizer's state has the moments of every parameter; missing moments would restart at zero.
 
     Args:
         optimizer: PyTorch's optimizer state

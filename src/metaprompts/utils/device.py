@@ -6,7 +6,7 @@ from metaprompts.errors import InputError
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device of this name; by default the GPU if there is one, else the CPU.
+    """The device with this name; by default the GPU if there is one, else the CPU.
 
     Raises:
         InputError: the device does not exist

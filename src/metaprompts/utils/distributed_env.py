@@ -1,4 +1,4 @@
-"""torchrun's processes, read from the environment."""
+"""The processes started by torchrun, as described by the environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ else:
     torch = lazy_module("torch")
     distributed = lazy_module("torch.distributed")
 
-# The first process to finish waits for the last.
+# The first process to finish waits this long for the last.
 _PATIENCE = timedelta(days=7)
 
 
@@ -46,7 +46,7 @@ class Processes:
 
 
 def process_count() -> int:
-    """The number of processes that torchrun started; 1 without it.
+    """The number of processes that torchrun started; 1 without torchrun.
 
     Raises:
         InputError: WORLD_SIZE is not a count, or torchrun's other variables are missing or inconsistent
@@ -91,7 +91,7 @@ def launch_command() -> list[str]:
     if "WORLD_SIZE" not in os.environ:
         return []
     machines, here = os.environ.get("GROUP_WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE", "1")
-    # With several machines, each has its own rank.
+    # With several machines, each machine has its own rank.
     meeting = ["--nnodes", machines, "--node-rank", "NUMBER"] if machines != "1" else []
     for option, name in (("--master-addr", "MASTER_ADDR"), ("--master-port", "MASTER_PORT")) if meeting else ():
         meeting += [option, os.environ.get(name, name)]
@@ -113,7 +113,7 @@ def processes(backend: str = "gloo", timeout: timedelta = _PATIENCE) -> Iterator
 
 
 def local_device(device: str | None) -> str | None:
-    """The device of this process; with several GPUs in a machine, each process uses its own."""
+    """The device of this process; if a machine has several GPUs, each process uses its own."""
     place = os.environ.get("LOCAL_RANK")
     if place is None or device not in (None, "cuda") or not torch.cuda.is_available():
         return device

@@ -70,7 +70,7 @@ def scratch_folder(place: Path, failed: str, advice: str = "nothing there was ch
 
     Args:
         place: the final path of the folder or its files
-        failed: beginning of the error for a full or unwritable disk
+        failed: beginning of the error if the disk is full or not writable
         advice: end of that error
 
     Raises:
@@ -78,7 +78,7 @@ def scratch_folder(place: Path, failed: str, advice: str = "nothing there was ch
     """
     scratch = scratch_next_to(place)
     try:
-        # Created first, so errors name it instead of the scratch folder.
+        # Created first, so that errors name this folder instead of the scratch folder.
         place.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
         yield scratch
@@ -177,15 +177,15 @@ def is_file(path: Path) -> bool:
 
 
 def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
-    """Read a text file in UTF-8, or in UTF-16 with a byte order mark; removes the mark, and lines end in LF.
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark; the result has no such mark, and lines end in LF.
 
     Args:
         path: a file or a pipe
-        at_most: size in bytes
+        at_most: maximum size in bytes
 
     Raises:
         InputError: the path is missing, not a file, too large, in the wrong encoding or not text; the message is one
-            line that names it
+        line that names the path
     """
     try:
         with path.open("rb") as file:
@@ -210,7 +210,7 @@ def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
 
 
 def _read_at_most(file: IO[bytes], size: int) -> bytes:
-    """Read in blocks: a single call would first allocate memory for the maximum size."""
+    """Read in blocks, because a single call would first allocate memory for the maximum size."""
     content = bytearray()
     while piece := file.read(min(size - len(content), _PIECE)):
         content += piece
@@ -222,7 +222,7 @@ def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
 
     Args:
         path: the file
-        at_most: size in bytes
+        at_most: maximum size in bytes
 
     Raises:
         InputError: the file is missing, too large or not JSON
@@ -231,13 +231,13 @@ def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON without duplicate keys, with at most 64 levels, and only with strings that can be encoded.
+    """Parse JSON that has no duplicate keys, at most 64 levels, and only strings that can be encoded.
 
-    NaN and infinity, which Python writes, are numbers here: callers report which entry has them.
+    NaN and infinity, which Python writes, are accepted as numbers, so that callers can report which entry has them.
 
     Args:
         text: content of a file or a line
-        where: its origin, for the error
+        where: origin of the text, for the error
 
     Raises:
         InputError: the text is not JSON of this form
@@ -272,7 +272,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
     Args:
         text: content of a file
-        where: its origin, for the error
+        where: origin of the text, for the error
 
     Raises:
         InputError: the text is not TOML of this form
@@ -306,11 +306,11 @@ def _check_depth(value: Any) -> None:
 
 
 def write_failure(error: BaseException, folder: Path) -> OSError | None:
-    """The system error behind another error, for example a C++ writer's; None if it is not a disk error.
+    """The system error that caused another error, for example one of a C++ writer; None if it is not a disk error.
 
     Args:
         error: the writer's exception
-        folder: the folder it wrote to
+        folder: the folder that was written to
     """
     cause: BaseException | None = error
     while cause is not None:

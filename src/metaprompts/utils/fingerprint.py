@@ -24,8 +24,9 @@ def tensors_fingerprint(
 
     Args:
         tensors: names and tensors, on any device
-        dtype: precision of hashed values, so the same weights in files of different precisions can have one fingerprint
-        ends: number of first and of last values of each tensor to hash; None for all
+        dtype: precision of the hashed values, so that the same weights can have the same fingerprint in files of
+            different precision
+        ends: number of values to hash at the beginning and at the end of each tensor; None for all
         more: further text to hash
     """
     digest = hashlib.sha256()
@@ -34,7 +35,7 @@ def tensors_fingerprint(
         numbers = tensor.detach().flatten()
         if ends is not None:
             numbers = torch.cat([numbers[:ends], numbers[-ends:]])
-        # As bytes, because NumPy lacks some types.
+        # Viewed as bytes, because NumPy lacks some dtypes.
         digest.update(numbers.to("cpu", dtype).contiguous().view(torch.uint8).numpy().data)
     digest.update(more.encode())
     return digest.hexdigest()[:_DIGITS]
@@ -47,7 +48,7 @@ def named_tensors(prefix: str, module: nn.Module | None) -> list[tuple[str, Tens
 
 
 def file_fingerprint(*paths: Path) -> str:
-    """Sixteen hexadecimal digits of the content of files.
+    """Sixteen hexadecimal digits that identify the content of files.
 
     Raises:
         InputError: a file cannot be read
@@ -67,7 +68,7 @@ def files_stamp(files: Mapping[str, Path]) -> str:
     """Sixteen hexadecimal digits that change if a file is replaced, rewritten or removed.
 
     Args:
-        files: by name; identified by size and modification time without reading them
+        files: files by name, identified by size and modification time, without being read
     """
     digest = hashlib.sha256()
     for name, path in files.items():

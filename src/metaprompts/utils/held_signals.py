@@ -11,7 +11,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 @contextmanager
 def holding_signals() -> Iterator[None]:
-    """Handle SIGINT, SIGTERM and SIGHUP after the block; in threads other than the main one nothing changes."""
+    """Defer SIGINT, SIGTERM and SIGHUP until the end of the block; does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

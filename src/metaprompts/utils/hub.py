@@ -9,15 +9,15 @@ from metaprompts.errors import InputError
 
 
 def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
-    """Download files of a hub repository to the cache; without network, use the cache.
+    """Download files of a hub repository to the cache; without a network, use what is cached.
 
     Args:
         source: hub id (owner/name)
-        patterns: patterns of the files
+        patterns: patterns that match the files
         options: options of huggingface_hub's snapshot_download: revision, cache_dir, token, ...
 
     Returns:
-        the folder of the files; files that the repository lacks are missing
+        the folder of the files; files that the repository lacks are missing there, too
 
     Raises:
         InputError: the repository does not exist, or there is no network and nothing in the cache

@@ -12,13 +12,13 @@ from typing import Any
 class _LazyModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         module = import_module(self.__name__)
-        # From now on its attributes are found without this method.
+        # From now on, attributes are found without this method.
         self.__dict__.update(module.__dict__)
         return getattr(module, name)
 
 
 def lazy_module(name: str) -> Any:
-    """A stand-in for a module, which imports it at the first use of an attribute.
+    """A stand-in for a module, which imports the module when an attribute is first used.
 
     Args:
         name: full name of the module

@@ -23,7 +23,8 @@ except ImportError:
 
 logger = logging.getLogger(__name__)
 
-# POSIX locks belong to a process, which can acquire its own lock again, and loses it by closing any handle of the file.
+# POSIX locks belong to a process, which can acquire a lock that it already holds, and loses it by closing any handle of
+# the file.
 _HELD: set[str] = set()
 _HELD_LOCK = threading.Lock()
 _TRIES = 100
@@ -33,11 +34,11 @@ _TRIES = 100
 def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[None]:
     """Lock a folder for writing, and remove leftovers of killed writers.
 
-    The system frees the lock however the process ends. It is a POSIX lock, which NFS also supports.
+    The system frees the lock when the process ends, however it ends. It is a POSIX lock, which NFS also supports.
 
     Args:
         folder: created if missing; removed again if it stays empty
-        command: the command that writes, for errors of other processes
+        command: the command that writes, which errors of other processes name
         deep: whether to also search subfolders for leftovers
 
     Raises:
@@ -53,7 +54,7 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
                 remove_scratch(folder, deep=deep)
                 yield
             finally:
-                # Removed while the lock is held: a process that opens the file meanwhile sees that it is gone, and
+                # Removed while the lock is held: a process that has opened the file meanwhile sees that it is gone, and
                 # creates a new one.
                 with suppress(OSError):
                     (folder / LOCK_FILE).unlink()
@@ -65,7 +66,7 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
 
 
 def _made(folder: Path) -> list[Path]:
-    """Create a folder, and list the newly created folders, the innermost first."""
+    """Create a folder, and return the newly created folders, innermost first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,7 @@ def _check_parents(key: str, folder: Path) -> None:
     """
     for parent in Path(key).parents:
         with _HELD_LOCK:
-            # Closing any handle of the file would free this process's own lock.
+            # Closing any handle of the file would free the lock that this process holds.
             if str(parent) in _HELD:
                 continue
         with suppress(OSError):
@@ -118,7 +119,7 @@ def _is_of_starter(owner: dict[str, str] | None) -> bool:
 
 
 def _is_held(handle: int, owner: dict[str, str] | None) -> bool:
-    """Whether another process holds the lock of a file; avoids acquiring the lock if its holder is known."""
+    """Whether another process holds the lock of a file; does not try to acquire the lock if the holder is known."""
     alive = is_alive(owner["owner"]) if owner else None
     if _fcntl is None or alive is False:
         return bool(alive)
@@ -174,7 +175,7 @@ def _is_still(handle: int, path: Path) -> bool:
 
 
 def _sign(handle: int, command: str) -> None:
-    """Write the lock's owner; a full disk is ignored."""
+    """Write the owner into the lock file; a full disk is ignored."""
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     facts = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since, "owner": owner()}
     with suppress(OSError):

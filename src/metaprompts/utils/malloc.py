@@ -14,9 +14,9 @@ _LARGE_MODEL = 2**30
 def trim_malloc(model: nn.Module) -> bool:
     """With glibc, return freed memory of a large model to the system immediately.
 
-    By default glibc soon keeps freed blocks of up to 32 MiB. Memory freed after loading, and activations and gradients
-    of many sizes, then leave gaps: more than half a GiB in a run of Stable Diffusion's size. A small model is faster
-    without trimming.
+    By default, glibc soon keeps freed blocks of up to 32 MiB. Memory freed after loading, and activations and gradients
+    of many sizes, then leave gaps: more than half a GiB when a model of Stable Diffusion's size is trained. A small
+    model is faster without trimming.
 
     Args:
         model: a model on the CPU

@@ -12,6 +12,6 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, numb
         numbers: whether all columns but the first are aligned to the right
     """
     rule = ["---", *["---:" if numbers else "---"] * (len(titles) - 1)]
-    # A bar inside a cell would end the cell.
+    # A vertical bar inside a cell would end the cell.
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in (titles, rule, *escaped))

@@ -1,4 +1,4 @@
-"""Track the bytes of live tensors during a computation; with fake tensors nothing is allocated."""
+"""Track the bytes of live tensors during a computation; with fake tensors, nothing is allocated."""
 
 import weakref
 from collections import Counter
@@ -23,12 +23,12 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Temporary memory of an operation is counted only if ``passing`` returns it; allocator fragmentation is not counted.
 
     Args:
-        weights: existing tensors, not counted; copies in a different precision count as "copies"
+        weights: existing tensors, which are not counted; copies of them in a different precision count as "copies"
         passing: (operation, arguments, result) -> bytes of temporary memory while the operation runs
 
     Attributes:
         label: label of tensors created from now on
-        now: bytes alive by label
+        now: bytes in live tensors, by label
         peak: `now` at the peak
         phase: name of the current phase
         peak_phase: `phase` at the peak
@@ -109,7 +109,7 @@ class WorstCaseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class GpuAutocast(TorchFunctionMode):
-    """Makes autocast on a CPU use float32 for the same operations as on a GPU: norms and resizing."""
+    """Makes autocast on a CPU use float32 for norms and resizing, as it does on a GPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _FLOAT_ON_GPU and torch.is_autocast_enabled("cpu"):
@@ -121,17 +121,17 @@ _FLOAT_ON_GPU: frozenset[Callable[..., Tensor]] = frozenset({F.group_norm, F.lay
 
 
 def backward_within_modes(loss: Tensor) -> None:
-    """Like ``loss.backward()``, which suspends `GpuAutocast`, so that recomputed layers would ignore it."""
+    """Run ``loss.backward()`` without suspending `GpuAutocast`, which recomputed layers would otherwise ignore."""
     _engine_run_backward(
         (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
     )
 
 
 def call_at_first_gradient(loss: Tensor, on_gradient: Callable[[nn.Parameter], None]) -> None:
-    """Call back for each parameter in the next backward pass, as soon as a part of its gradient is computed.
+    """Call ``on_gradient`` for each parameter in the next backward pass, as soon as a part of its gradient is computed.
 
     Args:
-        loss: with a graph
+        loss: the loss, with its graph
         on_gradient: called with the parameter
     """
     seen: set[int] = set()
@@ -165,7 +165,7 @@ def _address(tensor: Tensor) -> int:
 
 
 def _whole_mask(index: Tensor | None) -> list[Tensor | None]:
-    """An index unchanged; for a mask, the positions of all its values, one tensor per dimension."""
+    """The index itself, or, for a mask, the positions of all its values, one tensor per dimension."""
     if index is None or index.dtype != torch.bool:
         return [index]
     return [index.new_empty(index.numel(), dtype=torch.long) for _ in range(index.ndim)]

@@ -35,14 +35,14 @@ def in_processes(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], worker
 
 def prepare_worker() -> None:
     """Make this process ignore Ctrl-C and end with its parent."""
-    # Ctrl-C goes to every process of a terminal: the main process ends the others.
+    # Ctrl-C goes to every process of a terminal, but the main process ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A killed process cannot end its workers, which would wait for work forever."""
+    """End with the parent: a killed process cannot end its workers, which would wait for work forever."""
     parent = parent_process()
     if parent is not None:
         parent.join()

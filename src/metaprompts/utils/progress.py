@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WINDOW = 50
 _LOG_EVERY = 50
 _LOG_SECONDS = 30.0
-# Steps that take longer than this have no estimate of the time left.
+# If steps take longer than this, the time left is not estimated.
 _SLOWEST_SECONDS = 3600.0
 _CONSOLE = Console(stderr=True, soft_wrap=True)
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class ProgressBar:
         title: description of the work
         total: amount of work
         quiet: report nothing, as on non-zero ranks
-        below: a running bar, under which this one is shown
+        below: a running bar below which this one is shown
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ProgressBar:
         self.update(self._done + count)
 
     def update(self, done: float, facts: str = "", *, is_due: bool = False) -> None:
-        """Set the amount done; ``is_due`` requests a log line now."""
+        """Set the amount done; with ``is_due``, a log line is due now."""
         self._done = done
         self._progress.update(self._task, completed=done, facts=facts)
         is_due = is_due or time.monotonic() - self._reported >= _LOG_SECONDS
@@ -84,7 +84,7 @@ def tracked(
         items: the items to yield
         total: number of items; None for ``len``
         what: description of the work, for example "drawing scenes"
-        below: a running bar, under which this one is shown
+        below: a running bar below which this one is shown
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

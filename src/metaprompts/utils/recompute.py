@@ -18,7 +18,7 @@ def recomputed(function: Callable[..., T], module: nn.Module, *arguments: object
 
     Args:
         function: the function to call
-        module: contains every batch norm that the function uses
+        module: module that contains every batch norm used by the function
         arguments: arguments of the function
     """
     result: T = checkpoint(
@@ -35,7 +35,7 @@ def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
     norms = [each for each in module.modules() if isinstance(each, _BatchNorm) and each.training]
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        # Without running statistics the layer would keep other tensors than in the forward pass.
+        # Without running statistics, the layer would save different tensors than in the forward pass.
         norm.momentum = 0.0
         norm.num_batches_tracked = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
     try:

@@ -1,4 +1,4 @@
-"""Bands of rows: process an image band by band, so temporary copies need only a band's memory."""
+"""Bands of rows, to process an image band by band, so that temporary copies need memory for only one band."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Plain values (TOML, JSON, command line) to frozen dataclasses and back, with errors that name the key."""
+"""Convert plain values (TOML, JSON, command line) to frozen dataclasses and back, with errors that name the key."""
 
 import difflib
 import math
@@ -21,10 +21,10 @@ class Range:
     """The range of a numeric key, given with its type: ``Annotated[int, Range(1, 64)]``.
 
     Attributes:
-        low: the smallest
-        high: the largest
-        above: whether ``low`` itself is excluded
-        below: whether ``high`` itself is excluded
+        low: the smallest value
+        high: the largest value
+        above: whether ``low`` is excluded
+        below: whether ``high`` is excluded
     """
 
     low: float
@@ -94,7 +94,8 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Create a dataclass from plain values.
 
     Args:
-        kind: a dataclass; its fields are plain types, tuples, Literals, optional ones, paths or dataclasses
+        kind: a dataclass with fields that are plain types, tuples, Literals, paths, dataclasses, or any of these or
+            None
         values: key -> value; strings are parsed as the field's type, so words of a command line are accepted
         where: dotted name of this part, for errors
 
@@ -116,13 +117,13 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """The error line for an unknown key, with the nearest known key."""
+    """The error message for an unknown key, with the nearest known key."""
     near = nearest_name(key, known)
     return f"unknown key {key}: did you mean {near}?" if near else f"unknown key {key}: no keys are known here"
 
 
 def nearest_name(word: str, known: Sequence[str], cutoff: float = 0.0) -> str | None:
-    """The name closest to a word; names that begin with it come first. None if the similarity is below `cutoff`."""
+    """The name closest to a word; names that begin with it come first. None if similarity is below `cutoff`."""
     longer = [name for name in known if name.startswith(word)]
     return next(iter(difflib.get_close_matches(word, longer or known, n=1, cutoff=0.0 if longer else cutoff)), None)
 
@@ -152,7 +153,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     Args:
         kind: the type, as for a field of `from_dict`'s dataclass
         value: a plain value
-        where: its dotted name, for errors
+        where: dotted name of the value, for errors
 
     Raises:
         InputError: the value is of the wrong type
@@ -202,7 +203,7 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     parts = get_args(kind)
     if isinstance(value, str):
         try:
-            # A word may be the one item of a list of words.
+            # A single word may be a list of one word.
             value = [] if value.lower() in _NONE and parts[0] is not str else _read_list(value)
         except InputError as error:
             raise ValueError(value) from error
@@ -218,7 +219,7 @@ def _read_list(text: str) -> list[Any]:
     if text.strip().startswith("["):
         return list(parse_toml(f"x = {text}", text)["x"])
     items = [item.strip() for item in text.split(",")]
-    # The list may end with a comma; the parser of items reports empty ones.
+    # The list may end with a comma; the parser of items reports empty items.
     return items if items[-1] else items[:-1]
 
 

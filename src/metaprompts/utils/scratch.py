@@ -1,4 +1,4 @@
-"""Names of unfinished files and folders, which include their owner, so only those of dead processes are removed."""
+"""Names of unfinished files and folders, which include the owner, so that only those of dead processes are removed."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ LOCK_FILE = ".metaprompts-lock"
 _OWNER = re.compile(r"([0-9a-f]{8})-([0-9a-f]+)-([0-9a-f]+)")
 _NAME = re.compile(r"\..*-(?P<owner>[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]+)-[0-9a-f]{8}(\.\w+)?")
 _LONGEST_STEM, _LONGEST_SUFFIX = 40, 16
-# Processes on another machine cannot be checked; a writing process keeps changing its file.
+# Processes on other machines cannot be checked, but a process that is still writing keeps changing its file.
 _FOREIGN_AGE_S = 3600.0
 
 
 def scratch_next_to(path: Path) -> Path:
-    """A unique name next to ``path``, with its suffix; nothing is created."""
+    """A unique name next to ``path``, with the same suffix; nothing is created."""
     # Image writers choose the format by the suffix.
     suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
     return path.with_name(f".{path.stem[:_LONGEST_STEM]}-{owner()}-{secrets.token_hex(4)}{suffix}")
@@ -84,7 +84,7 @@ def _may_be_written(path: Path, found: str) -> bool:
 
 @cache
 def _machine() -> str:
-    """Containers may share a host name, but not a process namespace."""
+    """An id of this machine: containers may share a host name, but not a process namespace."""
     facts = [socket.gethostname()]
     with suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())

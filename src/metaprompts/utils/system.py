@@ -13,8 +13,8 @@ from typing import Literal
 
 _KIB = 2**10
 _MAPS, _SMAPS, _STATM = (Path("/proc/self") / name for name in ("maps", "smaps", "statm"))
-# First and last address, permissions, offset, device, inode (0 for no file), path; the longer list also has the amount
-# written since.
+# First and last address, permissions, offset, device, inode (0 for no file), path; the longer list also has how much
+# was written since.
 _MAPPING = rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ [1-9]\d* +(\S.*)\n"
 _LISTED = re.compile(_MAPPING, re.MULTILINE)
 _DETAILED = re.compile(_MAPPING + rb"(?:\w+:.*\n)*?Anonymous: +(\d+) kB", re.MULTILINE)
@@ -25,7 +25,7 @@ _MADV_DONTNEED = 4
 
 
 def held_bytes() -> int:
-    """Resident memory of this process in bytes; its peak if the system does not report it."""
+    """Current resident memory of this process in bytes; its peak if the system does not report the current amount."""
     return _of_process("VmRSS")
 
 
@@ -72,7 +72,7 @@ def releasing_files() -> Iterator[None]:
 
 
 def versions(*packages: str) -> dict[str, str | None]:
-    """The versions of packages; None for those that are not installed."""
+    """Package -> version; None for packages that are not installed."""
     found: dict[str, str | None] = dict.fromkeys(packages)
     for package in packages:
         with suppress(PackageNotFoundError):
@@ -111,7 +111,7 @@ def _is_big_data(mapping: Sequence[bytes]) -> bool:
 
 
 def _of_process(what: str) -> int:
-    # Unlike getrusage's, this peak does not start from the parent's.
+    # Unlike the peak of getrusage, this one does not start from the parent's.
     if found := fact(Path("/proc/self/status"), what):
         return int(found.split()[0]) * _KIB
     # Not available on every system.

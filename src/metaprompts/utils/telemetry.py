@@ -13,10 +13,10 @@ _OPENVINO_S = "openvino_telemetry"
 
 
 def switch_off_telemetry() -> None:
-    """Keep libraries from sending usage data; call this before importing them. The user's own settings are kept.
+    """Keep libraries from sending usage data; call this before importing them. Settings made by the user are kept.
 
-    OpenVINO and NNCF report every import, and write a file with a user id in the home folder, unless
-    openvino_telemetry cannot be imported; their only other switch is a file.
+    OpenVINO and NNCF report every import, and write a file with a user id in the home folder, unless openvino_telemetry
+    cannot be imported; the only other way to switch this off is a file.
     """
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)

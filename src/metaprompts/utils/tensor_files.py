@@ -38,7 +38,7 @@ _SAFETENSORS_NAMES = {
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
 
-# Tensors of a file may share memory (tied layers), but their total size is bounded by the file's size.
+# The tensors of a file may share memory (tied layers), but the file's size limits the memory they share.
 _MOST_SHARED = 16
 _NAMED_AT_MOST = 3
 
@@ -80,10 +80,10 @@ def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
 
     Args:
         content: a state dict, or a dict with one under ``state_dict`` or ``model``
-        origin: its name in errors
+        origin: name of the file in errors
 
     Raises:
-        InputError: it contains no tensors, or also other objects
+        InputError: the content has no tensors, or has other objects as well
     """
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -100,7 +100,7 @@ def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
 
 
 def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Views that repeat one number, and axes of empty tensors, can have any size in a file of any size."""
+    """Reject views that repeat one number, and empty tensors: they can claim any size in a file of any size."""
     size = path.stat().st_size
     odd = [name for name, each in tensors.items() if each.layout != torch.strided or each.is_meta or each.is_quantized]
     if odd:
@@ -158,14 +158,14 @@ def load_tensors(
 ) -> None:
     """Assign tensors to a module that may be on the meta device, without copies if types agree.
 
-    Other floating types are converted to the module's. All values are checked, without keeping a file's values in
-    memory.
+    Other floating-point types are converted to those of the module. All values are checked, without keeping a file's
+    values in memory.
 
     Args:
-        module: the module to fill; afterwards it shares memory with ``tensors``
+        module: the module to fill, which shares memory with ``tensors`` afterwards
         tensors: name in the file -> tensor
-        origin: the tensors' name in errors
-        rename_key: the module's name of a tensor -> its name in the file
+        origin: name of the file in errors
+        rename_key: name of a tensor in the module -> its name in the file
         unused: names in the file that are known to be unused
         required: names required in the file although the module does not use them
 
@@ -193,7 +193,7 @@ def mismatches(
     unused: Callable[[str], bool] = lambda name: False,
     required: Iterable[str] = (),
 ) -> list[str]:
-    """Differences between a file's tensors and the expected ones: one phrase per kind, with all names.
+    """Differences between a file's tensors and the expected tensors: one phrase per kind of difference, with all names.
 
     Args:
         target: our name -> tensor of the expected shape and type
@@ -222,7 +222,7 @@ def mismatches(
 
 
 def _same_shape(tensor: Tensor, target: Tensor) -> bool:
-    """Equal shapes, or a 1x1 convolution for a linear layer, as in older VAE files."""
+    """Whether shapes are equal, or a 1x1 convolution stands for a linear layer, as in older VAE files."""
     shape = tuple(tensor.shape)
     return shape == tuple(target.shape) or (target.ndim == 2 and shape == (*target.shape, 1, 1))
 
@@ -232,21 +232,21 @@ def _shape(tensor: Tensor) -> str:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no element is NaN or infinite; needs no memory of the tensor's size."""
+    """Whether no element is NaN or infinite; allocates no memory in the size of the tensor."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     if tensor.element_size() == 1:
         tensor = tensor.half()
-    # Minimum and maximum propagate NaN, and infinity is one of them.
+    # Minimum and maximum propagate NaN, and an infinity would be one of the two.
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a .safetensors file atomically, with one tensor in memory at a time.
 
-    This replaces safetensors' own ``save_file``, which aligns tensors to 8 bytes, so PyTorch's CPU kernels round
-    differently on a mapped file: by 1e-5 in meters for the embedded depth model. It also rejects tensors that share
-    memory, which are written here once for each name.
+    This replaces safetensors' own ``save_file``, which aligns tensors only to 8 bytes, so that PyTorch's CPU kernels
+    round differently on a mapped file: by 1e-5 m for the embedded depth model. It also rejects tensors that share
+        memory; here they are written once for each name.
 
     Args:
         path: the output file
@@ -268,10 +268,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def _place(named: tuple[str, Tensor]) -> tuple[bool, int, str]:
-    """Sort key of tensors that gives nearly all of them PyTorch's own alignment in a mapped file.
+    """A sort key with which nearly all tensors have PyTorch's own alignment in a mapped file.
 
-    The format has no padding. Tensors whose size is a multiple of the alignment come first, so each is aligned; the
-    others follow, the widest types first. On unaligned addresses PyTorch's CPU kernels round differently.
+    The format has no padding. Tensors whose size is a multiple of the alignment come first, so that each is aligned;
+    the others follow, widest types first. On unaligned addresses PyTorch's CPU kernels round differently.
     """
     name, tensor = named
     return tensor.numel() * tensor.element_size() % _ALIGNMENT != 0, -tensor.element_size(), name
@@ -294,5 +294,5 @@ def _header(ordered: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) 
 
 def _raw(tensor: Tensor) -> memoryview:
     dense = tensor.detach().cpu().resolve_conj().contiguous()
-    # A single element is dense with any stride, but only stride 1 can be viewed as bytes.
+    # A single element counts as dense with any stride, but only stride 1 can be viewed as bytes.
     return dense.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data

@@ -1,4 +1,4 @@
-"""Read zip archives of torch.save without running any code named in them.
+"""Read zip archives written by torch.save without running any code named in them.
 
 Tensors and plain values are read; objects of training frameworks (Lightning's callbacks, OmegaConf's settings, NumPy's
 scores) are skipped. No class or function named in a file is ever resolved, so a file cannot run code, and its memory is
@@ -39,7 +39,7 @@ _STORAGES = {
     "UntypedStorage": torch.uint8,
 }
 _DTYPES = {name: each for name, each in vars(torch).items() if isinstance(each, torch.dtype)}
-# Modules of the standard library whose objects are data. Others occur in a checkpoint only to run code.
+# Modules of the standard library whose objects are data. Other modules occur in a checkpoint only to run code.
 _DATA_MODULES = frozenset(
     "_codecs _pydecimal argparse collections copyreg dataclasses datetime decimal enum fractions functools "
     "logging numbers pathlib random threading typing uuid".split()
@@ -100,7 +100,7 @@ def read_archive(path: Path) -> Any:
 
     Raises:
         CodeError: the file names code that would have to run
-        Exception: the file is damaged; the type depends on where
+        Exception: the file is damaged; the type depends on where the damage is
     """
     with checked_archive(path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -115,7 +115,7 @@ def read_archive(path: Path) -> Any:
 
 
 def _place(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, int]:
-    """Offset and size of an entry's content in the file."""
+    """The offset and size of an entry's content in the file."""
     file = archive.fp
     assert file is not None
     file.seek(entry.header_offset)
@@ -170,7 +170,7 @@ class _Reader(pickle._Unpickler):
         places: name of a storage -> its offset and size in ``file``
     """
 
-    # From the base class, for type checkers.
+    # Defined by the base class; repeated for type checkers.
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
 
@@ -180,7 +180,7 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for a global of the file; nothing is imported."""
-        # Like Python's own reader: old protocols use Python 2 module names.
+        # As in Python's own reader: old protocols use Python 2 module names.
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _Storage(_STORAGES[name])
@@ -191,7 +191,7 @@ class _Reader(pickle._Unpickler):
         return _MADE.get(f"{module}.{name}", PassedOver)
 
     def persistent_load(self, pid: Any) -> tuple[torch.UntypedStorage, torch.dtype]:
-        """A storage, as a part of the file."""
+        """A storage, which is a part of the file."""
         kind, storage, key, _, numel = pid
         offset, size = self._places[key]
         length = numel * storage.dtype.itemsize

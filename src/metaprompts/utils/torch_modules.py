@@ -1,4 +1,4 @@
-"""Copies of modules, their mode, and their memory format."""
+"""Copy modules, and set their mode and memory format."""
 
 import copy
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ def sharing_weights(module: Module, dtype: torch.dtype | None = None) -> Module:
     """A copy that shares the module's tensors; adding layers to the copy does not affect the module.
 
     Args:
-        module: not changed
-        dtype: precision of the copy's tensors; others are converted one by one instead of shared
+        module: the module, which is not changed
+        dtype: precision of the copy's tensors; tensors of other precision are converted one by one instead of shared
     """
     own = {id(tensor): _in_precision(tensor, dtype) for tensor in chain(module.parameters(), module.buffers())}
     return copy.deepcopy(module, own)

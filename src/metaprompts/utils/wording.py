@@ -23,7 +23,7 @@ def agreeing(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def listed(names: Sequence[str], at_most: int) -> str:
-    """The first names, and the number of the others: "a, b and 3 more"."""
+    """The first names, and the number of further ones: "a, b and 3 more"."""
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
 
@@ -32,7 +32,7 @@ def shown_score(name: str, value: float) -> str:
     """Format a score: counts as integers, others with four digits.
 
     Args:
-        name: name of the score; counts are numbers of images
+        name: name of the score, which tells whether it is a count of images
         value: the value, which may be a count although it is a float
     """
     is_count = isinstance(value, int) or name.startswith("images")
@@ -40,7 +40,7 @@ def shown_score(name: str, value: float) -> str:
 
 
 def is_one_line(name: str) -> bool:
-    """Whether a name has no line breaks or control characters, so a message with it is one line."""
+    """Whether a name has no line breaks or control characters, so that a message with it stays on one line."""
     return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name)
 
 

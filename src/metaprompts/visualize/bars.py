@@ -21,12 +21,12 @@ _STACK, _STACKS_BORDER = 0.32, 1.2
 
 
 def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) -> ImageArray:
-    """Draw a bar for each number, to the right (red, above 0) or left (blue), with the number next to it.
+    """Draw a bar for each number, to the right (red, above 0) or the left (blue, below 0), with the number next to it.
 
     Args:
         values: (R,); NaN has no bar
-        names: R names; if there are very many, only some names and no numbers are written
-        limit: end of the axis, on both sides
+        names: R names; if there are very many, only some of the names and none of the numbers are written
+        limit: end of the axis in both directions
 
     Returns:
         (height, width, 3)
@@ -46,7 +46,7 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
         if places.step == 1:
             axes.bar_label(bars, ["-" if np.isnan(value) else f"{value:.3f}" for value in values], padding=3)
         axes.axvline(0, color="black", linewidth=0.8)
-        # The numbers are written beyond the ends of the bars.
+        # Space for the numbers, which are written beyond the ends of the bars.
         axes.set_xlim(-1.25 * limit, 1.25 * limit)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_yticks(places, short_names(names)[:: places.step], parse_math=False)
@@ -60,9 +60,9 @@ class Stack:
 
     Attributes:
         name: written to the left of the bar
-        parts: by name, at least 0
+        parts: name -> length of the part, at least 0
         note: written after the bar
-        second: the second bar's length
+        second: length of the second bar
         second_note: written after the second bar
     """
 
@@ -101,7 +101,7 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
         left.bar_label(bars, [stack.note for stack in stacks], padding=3)
         bars = right.barh(rows, [stack.second for stack in stacks], color="slategray")
         right.bar_label(bars, [stack.second_note for stack in stacks], padding=3)
-        # The notes are written after the bars.
+        # Space for the notes, which are written after the bars.
         for axes, title, margin in zip((left, right), titles, (0.2, 0.4), strict=True):
             axes.set_title(title)
             axes.margins(x=margin)

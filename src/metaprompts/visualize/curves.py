@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 9.0, 2.7
 _EACH, _MEAN = "#c3c9d4", "#b5472f"
 _MOST_MARKED = 60
-# Matplotlib computes with differences of what it draws.
+# Larger values would overflow, because matplotlib computes differences of what it draws.
 _LARGEST = 1e100
 
 
@@ -28,11 +28,11 @@ class Curve:
 
     Attributes:
         title: heading
-        unit: unit of the values, written at their axis
+        unit: unit of the values, written at the axis
         steps: (N,), ascending
         values: (N,); non-finite values are skipped
-        smooth: points of a running mean, drawn over the values; 1 draws only the values
-        cut_outliers: limit the axis to exclude a few high values: the first losses may be far above all others
+        smooth: window, in points, of a running mean drawn over the values; 1 to draw only the values
+        cut_outliers: end the axis below a few high values, because the first losses may be far above all others
         limits: limits of the axis; None to derive them from the values
     """
 
@@ -101,14 +101,14 @@ def _draw(axes: "Axes", curve: Curve) -> None:
 
 
 def _without_outliers(values: NDArray[np.float64], bottom: float | None) -> tuple[float | None, float | None]:
-    """Axis limits without the highest values, with a margin; None if there is no range."""
+    """Axis limits that exclude the highest values, with a margin; None if there is no range."""
     low, high = float(values.min()) if bottom is None else bottom, float(np.percentile(values, 98))
     margin = 0.05 * (high - low)
     return (low - margin if bottom is None else bottom, high + margin) if high > low else (bottom, None)
 
 
 def running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """Mean of each value and up to ``window`` - 1 before it."""
+    """The mean of each value and up to ``window`` - 1 values before it."""
     totals = np.concatenate([[0.0], values.cumsum()])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)

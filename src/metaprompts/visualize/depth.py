@@ -1,4 +1,4 @@
-"""Depth as color: near is bright, far is dark, black is unmeasured."""
+"""Depth as color: near is bright, far is dark, unmeasured is black."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,10 +11,10 @@ from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.legends import sentences, strip_width
 from metaprompts.visualize.text import INK, ImageArray, blank, stack_down, text_size, write_texts
 
-# Inferno's darkest colors are too close to the black of pixels without depth.
+# The darkest colors of inferno are too close to the black of pixels without depth.
 _DARKEST = 0.12
 _ENOUGH = 2**25
-# Share of measured pixels below which depth is sparse.
+# Depth is sparse if the share of measured pixels is below this.
 _SPARSE = 0.5
 
 
@@ -26,9 +26,9 @@ def depth_range(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
         valid: (H,W), False where depth is meaningless; NaN, infinite and non-positive depth never counts
 
     Returns:
-        near and far end, meters; (0, 1) if no pixel is valid
+        the nearest and farthest depth of the range, meters; (0, 1) if no pixel is valid
     """
-    # A subset of very many pixels gives the same range without gigabytes of copies.
+    # If there are very many pixels, a subset gives the same range without copying gigabytes.
     every = 1 + depth_m.size // _ENOUGH
     depth_m, valid = depth_m[::every], None if valid is None else valid[::every]
     measured = depth_m[_measured(depth_m, valid)]
@@ -50,7 +50,7 @@ def color_depth(
         depth_m: (H,W) meters
         minimum: depth of the brightest color, meters; None: from ``depth_range``
         maximum: depth of the darkest color, meters; None: from ``depth_range``
-        valid: (H,W), False pixels are black; so are NaN, infinite and non-positive ones
+        valid: (H,W), (H,W), pixels that are False are black, as are pixels with NaN, infinite or non-positive depth
 
     Returns:
         (H,W,3)
@@ -93,7 +93,7 @@ def depth_legend(
         minimum: depth of the brightest color, meters
         maximum: depth of the darkest color, meters
         width: width of the strip in pixels; raised to at least 160
-        size_px: size of the font; None: chosen for the width
+        size_px: size of the font; None to choose it for the width
         notes: sentences below the bar
 
     Returns:
@@ -155,7 +155,7 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
 
 
 def visible_points(depth_m: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Enlarge sparse points to 5x5 pixels; nearer ones cover farther ones. Dense depth is unchanged."""
+    """Enlarge sparse points to 5x5 pixels; near points cover farther ones. Dense depth is unchanged."""
     depth_m = depth_m.astype(np.float32)
     if (depth_m > 0).mean() < _SPARSE:
         nearness = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
@@ -165,7 +165,7 @@ def visible_points(depth_m: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _ticks(minimum: float, maximum: float, at_most: int) -> list[tuple[float, str]]:
-    """Round numbers of meters within the range, with labels; only the smallest depth if there is no range."""
+    """Round numbers of meters within the range, with labels; only the smallest depth if the range is empty."""
     span = maximum - minimum
     if not span > 1e-6 * max(abs(maximum), 1e-3):
         return [(minimum, f"{minimum:.3g} m")]

@@ -27,12 +27,12 @@ def draw_figure(size: tuple[float, float], paint: "Callable[[Figure], None]", na
     Args:
         size: width and height, inches of 100 pixels
         paint: draws into an empty figure
-        names: texts in any script, which get a font with their letters
+        names: texts in any script, for which a font with their letters is chosen
 
     Returns:
         (height, width, 3)
     """
-    # Before the import, which may warn about an unwritable cache.
+    # Set before the import, which may warn about an unwritable cache.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # The import takes half a second, which most commands avoid.
     from matplotlib import font_manager, style
@@ -61,11 +61,11 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def named_places(count: int) -> range:
-    """Indices of the labeled rows of a chart: all, or every second, third, ... if the image would be too large."""
+    """Indices of the chart rows that get labels: all, or every second, third, ... if there are too many."""
     return range(0, count, -(-count // _MOST_NAMED))
 
 
 def rgb(color: Color) -> tuple[float, float, float]:
-    """A color, 0..255, as matplotlib takes it."""
+    """Convert a color, 0..255, to matplotlib's format."""
     red, green, blue = (channel / 255 for channel in color)
     return red, green, blue

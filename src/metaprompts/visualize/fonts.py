@@ -1,4 +1,4 @@
-"""Choose the font of a text: Pillow's own if it has all letters, else a system font."""
+"""Choose the font for a text: Pillow's own font if it has all letters, else a system font."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 _FANCY = "bold italic oblique mono serif condensed light thin black heavy display math emoji medium extra".split()
 _JOINERS = "\u200c\u200d"
 _PROBE_PX = 16
-# Minimum share of letters with their own glyph: capitals may serve as small letters.
+# Minimum share of letters that have a glyph of their own, because capitals may serve as small letters.
 _OWN_GLYPHS = 0.25
 
 
@@ -78,7 +78,7 @@ def _path_for(letters: frozenset[str], needs_shaping: bool) -> Path | None:
 
 
 def _draws(path: Path, text: str) -> bool:
-    """Whether Pillow can render a font; fonts of colored images have fixed sizes, or no outlines."""
+    """Whether Pillow can render a font; fonts made of colored images have fixed sizes, or no outlines."""
     try:
         font = _system_font(path, _PROBE_PX)
         image = Image.new("L", (_PROBE_PX * (2 + len(text)), 2 * _PROBE_PX))
@@ -90,7 +90,7 @@ def _draws(path: Path, text: str) -> bool:
 
 @cache
 def _font_files() -> tuple[Path, ...]:
-    """Fonts of this system, the plainest first, and those that come with Matplotlib."""
+    """The fonts of this system, plainest first, and those that come with Matplotlib."""
     found = {path for folder in _folders() for path in _files_below(folder) if path.suffix.lower() in _SUFFIXES}
     found = {path for path in found if "lastresort" not in path.stem.lower()}
     return tuple(sorted(found, key=_fanciness))
@@ -140,7 +140,7 @@ def _letters(font: Path | BinaryIO) -> NDArray[np.int32]:
             known = opened.getBestCmap() or {}
     except Exception:  # damaged fonts raise errors of any type
         return np.empty(0, np.int32)
-    # Last-resort fonts use the same box for all letters of a script.
+    # Last-resort fonts draw the same box for all letters of a script.
     if len(set(known.values())) < _OWN_GLYPHS * len(known):
         return np.empty(0, np.int32)
     return np.fromiter(known, np.int32, len(known))

@@ -16,7 +16,7 @@ def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = Non
 
     Args:
         values: (H,W)
-        seen: (H,W), False where the map is undefined: set to 0 and ignored; None: defined everywhere
+        seen: (H,W), False where the map is undefined, which is ignored and set to 0; None if defined everywhere
 
     Returns:
         (H,W); 0 everywhere if the map is constant up to rounding
@@ -38,14 +38,14 @@ def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = Non
 def overlay_heat(
     image: ImageArray, heat: NDArray[np.floating], seen: NDArray[np.bool_] | None = None, opacity: float = 0.6
 ) -> ImageArray:
-    """Overlay heat on an image: dark blue is 0, green the middle, dark red 1 (the color map "turbo").
+    """Overlay heat on an image: dark blue is 0, green 0.5, dark red 1 (the color map "turbo").
 
-    The image is gray, so every color means heat.
+    The image is drawn in gray, so that all color means heat.
 
     Args:
         image: (H,W,3)
         heat: (H,W) in 0..1
-        seen: (H,W), False where the image gets no color; None: colored everywhere
+        seen: (H,W), False where the image gets no color; None to color it everywhere
         opacity: opacity of the colors, 0..1
 
     Returns:
@@ -69,9 +69,9 @@ def overlay_heat(
 def most_distinct(maps: NDArray[np.floating], count: int) -> list[int]:
     """Choose prompts that respond clearly and differently, one after the other.
 
-    The first is the prompt whose map, scaled to 0..1, has the largest variance; each next one has the largest variance
-    times 1 - r, where r is its map's largest absolute correlation with a chosen one. So copies and negatives of a
-    chosen map come last, together with constant maps.
+    The first is the prompt whose map, scaled to 0..1, has the largest variance; each next prompt has the largest
+    variance times 1 - r, where r is the largest absolute correlation of its map with that of a prompt already chosen.
+    Copies and negatives of a chosen map therefore come last, together with constant maps.
 
     Args:
         maps: (N,P), N maps of P pixels

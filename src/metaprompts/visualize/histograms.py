@@ -16,14 +16,14 @@ _OUTLINE = (150, 150, 156)
 def class_histogram(
     title: str, names: Sequence[str], colors: NDArray[np.uint8], shares: Sequence[float], width: int
 ) -> ImageArray:
-    """Draw one bar per class, the largest share first; classes that never occur are also named.
+    """Draw one bar per class, the largest share first; classes that never occur are listed as well.
 
     Args:
         title: heading
         names: names of C classes
         colors: (C,3) RGB
-        shares: (C,) of all pixels, 0..1; the largest has the longest bar
-        width: width of the image, pixels; as many columns of classes as fit
+        shares: (C,) shares of all pixels, 0..1; the largest share has the longest bar
+        width: width of the image, pixels, which holds as many columns of classes as fit
 
     Returns:
         (height, at least ``width``, 3)

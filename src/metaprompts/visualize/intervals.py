@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         name: written to the left
-        values: values of single seeds
+        values: values of the single seeds
         mean: NaN for none
         half_width: half width of the interval around the mean; NaN for none
         note: written next to the numbers
@@ -43,11 +43,11 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Rows with one axis; the others are compared with the first.
+    """Rows with a common axis; all rows are compared with the first.
 
     Attributes:
         title: heading
-        rows: at least one
+        rows: the rows, at least one
     """
 
     title: str
@@ -58,7 +58,7 @@ def draw_intervals(panels: Sequence[Panel], heading: str = "") -> ImageArray:
     """Draw panels in a column: seeds as faint dots, means as points, intervals as lines.
 
     Args:
-        panels: at least one, with rows
+        panels: at least one, each with rows
         heading: heading of the figure
 
     Returns:
@@ -91,7 +91,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         axes.axvline(panel.rows[0].mean, color=_FIRST, linestyle=":", linewidth=1)
     for place, row in enumerate(panel.rows):
         color = _OTHER if place else _FIRST
-        # Seeds are drawn below the interval, which would hide them; a single seed is the mean.
+        # Seeds are drawn below the interval, which would hide them; a single seed coincides with the mean.
         values = row.values if len(row.values) > 1 else ()
         axes.plot(values, [place + 0.22] * len(values), "o", color=color, alpha=0.4, markersize=4)
         if not math.isnan(row.half_width):
@@ -103,7 +103,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Axis limits of the values, and of intervals that are not many times as wide."""
+    """Axis limits that include the values, and intervals unless these are many times as wide."""
     values = [value for row in rows for value in row.values] or [0.0, 1.0]
     low, high = min(values), max(values)
     spread = high - low or max(abs(high), 1.0) * 0.1

@@ -9,13 +9,13 @@ from metaprompts.visualize.text import Color, ImageArray, blank, fitted, text_si
 
 _NARROWEST = 160
 _SMALLEST_PX = 11
-# Entries that fit next to each other on a square image, so that it is readable with the whole image on a screen.
+# Number of entries side by side on a square image, such that they are readable with the whole image on a screen.
 _SHARE = 50
 _OUTLINE: Color = (150, 150, 156)
 
 
 def legend_text_px(height: int, width: int) -> int:
-    """The size of a legend's font for an image of this size, pixels."""
+    """The font size of a legend for an image of this size, pixels."""
     return max(_SMALLEST_PX, min(width, 4 * height) // _SHARE)
 
 
@@ -26,7 +26,7 @@ def percent(share: float) -> str:
 
 
 def strip_width(width: int) -> int:
-    """The width of the strip below an image: as wide as the image, but wide enough for a word."""
+    """The width of the strip below an image: that of the image, but at least wide enough for a word."""
     return max(width, _NARROWEST)
 
 
@@ -34,7 +34,7 @@ def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], widt
     """Color swatches with names, on as many lines as needed.
 
     Args:
-        entries: C names, shortened if needed, each with a suffix, which is not shortened
+        entries: C names, which are shortened if needed, each with a suffix, which is never shortened
         colors: (C,3) RGB
         width: width of the strip, pixels
         size_px: size of the font
@@ -62,7 +62,7 @@ def sentences(lines: Iterable[str], width: int, size_px: int) -> ImageArray:
 
 
 def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) -> Iterator[ImageArray]:
-    """The rows of an image, padded to the strip's width if that is wider, and then the strip.
+    """The rows of an image, padded to the strip's width if the strip is wider, and then the strip.
 
     Args:
         bands: consecutive rows (h,width,3)

@@ -20,7 +20,7 @@ class Line:
 
     Attributes:
         title: heading
-        places: (N,) on the lower axis, above 0, ascending
+        places: (N,), positions on the lower axis, above 0, ascending
         values: (N,), at least 0
     """
 
@@ -36,7 +36,7 @@ class Line:
 
 
 def draw_lines(rows: Sequence[Sequence[Line]]) -> ImageArray:
-    """Draw panels in rows; both axes begin at 0, so proportional growth is a straight line through the corner.
+    """Draw panels in rows; both axes begin at 0, so that proportional growth is a straight line through the corner.
 
     Returns:
         (height, width, 3)

@@ -27,7 +27,7 @@ _TITLE = "share of each class's pixels (rows: truth)\npredicted as each class (c
 
 
 def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequence[str]) -> ImageArray:
-    """Draw one number per cell: red is above 0, blue below, white 0, gray missing; the largest has the full color.
+    """Draw one number per cell: red is above 0, blue below, white 0, gray missing; the largest has full color.
 
     Args:
         values: (R,C); NaN is missing

@@ -7,11 +7,11 @@ from metaprompts.visualize.segmentation import class_legend
 from metaprompts.visualize.text import ImageArray
 
 DIRECTIONS = {"right": (1, 0, 0), "left": (-1, 0, 0), "up": (0, 1, 0), "down": (0, -1, 0), "the camera": (0, 0, 1)}
-"""Directions that surfaces face, as unit vectors."""
+"""Directions in which surfaces face, as unit vectors."""
 
 
 def color_normals(normals: NDArray[np.float32]) -> ImageArray:
-    """Normals (H, W, 3) as RGB: 128 for 0, which is also no surface."""
+    """Normals (H, W, 3) as RGB; 128 means 0, and no surface is (128, 128, 128)."""
     colors: ImageArray = np.rint((normals + 1) * 127.5).astype(np.uint8)
     return colors
 

@@ -15,7 +15,7 @@ from metaprompts.utils.files import write_whole
 EDGE = 0.04
 """Default relative depth step between neighboring pixels at which the surface is cut."""
 
-# Viewers in a browser get slow above this.
+# Viewers in a browser become slow if a surface has more pixels than this.
 _MOST_VERTICES = 1_000_000
 _LARGEST_TEXTURE = 4096
 # Files have x to the right, y up and z toward the viewer, as glTF prescribes and viewers of PLY expect.
@@ -43,7 +43,7 @@ class PointCloud:
         points_m: (H, W, 3) float32, meters: x right, y down, z forward from the camera
         colors: (H, W, 3) uint8 RGB
         kept: (H, W) bool, False where there is no depth, and at depth edges
-        intrinsics: the camera that the points were computed with
+        intrinsics: the camera with which the points were computed
     """
 
     points_m: NDArray[np.float32]
@@ -67,9 +67,9 @@ class PointCloud:
             depth_m: (H, W) meters along the camera's axis
             colors: (H, W, 3) uint8 RGB
             intrinsics: the camera
-            valid: (H, W) bool, pixels with a depth; None for all that are finite and above 0
-            edge: drop pixels that differ from a neighbor by more than this share of the nearer depth: they lie between
-                two surfaces, and would float in mid-air; None keeps all
+            valid: (H, W) bool, pixels with a depth; None for all pixels whose depth is finite and above 0
+            edge: drop pixels whose depth differs from that of a neighbor by more than this share of the nearer depth,
+                because they lie between two surfaces and would float in mid-air; None keeps all
 
         Raises:
             InputError: edge is not positive
@@ -130,7 +130,7 @@ class PointCloud:
             raise InputError(
                 "no 2x2 block of pixels remains to form a surface: use a larger edge threshold, or write .ply"
             )
-        # Vertex colors of glTF are linear, which viewers would show too bright; a texture looks like the photo.
+        # Vertex colors in glTF are linear, and viewers would show them too bright; a texture looks like the photo.
         rows, columns = np.nonzero(used)
         places = np.stack([(columns + 0.5) / used.shape[1], 1 - (rows + 0.5) / used.shape[0]], axis=-1)
         image = Image.fromarray(self.colors)
@@ -148,7 +148,7 @@ class PointCloud:
 
 
 def depth_edges(depth_m: NDArray[np.float32], edge: float) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels next to one whose depth differs by more than a share of the nearer of the two."""
+    """(H, W) bool: pixels with a neighbor whose depth differs by more than a share of the nearer of the two depths."""
     found = np.zeros(depth_m.shape, np.bool_)
     for ahead, behind in (
         (np.s_[1:, :], np.s_[:-1, :]),
@@ -165,7 +165,7 @@ def depth_edges(depth_m: NDArray[np.float32], edge: float) -> NDArray[np.bool_]:
 
 
 def _surface(kept: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """The pixels that a surface uses, (H, W) bool, and its triangles as indices of them, (F, 3).
+    """The pixels that a surface uses, (H, W) bool, and the triangles, (F, 3), as indices of these pixels.
 
     Two triangles for each square of four kept pixels, facing the camera.
     """

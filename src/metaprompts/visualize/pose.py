@@ -19,7 +19,7 @@ DRAWN_SCORE = 0.3
 
 _SHADOW: Color = (20, 20, 24)
 
-# OpenCV draws at sixteenths of a pixel.
+# OpenCV draws with a precision of a sixteenth of a pixel.
 _SUBPIXEL_BITS = 4
 _FARTHEST = 1 << 20
 
@@ -39,8 +39,8 @@ def draw_skeleton(
         keypoints: (P,J,2) x, y in pixels; non-finite joints are not drawn
         scores: (P,J)
         skeleton: pairs of joint indices connected by limbs
-        threshold: joints that score less are not drawn, nor are limbs that need them
-        joints: J names, which determine the side, see `read_names`; None: no sides
+        threshold: joints with lower scores are not drawn, nor are the limbs that end in them
+        joints: J names, which determine each joint's side, see `read_names`; None for no sides
 
     Returns:
         (H,W,3)
@@ -62,7 +62,7 @@ def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int
     """A legend for the colors of `draw_skeleton`.
 
     Args:
-        joints: their names
+        joints: names of the joints
         lines: sentences below the legend
         size: height and width of the image, pixels
 

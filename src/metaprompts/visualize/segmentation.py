@@ -14,8 +14,8 @@ from metaprompts.visualize.text import ImageArray, drawn_name
 
 # Found by search among 1300 colors: they maximize the smallest difference (CIEDE2000) of any two, mixed with dark,
 # middle and light gray as in an overlay, for normal and for red- or green-blind vision. Their order keeps the first
-# colors distinct even if one covers a dark part of an image and another a light part. Further ones are computed: many
-# more are indistinguishable.
+# colors distinct even if one covers a dark part of an image and another a light part. Further colors are computed; many
+# more colors cannot be told apart.
 _FIRST = (
     *((59, 59, 137), (177, 255, 0), (255, 59, 0), (0, 59, 20), (235, 235, 216), (255, 137, 177), (177, 0, 255)),
     *((137, 235, 235), (235, 216, 118), (98, 0, 78), (137, 196, 255), (0, 157, 39), (0, 0, 196), (78, 39, 59)),
@@ -27,7 +27,7 @@ _COMPUTED = 256
 
 
 def palette(classes: int) -> ImageArray:
-    """Distinct colors, the same ones in every run and for every count; the first of them differ the most.
+    """Distinct colors, the same in every run and for every count; the first ones differ the most.
 
     Args:
         classes: number of classes
@@ -71,7 +71,7 @@ def overlay_bands(
     if image.shape[:2] != labels.shape:
         raise InputError(f"image is {image.shape}, labels {labels.shape}; expected labels of the image's size")
     for rows in row_bands(*labels.shape):
-        # Includes the row above, to draw borders with it.
+        # Includes the row above, to draw the border between the two.
         above = min(rows.start, 1)
         classes = labels[rows.start - above : rows.stop].astype(np.int64)
         borders, classes, band = _borders(classes)[above:], classes[above:], image[rows]
@@ -97,9 +97,9 @@ def class_legend(
         names: names of C classes; if no font has a name's letters, its number is drawn
         colors: (C,3) RGB
         width: width of the strip in pixels; raised to at least 160
-        numbers: numbers of the classes; None: 0, 1, 2, ...
-        shares: share of the image of each class, 0..1, written after the name; None: not written
-        size_px: size of the font; None: chosen for the width
+        numbers: numbers of the classes; None for 0, 1, 2, ...
+        shares: share of the image that each class covers, 0..1, written after the name; None to write none
+        size_px: size of the font; None to choose it for the width
 
     Returns:
         (strip height, max(width, 160), 3)
@@ -114,8 +114,8 @@ def class_entries(names: Sequence[str], shares: Sequence[float]) -> dict[str, di
     """{index: {name, share, color}} of all classes, color as "#rrggbb", for JSON.
 
     Args:
-        names: of the C classes
-        shares: share of the image that each covers, 0..1
+        names: names of the C classes
+        shares: share of the image that each class covers, 0..1
     """
     rows = enumerate(zip(names, shares, palette(len(names)), strict=True))
     return {
@@ -133,7 +133,7 @@ def _borders(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 @cache
 def _spread_colors() -> ImageArray:
-    """Each next color is the candidate farthest, in CIELAB, from all previous ones."""
+    """Colors chosen one after another: each is the candidate farthest, in CIELAB, from all previous ones."""
     levels = np.linspace(20, 250, 16).round().astype(np.uint8)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     lab = _lab(candidates)
@@ -150,7 +150,7 @@ def _spread_colors() -> ImageArray:
 
 
 def _further_colors(taken: ImageArray, count: int) -> ImageArray:
-    """More colors than eyes distinguish: merely distinct, by a walk that visits each 24-bit color once."""
+    """More colors than eyes can tell apart, but all different, by a walk that visits each 24-bit color once."""
     seen = {tuple(color) for color in taken.tolist()}
     walk = (color for color in _all_colors() if color not in seen)
     return np.array([next(walk) for _ in range(count)], dtype=np.uint8)

@@ -17,11 +17,11 @@ def contact_sheet(
     *,
     cell: tuple[int, int] = (240, 320),
 ) -> ImageArray:
-    """Lay out rows of images, each scaled to fit its cell, with a caption below it.
+    """Lay out rows of images, each scaled to fit its cell, with a caption below.
 
     Args:
         rows: images (H,W,3) of any sizes; rows may differ in length
-        captions: one line for each image, nested like ``rows``; "" for none; long ones are shortened
+        captions: one line for each image, nested like ``rows``; "" for no caption; long captions are shortened
         cell: height and width of a cell, pixels
 
     Returns:

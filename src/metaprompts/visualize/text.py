@@ -59,7 +59,7 @@ def write_texts(
 
     Args:
         image: (H,W,3)
-        texts: left and top in pixels, and one line each
+        texts: for each line, left and top in pixels, and the text
         size_px: size of the font
         color: RGB, 0..255
 
@@ -81,7 +81,7 @@ def blank(height: int, width: int, color: Color = PAPER) -> ImageArray:
 
 
 def stack_down(*images: ImageArray) -> ImageArray:
-    """Stack images vertically; narrower ones are padded with the paper color on the right."""
+    """Stack images vertically; narrower images are padded with the paper color on the right."""
     width = max(image.shape[1] for image in images)
     return np.concatenate([_widened(image, width) for image in images])
 
@@ -91,7 +91,7 @@ def _widened(image: ImageArray, width: int) -> ImageArray:
 
 
 def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text and a font that has its letters; letters without a font become question marks instead of boxes."""
+    """The text, and a font that has its letters; letters that no font has become question marks instead of boxes."""
     # Not every font has the non-breaking space.
     text = unicodedata.normalize("NFC", text).replace("\u00a0", " ")
     font = font_for(text, size_px)

@@ -21,7 +21,7 @@ from metaprompts.utils.files import write_image, write_json, write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The results of a benchmark, and the machine they were measured on.
+    """The results of a benchmark, and the machine on which they were measured.
 
     Attributes:
         subject: description of what was measured

@@ -16,7 +16,7 @@ from metaprompts.engines.benchmark.worker import EngineProcess
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.utils.system import memory_bytes
 
-# An open engine holds the weights (twice if the file's pages are not released) and the memory of a prediction.
+# An open engine holds the weights (twice if the file's pages are not released), plus the memory for a prediction.
 _HELD_OF_WEIGHTS = 2.5
 # The side of the matrices whose product measures the machine's peak speed.
 _SIDE, _QUICK_SIDE = 2048, 256
@@ -102,7 +102,7 @@ class _Candidate:
         return Timing(**whole, steps=tuple(map(median, zip(*(each.steps for each in self._timings), strict=True))))
 
     def result(self, flops: Flops, speeds: Mapping[str, float], plain: "_Candidate | None") -> EngineResult:
-        """The results, compared with the plain engine and with this machine's matrix products."""
+        """The results, relative to the plain engine and to the speed of matrix products on this machine."""
         seconds, totals = self.typical, [each.total for each in self._timings]
         # 8-bit weights are multiplied in float32.
         speed = speeds.get(self.spec.precision, speeds["fp32"])

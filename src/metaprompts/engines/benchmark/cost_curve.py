@@ -21,7 +21,7 @@ AXES: Mapping[str, str] = {
     "batch": "B, images per batch",
     "windows": "windows, one after another",
 }
-"""Axis -> its description."""
+"""Axis -> description."""
 
 _SIDES, _SMALL_SIDES = (256, 384, 512, 768), (64, 128)
 _PROMPTS, _FEW_PROMPTS = (50, 100, 150), (4, 8)
@@ -47,7 +47,7 @@ class CostPoint:
 
     @property
     def typical_s(self) -> float:
-        """The median."""
+        """The median duration."""
         return median(self.seconds)
 
     def place(self, axis: str) -> int:
@@ -72,7 +72,7 @@ class CostCurve:
 
     Attributes:
         spec: engine and precision
-        axes: axis -> its points, ascending
+        axes: axis -> points, ascending
     """
 
     spec: EngineSpec
@@ -127,7 +127,7 @@ def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
     """The workloads on each axis; axes that the model does not have are omitted.
 
     Args:
-        plan: its workload lies on every axis; a quick plan has short axes
+        plan: settings of the measurement; its workload lies on every axis, and a quick plan has short axes
     """
     base, config, quick = plan.workload, plan.config, plan.request.quick
     counts = _FEW_COUNTS if quick else _COUNTS
@@ -137,7 +137,7 @@ def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
         "batch": [replace(base, batch=batch) for batch in counts],
     }
     if config.prompts.kind == "meta":
-        # The number of labels, or of a caption's tokens, is fixed.
+        # The number of labels, or of tokens per caption, is fixed.
         axes["prompts"] = [replace(base, prompts=count) for count in (_FEW_PROMPTS if quick else _PROMPTS)]
     if not config.task.reads_boxes:
         # Crops of people form a batch.

@@ -22,7 +22,7 @@ class EngineSpec:
 
     @property
     def name(self) -> str:
-        """Its spelling on the command line."""
+        """The engine's spelling on the command line."""
         return f"{self.engine}:{self.precision}"
 
     @property
@@ -41,7 +41,7 @@ def default_specs(device: torch.device) -> list[EngineSpec]:
 
 
 def parse_specs(names: Sequence[str], device: torch.device, option: str = "--engine") -> list[EngineSpec]:
-    """Parse ENGINE or ENGINE:PRECISION, without duplicates.
+    """Parse names of the form ENGINE or ENGINE:PRECISION, and drop duplicates.
 
     Args:
         names: the given names

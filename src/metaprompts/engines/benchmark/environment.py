@@ -45,7 +45,7 @@ class MemoryMeter:
         self._device = device if device.type == "cuda" else None
 
     def now(self) -> int:
-        """Bytes held; the peak if the system does not report them."""
+        """Bytes in use; the peak if the system does not report current use."""
         return held_bytes() if self._device is None else torch.cuda.memory_allocated(self._device)
 
     def peak(self) -> int:

@@ -1,4 +1,4 @@
-"""Operations of a prediction, and the matrix-product speed of this machine."""
+"""The number of operations of a prediction, and the speed of matrix products on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.meta_prompts import CaptionPrompts
 
 PEAK_TYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Precision -> the dtype of its matrix products."""
+"""Precision -> dtype of matrix products."""
 
 _TRIALS = 4
 
@@ -23,9 +23,9 @@ class Flops:
     """Floating-point operations of one prediction by the plain engine.
 
     Attributes:
-        encode: operations of the VAE
-        steps: operations of each step
-        decode: operations of rearrangement and head
+        encode: number of operations in the VAE
+        steps: number of operations in each step
+        decode: number of operations in rearrangement and head
         seen: (height, width) of the images that the backbone sees
     """
 
@@ -42,14 +42,14 @@ class Flops:
 
 @torch.no_grad()
 def count_flops(config: ModelConfig, workload: Workload) -> Flops:
-    """Count operations on meta tensors.
+    """Count the operations of a prediction, using meta tensors.
 
     Args:
         config: config of the model
         workload: the workload to run
     """
     config = config_for(config, workload)
-    # Frozen, because the counter would track gradients, which prompts created under no_grad lack.
+    # Frozen, because the counter would track gradients, which prompts created under no_grad do not have.
     model = MetaPromptModel.from_config(config).eval().requires_grad_(False)
     plain = PlainParts(model, workload.steps)
     parts = MeteredParts(plain, flops_of, workload.steps)

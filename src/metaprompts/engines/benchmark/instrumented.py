@@ -19,20 +19,20 @@ Meter = Callable[..., tuple[Any, float]]
 
 
 class PlainParts:
-    """A model without precomputation: each step reads the time vector and the prompts themselves.
+    """A model without precomputation: each step reads the time vector and the prompts directly.
 
     Unlike the model, this also converts the last step's pyramid to a latent, which is one small convolution.
 
     Args:
-        model: its encoder's ``precise`` sets the encoder's precision on a CPU
-        steps: K
+        model: the model, whose ``encoder.precise`` sets the precision of encoding on a CPU
+        steps: number of steps, K
     """
 
     def __init__(self, model: MetaPromptModel, steps: int) -> None:
         self._model, self._steps = model, steps
 
     def conditions(self, batch: int, context: Tensor | None) -> StepConditions:
-        """The conditioning of the steps, with time vectors instead of shifts, and prompts instead of keys and values.
+        """The conditioning of the steps: time vectors instead of shifts, and prompts instead of keys and values.
 
         Args:
             batch: B
@@ -63,15 +63,15 @@ class PlainParts:
 
 
 class MeteredParts:
-    """Metered parts; amounts of several windows add up.
+    """Parts that measure their own cost; the costs of several windows add up.
 
     Args:
         parts: the parts to execute
-        meter: meter of each part
-        steps: K
+        meter: measures the cost of each part
+        steps: number of steps, K
 
     Attributes:
-        amounts: by part: "encode", step numbers from "0", "decode"
+        amounts: cost by part: "encode", step numbers from "0", "decode"
     """
 
     def __init__(self, parts: Parts, meter: Meter, steps: int) -> None:
@@ -82,7 +82,7 @@ class MeteredParts:
         self.decode = partial(self._metered, itertools.repeat("decode"), parts.decode)
 
     def of_steps(self) -> list[float]:
-        """The amounts of each step."""
+        """The cost of each step."""
         return [self.amounts[step] for step in self._steps]
 
     def _metered(self, names: Iterator[str], work: Work, *arguments: Any) -> Any:
@@ -92,7 +92,7 @@ class MeteredParts:
 
 
 def seconds_of(work: Work, *arguments: Any) -> tuple[Any, float]:
-    """Meter of `MeteredParts`: wall-clock seconds, including a GPU's queue."""
+    """A meter for `MeteredParts`: wall-clock seconds, including the GPU's queue."""
     wait_for_gpu()
     started = time.perf_counter()
     found = work(*arguments)
@@ -101,7 +101,7 @@ def seconds_of(work: Work, *arguments: Any) -> tuple[Any, float]:
 
 
 def flops_of(work: Work, *arguments: Any) -> tuple[Any, float]:
-    """Meter of `MeteredParts`: operations of convolutions and matrix products; a multiply-add counts as two."""
+    """A meter for `MeteredParts`: operations in convolutions and matrix products; a multiply-add counts as two."""
     with Flops() as counter:
         found = work(*arguments)
     return found, float(counter.total)

@@ -71,7 +71,7 @@ class Plan:
         subject: description of the model
         source: source of the model
         config: config of the model
-        workload: the predicted images
+        workload: the images to predict
         device: compute device
         on_stage: called with a description of the current stage
     """
@@ -112,7 +112,7 @@ class Plan:
 
 
 def plan_for(request: Request, on_stage: Callable[[str], None]) -> Plan:
-    """Resolve a request; makes synthetic weights if it has no model.
+    """Resolve a request, and create synthetic weights if it names no model.
 
     Raises:
         InputError: the request cannot be measured

@@ -16,19 +16,19 @@ class EngineResult:
     Attributes:
         engine: name of the engine
         precision: precision of the engine
-        seconds: the median of each part; the median of the total is not their sum
+        seconds: the median of each part; the median of the total is not the sum of these
         fastest_s: seconds of the fastest prediction
         slowest_s: seconds of the slowest prediction
         rounds: timings of each round
         opening_s: seconds of loading and opening, and of the first prediction
         memory_bytes: see `worker.EngineProcess.memory`
-        time_of_plain: total seconds relative to the plain engine; None if that was not measured
+        time_of_plain: total seconds relative to the plain engine; None if the plain engine was not measured
         memory_of_plain: peak bytes relative to the plain engine
-        share_of_peak: operations per second, relative to this machine's matrix products; operations are those of the
-            plain engine, also for engines that need fewer
-        share_of_peak_by_part: the same for "encode", for each of the "steps", and for "decode"
-        difference_from_plain: from the plain engine's raw output: "max_of_std" and "mean_of_std", in units of its
-            standard deviation
+        share_of_peak: operations per second, relative to matrix products on this machine; the operations of the plain
+            engine are counted, even for engines that need fewer
+        share_of_peak_by_part: ``share_of_peak`` for "encode", for each of the "steps", and for "decode"
+        difference_from_plain: maximum ("max_of_std") and mean ("mean_of_std") difference from the plain engine's raw
+            output, in units of the standard deviation of that output
     """
 
     engine: str

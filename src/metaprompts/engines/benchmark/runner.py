@@ -58,7 +58,7 @@ class Subject:
     Args:
         source: a model folder, a hub id, or the name of an embedded model
         spec: engine and precision
-        workload: the predicted images
+        workload: the images to predict
         device: compute device
 
     Attributes:
@@ -77,7 +77,7 @@ class Subject:
         self._raw: Tensor | None = None
         self._parts, self._conditions = _opened(model, spec, workload)
         del model
-        # A converted model no longer needs the weights that were mapped to compute its key.
+        # A converted model no longer needs the weights, which were mapped only to compute its key.
         gc.collect()
         self.opening_s = time.perf_counter() - started
 
@@ -154,7 +154,7 @@ def subject_model(source: str, spec: EngineSpec, workload: Workload, device: str
 
 
 def _opened(model: MetaPromptModel, spec: EngineSpec, workload: Workload) -> tuple[Parts, Callable[[], StepConditions]]:
-    """The three parts as the engine executes them, and what conditions the steps."""
+    """The three parts as the engine executes them, and the conditioning of the steps."""
     context = None
     if isinstance(model.prompts, CaptionPrompts):
         shape = (workload.batch, workload.prompts, model.unet.prompt_channels)

@@ -1,4 +1,4 @@
-"""Deterministic weights for benchmarks: equivalent to trained ones for timing, and never downloaded."""
+"""Deterministic weights for benchmarks, as good as trained weights for timing, and never downloaded."""
 
 import math
 import zlib
@@ -18,7 +18,7 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import TASKS
 from metaprompts.training.dummy import stand_in_model
 
-# Incremented when the rule changes, so folders of an older rule are not used.
+# Incremented when the rule changes, so that folders made by an older rule are not used.
 _RULE = 2
 
 
@@ -43,7 +43,7 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
     Matrices and filters are normally distributed; vectors are close to a fresh layer's initial values.
 
     Args:
-        name: its name in the model
+        name: name of the tensor in the model
         like: tensor of the expected shape and type; its values are not read
         spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
 
@@ -68,11 +68,11 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
 def spreads(model: nn.Module) -> dict[str, float]:
     """Standard deviations of a model's filters, by name, that keep activations from growing or vanishing.
 
-    1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU removes half of the power and batch
-    norms do not restore it. A transposed convolution's fan-in counts the inputs of one output pixel.
+    The value is 1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU removes half of the power
+    and batch norms do not restore it. A transposed convolution's fan-in counts the inputs of one output pixel.
 
     Args:
-        model: the values of its filters are not read
+        model: the model; the values of its filters are not read
     """
     found = {}
     for name, module in model.named_modules():
@@ -98,7 +98,7 @@ def full_width_config(task: str) -> ModelConfig:
 
 
 def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
-    """A model folder with synthetic weights, created once and cached, so processes map the same file.
+    """A model folder with synthetic weights, created once and cached, so that all processes map the same file.
 
     Args:
         config: config of the model

@@ -85,7 +85,7 @@ def curve_rows(curve: CostCurve) -> Rows:
 
 
 def seconds(value: float) -> str:
-    """Three significant digits, but at least a millisecond of resolution."""
+    """Seconds with three significant digits, but no finer than milliseconds."""
     return f"{value:.3f}" if value < 1 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 

@@ -25,7 +25,7 @@ class EngineProcess:
     """An engine opened in its own process; its methods are those of `Subject`.
 
     Args:
-        name: its name in errors
+        name: the engine's name in errors
         threads: number of compute threads; None for PyTorch's default
         what: arguments of `Subject`
 
@@ -43,7 +43,7 @@ class EngineProcess:
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, self._output.name, threads, what))
         self._process.start()
-        # The process then holds the only other end, so its death is detected.
+        # The process then holds the only other end, so that its death is noticed.
         other.close()
         try:
             self.opening_s: float = self._answer()
@@ -62,7 +62,7 @@ class EngineProcess:
         return timing
 
     def memory(self) -> dict[str, int]:
-        """Bytes: "before" the model, peaks of "opening" and of "predicting", and the larger of them, "peak"."""
+        """Bytes: "before" loading, peaks of "opening" and of "predicting", and "peak", the larger of these two."""
         memory: dict[str, int] = self._ask("memory")
         return memory
 

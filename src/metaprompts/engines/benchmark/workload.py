@@ -21,10 +21,10 @@ class Workload:
 
     Attributes:
         size: (height, width) of an image, or of one of its windows if there are several
-        working_size: (height, width) whose area images are resized to, as in config.json; None for their own size
+        working_size: (height, width) to whose area images are resized, as in config.json; None to keep their own size
         batch: B, images per forward pass
-        steps: K
-        prompts: N
+        steps: number of steps, K
+        prompts: number of prompts, N
         windows: square windows along an image, predicted one after the other
     """
 
@@ -36,11 +36,11 @@ class Workload:
     windows: int = 1
 
     def at(self, size: tuple[int, int]) -> "Workload":
-        """The same workload with images of a different size, resized as `seen_size` says."""
+        """The same workload with images of a different size, which `seen_size` rounds."""
         return replace(self, size=size, working_size=None if self.working_size is None else seen_size(size))
 
     def images(self) -> list[NDArray[np.uint8]]:
-        """B images (H, W, 3), smooth and all different; windows are side by side."""
+        """B images (H, W, 3), smooth and all different, each wide enough for all windows side by side."""
         height, width = self.size
         return [_image(seed, height, width * self.windows) for seed in range(self.batch)]
 

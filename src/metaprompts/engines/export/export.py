@@ -52,15 +52,15 @@ def export_model(
     images: Sequence[NDArray[np.uint8]],
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Write model.* of a format, model.json, parity.json, predict.py and processing.py; either all or none.
+    """Write model.* in the given format, model.json, parity.json, predict.py and processing.py; either all or none.
 
     Args:
-        model: on the CPU, in float32
+        model: the model, on the CPU, in float32
         out: folder; files of an earlier export in it are removed
         kind: "onnx", "openvino" or "torch"
-        size: (height, width) of its images; by default the training size
+        size: (height, width) of the network's images; by default the training size
         steps: refinement steps, if fewer than K
-        images: (H, W, 3) uint8, images for comparing the file with the model
+        images: (H, W, 3) uint8, images on which the file is compared with the model
         on_stage: called with a description of each of the `STAGES` as it begins
 
     Returns:
@@ -116,14 +116,14 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
 
 
 def _shown(size: tuple[int, int]) -> str:
-    """Its spelling on the command line."""
+    """A size as spelled on the command line."""
     return f"{size[0]} {size[1]}"
 
 
 def _parity(
     model: MetaPromptModel, chosen: Format, file: Path, size: tuple[int, int], images: Sequence[NDArray[np.uint8]]
 ) -> dict[str, Any]:
-    """The difference between the file's raw output and the model's, image by image and for one batch of all."""
+    """The difference between the file's raw output and the model's, image by image and for all images as one batch."""
     resized = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
     batch = np.stack([each.astype(np.float32).transpose(2, 0, 1) / 255 for each in resized])
     run = chosen.open(file)
@@ -146,7 +146,7 @@ def _parity(
 
 
 def _example(chosen: Format, task: AnyTask) -> dict[str, str]:
-    """Name -> text of the two example files: the format's and the task's."""
+    """Name -> text of the two example files, of which one depends on the format and one on the task."""
     predict = Template((resources.files("metaprompts.engines.export") / "predict.txt").read_text(encoding="utf-8"))
     text = predict.substitute(chosen.example, runtime=chosen.runtime)
     return {"predict.py": text, "processing.py": task.example_code()}

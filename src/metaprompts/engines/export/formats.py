@@ -29,13 +29,13 @@ class Format:
     """A file format.
 
     Attributes:
-        suffix: suffix of its file
-        weights: suffix of a second file with the weights, if it has one
-        needs: packages required to write and run it
-        runtime: packages required to run it
+        suffix: suffix of the file
+        weights: suffix of a second file with the weights, if the format has one
+        needs: packages required to write and run the file
+        runtime: packages required to run the file
         write: (model, (height, width), path)
         open: path -> a function from images (B, 3, H, W) to raw output
-        example: lines of the example code that load and run it
+        example: lines of the example code that load and run the file
     """
 
     suffix: str
@@ -78,7 +78,7 @@ class _Patient(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        # The writer seeks to the beginning at the end, for readers.
+        # At the end, the writer seeks back to the beginning, for readers.
         return offset
 
     def write(self, content: Any) -> int:

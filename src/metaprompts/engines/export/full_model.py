@@ -1,4 +1,4 @@
-"""All K steps in one network, and its pre- and post-processing."""
+"""A network of all K steps, and the description of its pre- and post-processing."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from metaprompts.models.model import MetaPromptModel
 
 
 class WholeModel(nn.Module):
-    """A prepared model whose prompts are constants: images in, raw output out.
+    """A prepared model with constant prompts, which maps images to raw output.
 
     Args:
         prepared: a model that reads no captions
@@ -29,7 +29,7 @@ class WholeModel(nn.Module):
         self.register_buffer("prompts", conditioning.prompts.detach())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Predict images (B, 3, H, W), RGB float in [0, 1]; the raw output of the task."""
+        """Map images (B, 3, H, W), RGB float in [0, 1], to the raw output of the task."""
         conditioning = StepConditions(self.shifts, self.keys_values.unbind(), self.prompts)
         return run(self.prepared, self.prepared.task, images, conditioning)
 
@@ -39,7 +39,7 @@ def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]
 
     Args:
         model: the exported model
-        size: (height, width) of its images
+        size: (height, width) of the network's images
     """
     task = model.task
     return {

@@ -1,4 +1,4 @@
-"""A small convolutional encoder distilled from a VAE's (like TAESD)."""
+"""A small convolutional encoder distilled from that of a VAE (like TAESD)."""
 
 import copy
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class EncoderShape:
         widths: channels after each halving of the image, finest first
         blocks: residual blocks after each halving
         latent_channels: latent channels of the VAE
-        latent_scale: the VAE's scaling factor, which gives its latents about unit standard deviation
+        latent_scale: the VAE's scaling factor, which brings its latents to about unit standard deviation
     """
 
     widths: tuple[Annotated[int, Range(1, 65536)], ...]
@@ -45,12 +45,12 @@ class EncoderShape:
 
     @classmethod
     def of_width(cls, width: int, *, blocks: int, halvings: int, latent_channels: int, latent_scale: float) -> Self:
-        """Half as many channels at each finer level, but at least 8.
+        """The shape with half as many channels at each finer level, but at least 8.
 
         Args:
             width: channels at the latent's size
             blocks: residual blocks after each halving
-            halvings: how often the VAE halves an image
+            halvings: number of times the VAE halves an image
             latent_channels: latent channels of the VAE
             latent_scale: the VAE's scaling factor
         """
@@ -59,13 +59,13 @@ class EncoderShape:
 
 
 class SmallEncoder(nn.Module):
-    """Encodes images as latents: approximates an unscaled `LatentEncoder` with a few convolutions.
+    """Encodes images as latents; approximates an unscaled `LatentEncoder` with a few convolutions.
 
-    No norm and no attention: each latent depends only on its neighborhood, and images may have any size.
+    There are no norms and no attention, so each latent depends only on its neighborhood, and images may have any size.
 
     Args:
         shape: architecture of the encoder
-        vae: `vae_fingerprint` of the VAE it approximates
+        vae: `vae_fingerprint` of the VAE that it approximates
     """
 
     def __init__(self, shape: EncoderShape, vae: str) -> None:
@@ -118,7 +118,7 @@ class SmallEncoder(nn.Module):
         """Load a saved encoder, in evaluation mode.
 
         Args:
-            folder: with encoder.json and encoder.safetensors
+            folder: folder with encoder.json and encoder.safetensors
 
         Raises:
             InputError: a file is missing, damaged, or does not fit
@@ -161,7 +161,7 @@ def vae_fingerprint(encoder: LatentEncoder) -> str:
     """A fingerprint of a VAE encoder's weights, rounded so that files in single and half precision agree.
 
     Args:
-        encoder: on any device
+        encoder: the encoder, on any device
     """
     tensors = [each for part in ("encoder", "quant_conv") for each in named_tensors(part, getattr(encoder, part))]
     return tensors_fingerprint(tensors, dtype=torch.float16)

@@ -6,15 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Latents in main memory; a miniature one takes 24 KB, one of Stable Diffusion at 512x512 64 KB.
+# Size of the latents in main memory; a latent of the miniature takes 24 KB, one of Stable Diffusion at 512x512 64 KB.
 _LARGEST_BYTES = 2**30
 
 
 class LatentCache:
     """Caches the frozen encoder's latent of each image, keyed by the image's pixels.
 
-    Useful only if images repeat exactly: fixed crops, whole or mirrored, in unchanged colors. A full cache stores
-    nothing more.
+    Useful only if images repeat exactly: fixed crops, mirrored or not, in unchanged colors. A full cache stores nothing
+    more.
 
     Args:
         largest_bytes: maximum size of all latents together
@@ -35,7 +35,7 @@ class LatentCache:
             (B, C, h, w)
         """
         keys = [_fingerprint(image) for image in images]
-        # One image at a time: the last bit of a latent depends on its batch, but cached values must not.
+        # One image at a time, because the last bit of a latent depends on its batch, but cached values must not.
         fresh = {place: encode(images[place : place + 1])[0] for place, key in enumerate(keys) if key not in self._kept}
         found = [
             fresh[place] if place in fresh else self._kept[key].to(images.device) for place, key in enumerate(keys)

@@ -1,7 +1,7 @@
 """Read an architecture from the tensor shapes of an LDM checkpoint.
 
 Every width occurs in many shapes, and the most frequent value is used. So the architecture of a file with missing or
-wrong tensors is still recognized, and the importer can name them.
+wrong tensors is still recognized, and the importer can name these tensors.
 """
 
 import re
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from metaprompts.errors import InputError
 
-# The number of heads cannot be read from shapes. Stable Diffusion 1 has 8 heads everywhere; those with linear
-# projections (Stable Diffusion 2) have heads of 64 channels.
+# The number of heads cannot be read from shapes. Stable Diffusion 1 has 8 heads everywhere; models with linear
+# projections (Stable Diffusion 2) have heads with 64 channels.
 _HEADS = 8
 _CHANNELS_PER_HEAD = 64
 
@@ -28,7 +28,7 @@ _UNET_TRANSFORMER = re.compile(
     r"((?:input_blocks|output_blocks)\.\d+\.1|middle_block\.1)\.transformer_blocks\.(\d{1,6})\."
 )
 _VAE_BLOCK = re.compile(r"encoder\.down\.(\d{1,6})\.block\.(\d{1,6})\.")
-# Tensors of a residual block and the axes that are as long as its output is wide.
+# The tensors of a residual block, and the axes whose length is the width of its output.
 _UNET_WIDTHS = (
     ("out_layers.3.weight", 0),
     ("out_layers.3.bias", 0),
@@ -56,7 +56,7 @@ def configs_from_ldm(
     Args:
         unet: LDM names without prefix, for example ``input_blocks.0.0.weight``
         vae: LDM names without prefix, for example ``encoder.conv_in.weight``
-        origin: their name in errors
+        origin: name of the file in errors
 
     Returns:
         the configs as ``unet`` and ``vae``
@@ -74,14 +74,14 @@ def configs_from_ldm(
 
 
 def dimension(tensors: Mapping[str, Tensor], *places: tuple[str, int]) -> int:
-    """The most frequent length of some axes.
+    """The most frequent length among some axes.
 
     Args:
         tensors: name -> tensor
         places: (name, axis) of tensors that share this length; ties go to the first
 
     Raises:
-        KeyError: all of them are missing
+        KeyError: all of these tensors are missing
     """
     lengths = [tensors[name].shape[axis] for name, axis in places if name in tensors and tensors[name].ndim > axis]
     if not lengths:
@@ -113,7 +113,7 @@ def _unet_config(tensors: Mapping[str, Tensor], latent_channels: int) -> dict[st
         "up_block_types": ["CrossAttnUpBlock2D" if crosses else "UpBlock2D" for crosses in reversed(crossing)],
         "block_out_channels": widths,
         "layers_per_block": layers,
-        # The last entry is the middle block's too.
+        # The last entry is also that of the middle block.
         "transformer_layers_per_block": [
             max(depth, 1) for depth in [*level_depths[:-1], level_depths[-1] or depths.get("middle_block.1", 1)]
         ],
@@ -132,7 +132,7 @@ def _unet_config(tensors: Mapping[str, Tensor], latent_channels: int) -> dict[st
 
 
 def _unet_grid(names: Iterable[str]) -> tuple[int, int]:
-    """Numbers of levels and of residual layers per level, inferred from which input blocks are downsamplers."""
+    """The number of levels, and of residual layers per level, inferred from which input blocks are downsamplers."""
     votes: dict[int, list[bool]] = {}
     for name in names:
         if found := _UNET_BLOCK.match(name):
@@ -156,7 +156,7 @@ def _blocks_of_level(level: int, levels: int, layers: int) -> list[str]:
 
 
 def _transformer_depths(names: Iterable[str]) -> dict[str, int]:
-    """Attention block -> number of its transformer layers."""
+    """Attention block -> number of transformer layers."""
     depths: dict[str, int] = {}
     for name in names:
         if found := _UNET_TRANSFORMER.match(name):
@@ -206,7 +206,7 @@ def _vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _best_grid(found: Mapping[Any, bool], expected: Callable[[int, int], Mapping[Any, bool]]) -> tuple[int, int]:
-    """The levels and layers whose blocks differ least from those that were found."""
+    """The numbers of levels and layers whose blocks differ least from those that were found."""
 
     def differences(grid: tuple[int, int]) -> int:
         blocks = expected(*grid)

@@ -1,7 +1,7 @@
 """Names of the same tensors in diffusers and in the original latent-diffusion (LDM) code.
 
-Stable Diffusion's single-file checkpoints and the authors' released checkpoints use LDM names. Having the map itself,
-rather than a converter, lets an importer name every missing, unexpected or mis-shaped tensor as the file spells it.
+Stable Diffusion's single-file checkpoints and the authors' released checkpoints use LDM names. With a map of names
+instead of a converter, an importer can name every missing, unexpected or mis-shaped tensor as the file spells it.
 """
 
 import re
@@ -35,7 +35,7 @@ _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "
 
 
 def ldm_unet_name(name: str, *, layers_per_block: int, attention_blocks: Iterable[int]) -> str:
-    """Spell a diffusers UNet tensor name as LDM does.
+    """Translate the name of a UNet tensor from diffusers to LDM.
 
     Args:
         name: for example ``down_blocks.0.resnets.1.conv1.weight``
@@ -61,7 +61,7 @@ def ldm_unet_name(name: str, *, layers_per_block: int, attention_blocks: Iterabl
 
 
 def ldm_vae_name(name: str) -> str:
-    """Spell a tensor name of diffusers' VAE encoder as LDM does.
+    """Translate the name of a VAE encoder tensor from diffusers to LDM.
 
     Args:
         name: for example ``encoder.down_blocks.1.resnets.0.conv_shortcut.weight``

@@ -27,18 +27,18 @@ STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RANDOM = "random:"
 
 _PARTS = ("unet", "vae")
-# Values at both ends of a tensor that enter its fingerprint: reading a whole model takes long.
+# Number of values at each end of a tensor that enter the fingerprint, because reading a whole model takes long.
 HASHED = 256
 _LDM_UNET = "model.diffusion_model."
 _LDM_VAE = "first_stage_model."
-# Channels that the UNets of Stable Diffusion's other models take in addition to the latent's 4.
+# Number of input channels of other Stable Diffusion UNets, which take more than the latent's 4.
 _OTHER_INPUTS = {
     5: "a depth-to-image model",
     7: "an upscaling model",
     8: "a model for editing by instructions",
     9: "a model for inpainting",
 }
-# A repository may hold the same weights in several precisions: half precision is used only if there is no other.
+# A repository may hold the same weights in several precisions; half precision is used only if there is no other.
 _HALF = "fp16"
 _WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
@@ -61,8 +61,8 @@ _HALF_PICKLED = (
     f"diffusion_pytorch_model.bin.index.{_HALF}.json",
 )
 _VARIANTS = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
-# Size limits of a network, so that a small config cannot demand gigabytes or hours. Stable Diffusion XL is 1280 wide,
-# has 2 layers per block, and 10 transformers in each.
+# Size limits of a network, so that a small config cannot demand gigabytes or hours. Stable Diffusion XL has 1280
+# channels, 2 layers per block, and 10 transformers per layer.
 _LARGEST, _MOST_LEVELS = 65536, 8
 _MOST = {
     "layers_per_block": 8,
@@ -104,8 +104,8 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
             - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network
             - a diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (whole, in shards, or only
               an fp16 variant)
-            - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes. Its averaged (EMA)
-              copy and its text encoder are skipped.
+            - a .safetensors or .ckpt file with LDM names, read without network; widths come from its shapes. The
+              averaged (EMA) copy of the weights and the text encoder are skipped.
             - "micro": the miniature Stable Diffusion inside this package
             - "random:sd15" or "random:micro": the architecture with random weights
 
@@ -198,7 +198,7 @@ def backbone_fingerprint(backbone: Backbone) -> str:
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A diffusers config without diffusers' private entries, as it goes into config.json."""
+    """A diffusers config without diffusers' private entries, as stored in config.json."""
     return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
@@ -248,7 +248,7 @@ def _load_part(kind: Any, folder: Path) -> Any:
             )
     except Exception as error:  # diffusers, safetensors and pickle raise errors of their own
         raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    # diffusers only warns about these, and leaves missing weights random.
+    # diffusers only warns about these problems, and leaves missing weights random.
     problems = [
         f"{len(report[key])} {what}: {', '.join(sorted(map(str, report[key])))}"
         for key, what in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"))
@@ -270,7 +270,7 @@ def _variant(folder: Path) -> tuple[bool, bool]:
 
 
 def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled: bool) -> None:
-    """Check that the files are large enough for what the config describes, before memory is allocated."""
+    """Check, before memory is allocated, that the files are large enough for what the config describes."""
     with torch.device("meta"):
         network = kind.from_config(config)
     numbers = sum(tensor.numel() for tensor in network.state_dict().values())
@@ -281,14 +281,14 @@ def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled:
             f"config.json describes a network of {numbers} parameters, but its files have only {size} bytes"
         )
     for path in files if pickled else ():
-        # diffusers would count a view that repeats one number at its full size.
+        # diffusers would count a view that repeats a single number at full size.
         if path.suffix == ".bin":
             read_tensors(path)
 
 
 @contextmanager
 def _quiet_diffusers() -> Iterator[None]:
-    """Silence diffusers' logging while the body runs: its errors and return values suffice."""
+    """Silence diffusers' logging while the body runs; errors and return values suffice."""
     logger = logging.getLogger("diffusers")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -350,7 +350,7 @@ def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None
 
 
 def ldm_unet_renamer(config: Mapping[str, Any]) -> Callable[[str], str]:
-    """A function that spells a UNet's diffusers names as LDM does, for the UNet of this config."""
+    """A function that translates diffusers names to LDM names, for the UNet of this config."""
     crossing = [index for index, kind in enumerate(config["up_block_types"]) if kind.startswith("CrossAttn")]
 
     def rename_key(name: str) -> str:

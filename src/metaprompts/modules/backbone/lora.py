@@ -1,4 +1,4 @@
-"""Low-rank adapters on the UNet's attention, with frozen weights (LoRA, Hu et al., 2022; by peft)."""
+"""Low-rank adapters on the UNet's attention, whose weights are frozen (LoRA, Hu et al., 2022; implemented by peft)."""
 
 from torch import nn
 

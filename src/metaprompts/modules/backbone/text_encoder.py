@@ -1,4 +1,4 @@
-"""A backbone's own text encoder, which turns captions and names into the tokens that its UNet was trained on."""
+"""A backbone's own text encoder, which encodes captions and names as the tokens that its UNet expects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class TextEncoder:
     """A tokenizer and its CLIP text model, in float32.
 
     Attributes:
-        source: hub id or folder of both
+        source: hub id or folder of tokenizer and model
         tokenizer: text -> token ids
         network: token ids -> encoded tokens
     """
@@ -66,7 +66,7 @@ class TextEncoder:
     def captions(self, texts: Sequence[str]) -> Tensor:
         """Every token of every caption, padded or cut to L: the context of Stable Diffusion's UNet.
 
-        The last hidden state after the final layer norm; padding is not masked.
+        The tokens are the last hidden state after the final layer norm; padding is not masked.
 
         Args:
             texts: n captions
@@ -79,7 +79,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def sentences(self, texts: Sequence[str]) -> Tensor:
-        """One token for each text: the hidden state at its end, after the final layer norm (CLIP's pooled output).
+        """One token per text: the hidden state at its end, after the final layer norm (CLIP's pooled output).
 
         Attention is causal, so padding changes nothing.
 
@@ -112,7 +112,7 @@ def load_text_encoder(source: str) -> TextEncoder:
     Args:
         source: one of
 
-            - "micro": that of the miniature Stable Diffusion inside this package
+            - "micro": the text encoder of the miniature Stable Diffusion inside this package
             - a diffusers folder with tokenizer/ and text_encoder/
             - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network
 
@@ -167,7 +167,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     except Exception as error:  # transformers, safetensors and pickle raise errors of their own
         raise InputError(f"the text encoder in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
     network, report = loaded
-    # transformers only warns about these, and leaves missing weights random.
+    # transformers only warns about these problems, and leaves missing weights random.
     if missing := sorted(map(str, report["missing_keys"])):
         raise InputError(f"the text encoder in {folder} lacks {len(missing)} tensors: {', '.join(missing)}")
     if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
@@ -176,7 +176,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
 
 
 def _check_files(config: Any, folder: Path) -> None:
-    """Check that the files are large enough for what the config describes, before memory is allocated."""
+    """Check, before memory is allocated, that the files are large enough for what the config describes."""
     check_sizes({key: config[key] for key in _SIZES if key in config}, "config.json")
     with torch.device("meta"):
         network = CLIPTextModel(CLIPTextConfig.from_dict(config))
@@ -188,7 +188,7 @@ def _check_files(config: Any, folder: Path) -> None:
             f"config.json describes a network of {numbers} parameters, but its files have only {size} bytes"
         )
     for path in files:
-        # A view that repeats one number would be counted at its full size.
+        # A view that repeats a single number would be counted at full size.
         if path.suffix == ".bin":
             read_tensors(path)
 

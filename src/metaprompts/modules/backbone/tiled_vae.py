@@ -1,8 +1,9 @@
-"""The VAE's encoder over horizontal strips: the same numbers, except for rounding, in a fraction of the memory.
+"""Run the VAE's encoder in horizontal strips: the same numbers, except for rounding, in a fraction of the memory.
 
-Only one whole map is held between layers; a layer processes a strip of rows and its neighbors at a time. A norm needs
-the statistics of the whole map, so a residual layer computes its first convolution twice: once to know the second
-norm's statistics, once to use them. That takes 1.5 times as long.
+Only one whole map is held between layers; a layer processes one strip of rows at a time, with neighboring rows. A norm
+needs
+the statistics of the whole map, so a residual layer computes its first convolution twice: once to compute the second
+    norm's statistics, once to use them. Encoding then takes 1.5 times as long.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +25,10 @@ Activate = Callable[[Tensor], Tensor]
 class StripEncoder(nn.Module):
     """An encoder that runs in horizontal strips.
 
-    At every level a strip has the same number of rows: levels gain in channels what they lose in width.
+    A strip has the same number of rows at every level, because levels gain in channels what they lose in width.
 
     Args:
-        layers: Stable Diffusion's encoder; shared, not copied
+        layers: the layers of Stable Diffusion's encoder; shared, not copied
         rows: height of a strip in every map, at least 1
 
     Raises:
@@ -96,7 +97,8 @@ class _Norm:
 def _moments(strips: Iterable[Tensor], groups: int) -> tuple[Tensor, Tensor]:
     """Mean and variance (B, groups) of a map given in strips, in double precision where supported.
 
-    Strips are joined by the formula of Chan, Golub and LeVeque (1979): nothing cancels, however far the mean is from 0.
+    Strips are combined by the formula of Chan, Golub and LeVeque (1979), which avoids cancellation, however far the
+    mean is from 0.
     """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for strip in strips:
@@ -125,7 +127,7 @@ def _convolved(layer: nn.Conv2d, features: Tensor, rows: int, activate: Activate
 
 
 def _changed(layer: ResnetBlock2D, features: Tensor, rows: int) -> Tensor:
-    """A residual layer applied to a map, in place if the number of channels does not change."""
+    """Apply a residual layer to a map, in place if the number of channels does not change."""
     first_norm = _Norm(layer.norm1, _slices(features, rows))
 
     def hidden(strip: Tensor, above: int, below: int) -> Tensor:
@@ -153,7 +155,7 @@ def _changed(layer: ResnetBlock2D, features: Tensor, rows: int) -> Tensor:
 
 
 def _halved(layer: Downsample2D, features: Tensor, rows: int) -> Tensor:
-    """A convolution that halves height and width; zeros pad the map only below and to the right."""
+    """Apply a convolution that halves height and width; zeros pad the map only at the bottom and right."""
     batch, _, height, width = features.shape
     out = features.new_empty(batch, layer.conv.out_channels, height // 2, width // 2)
     for first, last in _bounds(height // 2, rows):

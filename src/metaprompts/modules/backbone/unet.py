@@ -1,4 +1,4 @@
-"""The denoising UNet, walked block by block to yield a feature pyramid (paper section 3.1)."""
+"""The denoising UNet, run block by block to yield a feature pyramid (paper section 3.1)."""
 
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from metaprompts.errors import InputError
 
-# Each up block gives its level after this layer: the released code taps the second of three.
+# The layer of each up block after which its level is taken: the released code takes the second of three.
 TAPPED_LAYER = 1
 
 _DOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D"}
@@ -27,8 +27,8 @@ class PyramidUNet(nn.Module):
 
     Args:
         unet: any Stable Diffusion UNet made of plain and cross-attention blocks; its layers are shared, not copied
-        refines: whether the output is fed back. Without it the output layers would get no gradient, so they are
-            omitted and `to_latent` raises an error.
+        refines: whether the output is fed back. If not, the output layers would get no gradient, so they are omitted,
+            and `to_latent` raises an error.
 
     Raises:
         InputError: the UNet has block types that this class does not support
@@ -46,7 +46,7 @@ class PyramidUNet(nn.Module):
         self.gradient_checkpointing = False
 
         widths = tuple(unet.config.block_out_channels)
-        # The coarsest up block is as wide as the deepest level, so the list is the widths, finest first.
+        # The coarsest up block is as wide as the deepest level, so the list holds the levels' widths, finest first.
         self.channels: tuple[int, ...] = widths
         self.time_channels: int = unet.down_blocks[0].resnets[0].time_emb_proj.in_features
         self.prompt_channels: int = unet.config.cross_attention_dim
@@ -123,7 +123,7 @@ class PyramidUNet(nn.Module):
 
 
 def _layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-    """Pair each residual layer of a block with its attention, if the block has any."""
+    """Pair each residual layer of a block with its attention layer, if the block has attention."""
     yield from zip_longest(block.resnets, getattr(block, "attentions", ()))  # type: ignore[arg-type]
 
 

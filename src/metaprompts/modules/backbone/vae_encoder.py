@@ -14,19 +14,19 @@ from metaprompts.modules.backbone.tiled_vae import StripEncoder
 class LatentEncoder(nn.Module):
     """Encodes images as latents, the mode of the posterior; never trained, and never part of the graph.
 
-    The decoder is not part of it. The released code does not multiply by the VAE's scaling factor, and neither does
+    The decoder is not included. The released code does not multiply by the VAE's scaling factor, and neither does
     this class by default.
 
-    On a CPU float32 images are encoded in double precision, unless ``precise`` is set to False: K steps of the UNet
-    amplify the encoder's rounding a hundredfold, and it would be the largest part of the difference from the released
-    code's numbers.
+    On a CPU, float32 images are encoded in double precision unless ``precise`` is set to False: K steps of the UNet
+    amplify the encoder's rounding errors a hundredfold, which would make these the largest part of the difference from
+    the released code's numbers.
 
     Args:
-        vae: its encoder and quantization layer are shared, not copied
+        vae: the VAE, whose encoder and quantization layer are shared, not copied
         scaled: whether to multiply by the scaling factor, as in the UNet's own training
 
     Attributes:
-        precise: see above
+        precise: whether to encode float32 images in double precision on a CPU
         rows: height of the strips in which images are encoded, see `StripEncoder`; None for whole images
         cache: cache of unscaled latents by image; None to encode every image
     """
@@ -58,7 +58,7 @@ class LatentEncoder(nn.Module):
         Returns:
             (B, 4, H // 8, W // 8); the number of channels and the stride are the VAE's
         """
-        # Scale last: models of one VAE share the cache, but may scale differently.
+        # Scale last, because models with the same VAE share the cache but may scale differently.
         latents = self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
         return latents if self.scale == 1 else latents * self.scale
 

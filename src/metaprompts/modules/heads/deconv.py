@@ -1,4 +1,4 @@
-"""Heads that enlarge a map by convolutions: metric depth (released code) and joint heatmaps (paper only)."""
+"""Heads that enlarge a map by convolutions: depth (released code), normals, joint heatmaps (paper only)."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ _STRIDE = 8
 
 
 class DenseHead(nn.Module):
-    """Predicts numbers at full size from one fused map at 1/8.
+    """Predicts numbers at full size from one fused map at 1/8 of the size.
 
     Args:
         in_channels: channels of the map
         filters: channels of the three convolutions that double the size
         width: channels of the convolutions after them
-        outputs: numbers for each pixel
+        outputs: number of numbers per pixel
         upsample: how the size is doubled; released models are "transposed"
     """
 
@@ -36,7 +36,7 @@ class DenseHead(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Predict ``outputs`` numbers for each pixel.
+        """Predict ``outputs`` numbers per pixel.
 
         Args:
             maps: one map (B, C, h, w) of any size
@@ -49,7 +49,7 @@ class DenseHead(nn.Module):
 
 
 class DepthHead(DenseHead):
-    """Metric depth: one number, in (0, max_depth_m) before calibration.
+    """Metric depth: one number per pixel, in (0, max_depth_m) before calibration.
 
     Args:
         in_channels: see `DenseHead`
@@ -78,21 +78,21 @@ class DepthHead(DenseHead):
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Meters (B, 1, 8 * (H // 8), 8 * (W // 8)); arguments as for `DenseHead.forward`."""
         depth_m = torch.sigmoid(super().forward(maps, size)) * self.max_depth_m
-        # Models that were never calibrated keep the released code's arithmetic to the last digit.
+        # Models that were never calibrated reproduce the released code's arithmetic to the last digit.
         if (self.log_scale, self.log_shift) == (1, 0):
             return depth_m
         return depth_m**self.log_scale * math.exp(self.log_shift)
 
 
 class NormalsHead(DenseHead):
-    """Three numbers for each pixel, normalized to unit length; arguments as for `DenseHead`, without ``outputs``."""
+    """Three numbers per pixel, normalized to unit length; arguments as for `DenseHead`, without ``outputs``."""
 
     def __init__(self, in_channels: int, **sizes: Any) -> None:
         super().__init__(in_channels, outputs=3, **sizes)
         last = self.regress[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        # Initially all surfaces face the camera: normalizing vectors near 0 would give unbounded gradients.
+        # Initially all surfaces face the camera, because normalizing vectors near 0 would give unbounded gradients.
         with torch.no_grad():
             last.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
 
@@ -102,22 +102,22 @@ class NormalsHead(DenseHead):
 
 
 class HeatmapHead(nn.Module):
-    """Predicts joint heatmaps at 1/4 from one fused map at 1/8: a size-doubling and a 1x1 convolution.
+    """Predicts joint heatmaps at 1/4 of the size from a fused map at 1/8: a size-doubling and a 1x1 convolution.
 
-    The paper shows its pose head only in a figure; width and kernel are SimpleBaseline's (Xiao et al. 2018).
+    The paper shows its pose head only in a figure; width and kernel are those of SimpleBaseline (Xiao et al. 2018).
 
     Args:
         in_channels: channels of the map
         filters: channels of the first convolution
-        joints: J
-        upsample: how it doubles the size
+        joints: number of joints, J
+        upsample: how the size is doubled
     """
 
     def __init__(self, in_channels: int, *, filters: int, joints: int, upsample: Upsampling = "transposed") -> None:
         super().__init__()
         self.enlarge = upsample_stack(in_channels, filters, doublings=1, kernel=4, upsample=upsample)
         self.score = nn.Conv2d(filters, joints, 1)
-        # Heatmaps are zero almost everywhere: initialize the output there, as SimpleBaseline does.
+        # Heatmaps are zero almost everywhere, so the output is initialized near zero, as in SimpleBaseline.
         nn.init.normal_(self.score.weight, std=0.001)
         assert self.score.bias is not None
         nn.init.zeros_(self.score.bias)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class UPerNet(nn.Module):
-    """Pyramid pooling on the coarsest map, a top-down path over the others, and one classifier over all.
+    """Pyramid pooling on the coarsest map, a top-down path through the others, and one classifier over all maps.
 
     Args:
         in_channels: channels of each map, finest first
@@ -64,13 +64,13 @@ class UPerNet(nn.Module):
 
 
 class FCNHead(nn.Module):
-    """One convolution and a classifier on a single map; gives a second loss while training.
+    """One convolution and a classifier on a single map, used only in training for a second loss.
 
     Args:
         in_channels: channels of the map
         width: channels inside the head
         classes: number of classes
-        level: index of the map that it reads, from 0, the finest
+        level: index of the map that the head reads, from 0, the finest
         dropout: share of channels dropped before the classifier while training
     """
 

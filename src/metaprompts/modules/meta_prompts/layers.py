@@ -1,4 +1,4 @@
-"""A small stack that rearrangement and the heads share."""
+"""Upsampling layers that rearrangement and the heads share."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ class ResizeConv2d(nn.Conv2d):
     """Double height and width bilinearly, then convolve 3x3.
 
     A transposed convolution reaches neighboring output pixels with different weights, which shows as a grid in smooth
-    predictions (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016); this one treats all pixels equally.
+    predictions (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016); this layer treats all pixels equally.
     """
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Prompts: learned embeddings in place of text (paper section 3.2.1), and the two kinds of text they replace.
+"""Prompts: learned embeddings instead of text (paper section 3.2.1), and the two kinds of text prompts.
 
 All three kinds have the same interface and return K tensors (B, N, D), so refinement and rearrangement do not depend on
 the kind.
@@ -21,8 +21,9 @@ class MetaPrompts(nn.Module):
     Args:
         count: N
         channels: D, the UNet's cross-attention size
-        steps: K
-        per_step: a separate set for each step (released depth model), or one shared (released segmentation model)
+        steps: number of steps, K
+        per_step: whether each step has its own set (released depth model), or all share one (released segmentation
+            model)
         adapter: whether each set goes through its own MLP (released depth model; no residual)
     """
 
@@ -41,7 +42,7 @@ class MetaPrompts(nn.Module):
             context: None; these prompts are the same for every image
 
         Returns:
-            K tensors (B, N, D); the same one K times if the set is shared
+            K tensors (B, N, D); the same tensor K times if the set is shared
 
         Raises:
             InputError: a context is given
@@ -60,8 +61,8 @@ class LabelPrompts(nn.Module):
     Args:
         count: N
         channels: D, the UNet's cross-attention size
-        steps: K
-        per_step: a separate adapter for each step, or one shared
+        steps: number of steps, K
+        per_step: whether each step has its own adapter, or all share one
         adapter: whether tokens go through a `TextAdapter`
     """
 
@@ -101,10 +102,10 @@ class CaptionPrompts(nn.Module):
     """The N tokens of each image's caption, made by a text encoder and never trained (TADP, Kondapaneni et al.).
 
     Args:
-        count: N, the length that captions are padded to
+        count: N, the length to which captions are padded
         channels: D, the UNet's cross-attention size
-        steps: K
-        per_step: a separate adapter for each step, or one shared
+        steps: number of steps, K
+        per_step: whether each step has its own adapter, or all share one
         adapter: whether tokens go through a `TextAdapter`
     """
 
@@ -118,7 +119,7 @@ class CaptionPrompts(nn.Module):
 
         Args:
             batch: B
-            context: (B, N, D), the images' captions, encoded
+            context: (B, N, D), the encoded captions of the images
 
         Returns:
             K tensors (B, N, D)
@@ -138,7 +139,7 @@ class CaptionPrompts(nn.Module):
 
 
 class TextAdapter(nn.Module):
-    """Tokens + factors * MLP(tokens); the learned factors start at 1e-4, close to the text (VPD).
+    """Tokens + factors * MLP(tokens); the learned factors start at 1e-4, so the result starts as the text (VPD).
 
     Args:
         channels: D
@@ -155,7 +156,7 @@ class TextAdapter(nn.Module):
 
 
 class _StepAdapters(nn.Module):
-    """The same text tokens for each of K steps, or the adapters' outputs."""
+    """The same text tokens for each of K steps, or the outputs of adapters."""
 
     def __init__(self, channels: int, *, steps: int, per_step: bool, adapter: bool) -> None:
         super().__init__()

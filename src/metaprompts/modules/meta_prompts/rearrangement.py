@@ -1,4 +1,4 @@
-"""Prompts-guided feature rearrangement: pixel . prompt (paper section 3.2.2)."""
+"""Prompts-guided feature rearrangement: dot products of pixels and prompts (paper section 3.2.2)."""
 
 from collections.abc import Sequence
 
@@ -27,12 +27,12 @@ def rearrange(features: Tensor, prompts: Tensor) -> Tensor:
 
 
 class LevelRearrangement(nn.Module):
-    """Rearrange each level of the pyramid separately, at twice its size (released segmentation model).
+    """Rearrange each level of the pyramid separately, at twice the level's size (released segmentation model).
 
     Args:
         pyramid_channels: C_l of each level, finest first
         prompt_channels: D
-        enabled: False passes on the projected features without the dot product (the paper's ablation)
+        enabled: if False, pass on the projected features without the dot product (the paper's ablation)
     """
 
     def __init__(self, pyramid_channels: Sequence[int], prompt_channels: int, *, enabled: bool = True) -> None:
@@ -59,12 +59,12 @@ class LevelRearrangement(nn.Module):
 
 
 class FusedRearrangement(nn.Module):
-    """Resize all levels to the finest one's size, concatenate and rearrange them once (released depth model).
+    """Resize all levels to the size of the finest, concatenate them, and rearrange once (released depth model).
 
     Args:
         pyramid_channels: C_l of each level, finest first
         prompt_channels: D
-        enabled: False passes on the concatenated features without the dot product (the paper's ablation)
+        enabled: if False, pass on the concatenated features without the dot product (the paper's ablation)
         upsample: how coarser levels are enlarged; released models are "transposed"
     """
 
@@ -108,7 +108,7 @@ def _project(channels: int, width: int) -> nn.Sequential:
 
 
 def _enlarge(channels: int, doublings: int, upsample: Upsampling) -> nn.Sequential:
-    """Double the size a few times in few channels, then return to the level's own width."""
+    """Double the size a few times with few channels, then return to the level's own number of channels."""
     return nn.Sequential(
         upsample_stack(channels, _FUSED_FILTERS, doublings=doublings, kernel=4, upsample=upsample),
         nn.Conv2d(_FUSED_FILTERS, channels, 3, padding=1),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    # Diffusers takes seconds to import; recipes are read without it.
+    # Diffusers takes seconds to import, and reading recipes does not need it.
     from metaprompts.modules.backbone.unet import PyramidUNet
 
 _SMALLEST_STD = 1e-5
@@ -21,7 +21,7 @@ class RecurrentRefinement(nn.Module):
     Args:
         steps: K, at least 1
         time_channels: T, the width of the UNet's time embedding
-        modulated_time: a time vector for each step, or one shared by all (the paper's ablation)
+        modulated_time: whether each step has its own time vector, or all share one (the paper's ablation)
         time_std: standard deviation of the time vectors' initial values
         match_latent: see `next_latent`
         detach: stop gradients between steps
@@ -68,10 +68,10 @@ class RecurrentRefinement(nn.Module):
         """The input of the next step.
 
         Args:
-            unet: its output layer turns the finest level into a latent
+            unet: the UNet, whose output layer turns the finest level into a latent
             finest: (B, C, h, w), the pyramid's finest level
-            latent: (B, 4, h, w), this step's input; with ``match_latent`` the output is brought to its mean and
-                standard deviation, channel by channel
+            latent: (B, 4, h, w), this step's input; with ``match_latent``, the output is brought to the mean and
+                standard deviation of this latent, channel by channel
         """
         output = unet.to_latent(finest)
         if self.match_latent:
