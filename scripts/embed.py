@@ -43,7 +43,12 @@ def embed_task_model(source: Path, target: Path) -> None:
     """Store a model in half precision, with its recipe, from which the folders of this machine are removed."""
     recipe = read_json(source / "recipe.json")
     recipe["data"]["root"] = None
-    recipe["training"] |= {"output_dir": "runs/latest", "num_threads": None, "checkpoint_seconds": 600.0}
+    recipe["training"] |= {
+        "output_dir": "runs/latest",
+        "num_threads": None,
+        "checkpoint_seconds": 600.0,
+        "init_from": None,
+    }
     recipe["backbone"]["source"] = BACKBONE
     validated = source.parent / "metrics.json"
     best = read_json(validated)["best"] if validated.is_file() else None
