@@ -53,7 +53,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import attributes when they are first used: PyTorch and diffusers take seconds."""
+    """Import attributes when they are first used, because PyTorch and diffusers take seconds to import."""
     if name not in _HOMES:
         raise AttributeError(f"module 'metaprompts' has no attribute {name!r}")
     from importlib import import_module

@@ -2,9 +2,9 @@
 
 
 class InputError(ValueError):
-    """The user's input is wrong: one line with the actual value, the expected value and the remedy.
+    """The user's input is wrong. The message is one line with the actual value, the expected value and the remedy.
 
-    The command line prints it without a traceback and exits with 2.
+    The command line prints it without a traceback and exits with code 2.
     """
 
 

@@ -58,7 +58,7 @@ def test_notes_tell_what_is_missing_diverged_and_unknown():
     text = markdown(study(), FOUND)
     assert "Of 12 runs 8 have a result." in text
     assert "A single seed has neither an interval nor a test." in text
-    assert "Trained by commit unknown, versions unknown." in text
+    assert "Trained at commit unknown (the runs did not record versions)." in text
     assert f"\n- small/theirs/2 diverged: {DIVERGED}" in text
     assert "\n- large/theirs/1 diverged: error: the loss is no longer finite / at step 4" in text
 
@@ -85,7 +85,7 @@ def test_newer_results_tell_where_they_come_from():
         name: {**result, "commit": "abc-dirty", "versions": {"torch": "2.9"}, "steps": 250}
         for name, result in FOUND.items()
     }
-    assert "Trained by commit abc-dirty, torch 2.9, 250 steps." in markdown(study(), found)
+    assert "Trained for 250 steps at commit abc-dirty, with torch 2.9." in markdown(study(), found)
 
 
 def test_the_papers_numbers_are_called_the_papers():

@@ -1,1 +1,1 @@
-"""Ablation studies: runs that differ in one factor, and its effect."""
+"""Ablation studies: train runs that differ in one factor, and measure the effect of this factor."""

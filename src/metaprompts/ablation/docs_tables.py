@@ -1,4 +1,4 @@
-"""Regenerate tables in documents from stored results; markers in the document name the study."""
+"""Regenerate tables in documents from stored results; markers in a document name the study of each table."""
 
 import re
 from dataclasses import replace
@@ -33,7 +33,7 @@ def rebuilt(text: str, studies: Path, results: Path) -> str:
 
 
 def table(name: str, studies: Path, results: Path) -> str:
-    """A study's table and the line that shows its image; or a note that it was not run."""
+    """A study's table, and the line that shows its image; or a note that the study was not run."""
     study, found = _trained(studies / f"{name}.toml", results / name)
     if not found:
         return NOT_RUN
@@ -62,7 +62,7 @@ def image_name(study: Study) -> str:
 
 
 def _trained(path: Path, folder: Path) -> tuple[Study, dict[str, Result]]:
-    """A study without untrained cells, and its results."""
+    """A study without cells that were not trained, and its results."""
     study = read_study(path)
     found = read_results(study, folder)
     trained = {run.cell.name for run in study.runs() if run.name in found}

@@ -6,7 +6,7 @@ from pathlib import Path
 from metaprompts.ablation.results import paths_by_key, stored_result
 from metaprompts.ablation.study import Run, Study
 
-# Images per second on one core, at K = 3, as measured on the machine of docs/ablations.md.
+# Images per second on one core, at K = 3, measured on the machine that docs/ablations.md describes.
 _RATES = {
     "scenes_segmentation": 5.8,
     "scenes_depth": 9.5,
@@ -17,14 +17,14 @@ _RATES = {
 }
 _RATE_OF_OTHERS = 5.0
 _STEPS_OF_RATES = 3
-# The share of a step that does not grow with K: encoder, head, loss.
+# The share of a step's time that does not grow with K: encoder, head, loss.
 _WITHOUT_UNET = 0.2
 # Seconds per run for starting, validating and saving.
 _OVERHEAD_S = 40.0
 
 
 def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
-    """One line per study and one for all: runs, finished or shared runs, remaining hours."""
+    """One line per study and one for all studies: runs, finished or shared runs, remaining hours."""
     lines: list[str] = []
     seen: set[str] = set()
     total_s = 0.0

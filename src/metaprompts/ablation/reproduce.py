@@ -29,7 +29,7 @@ class Checked:
 
     @property
     def is_same(self) -> bool:
-        """Whether both agree to `TOLERANCE`, or both diverged."""
+        """Whether the two scores agree to within `TOLERANCE`, or both runs diverged."""
         if self.stored is None or self.again is None:
             return self.stored is self.again
         return abs(self.stored - self.again) <= TOLERANCE
@@ -55,10 +55,10 @@ def check_all(
     """Retrain finished runs from scratch, in a separate folder.
 
     Args:
-        studies: the studies with these runs
-        out: folder for check/; stored results are not changed
+        studies: the studies that contain the runs
+        out: folder in which check/ is created; stored results are not changed
         roots: folders of images
-        stored: folder with a folder of results for each study; None for those in ``out``
+        stored: folder with one folder of results per study; None for the results in ``out``
         processes: number of parallel runs
         selects: whether to include a run
         on_done: called after each run

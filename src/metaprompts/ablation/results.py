@@ -1,4 +1,4 @@
-"""Stored results: OUT/STUDY/results/CELL--VARIANT--SEED.json, one small file for each run of a study.
+"""Stored results: OUT/STUDY/results/CELL--VARIANT--SEED.json, one small file per run of a study.
 
 Runs with the same key, even in different studies, are trained once, in the folder OUT/runs/RECIPE--SEED--KEY.
 """
@@ -16,8 +16,8 @@ from metaprompts.utils.files import read_json, write_json
 
 Result = dict[str, Any]
 """The result of a run: "cell", "variant", "seed", "command", "commit", and "scores" or, if the run diverged, "failed",
-which names the non-finite value. Newer ones also have "training" (the run's key), "settings", "versions", "steps",
-"seconds" (of all steps) and "diverged"."""
+which names the non-finite value. Newer results also have "training" (the run's
+key), "settings", "versions", "steps", "seconds" (for all steps) and "diverged"."""
 
 _TYPES = {
     **{"seed": int, "steps": int, "seconds": int | float, "quick": bool, "diverged": bool},
@@ -59,7 +59,7 @@ def paths_by_key(out: Path) -> dict[str, list[Path]]:
 
 
 def stored_result(study: Study, run: Run, out: Path, shared: Mapping[str, Sequence[Path]]) -> Result | None:
-    """The stored result of a run: its own, or that of a run with the same key in another study.
+    """The stored result of a run, or that of a run with the same key in another study.
 
     Args:
         study: the study
@@ -75,7 +75,7 @@ def stored_result(study: Study, run: Run, out: Path, shared: Mapping[str, Sequen
 
 
 def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
-    """Write a run's result, or that of a run with the same key, if it is missing; returns the result for this study."""
+    """Write a run's result, or that of a run with the same key, unless it exists; returns the result for this study."""
     facts = {name: value for name, value in result.items() if name not in ("cell", "variant")}
     own = {"cell": run.cell.name, "variant": run.variant.name, **facts, "training": run.key}
     path = _path(study, run, out)
@@ -85,7 +85,7 @@ def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
 
 
 def forget_result(study: Study, run: Run, out: Path) -> None:
-    """Remove a run and its results, including those of other studies that share it."""
+    """Remove a run and its results, including the results of other studies that share the run."""
     shutil.rmtree(training_folder(out, run), ignore_errors=True)
     for path in (_path(study, run, out), *paths_by_key(out).get(run.key, ())):
         path.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
 
 
 def _is_of(result: Result, run: Run) -> bool:
-    """Whether a result has a run's current settings; if the recipe is unknown, compares only the command."""
+    """Whether a result has the run's current settings; if the recipe is unknown, only commands are compared."""
     if "training" in result and run.cell.has_recipe:
         return bool(result["training"] == run.key)
     return bool(result.get("command") == run.command)

@@ -29,7 +29,7 @@ from metaprompts.training.logger import read_lines
 from metaprompts.utils.files import read_json
 from metaprompts.utils.system import versions
 
-# The command line's exit code for bad input, and the offset of its exit codes for signals.
+# The exit code of the command line for bad input, and the offset of its exit codes for signals.
 _BAD_INPUT, _SIGNALED = 2, 128
 _LOG = "log.txt"
 _POLL_S = 0.1
@@ -42,7 +42,7 @@ OnDone = Callable[[Study, Run, Result], None]
 
 
 class TrainingFailedError(Exception):
-    """A run failed for a reason other than its input (for example memory): a retry may succeed."""
+    """A run failed for a reason other than its input (for example memory), so that a retry may succeed."""
 
 
 OnFailed = Callable[[TrainingFailedError], None]
@@ -50,14 +50,14 @@ OnFailed = Callable[[TrainingFailedError], None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Training:
-    """A run to train in a separate process.
+    """A run to be trained in a separate process.
 
     Attributes:
         run: the run
         folder: folder of the run
         root: root folder of the images
         quick: whether it is only a smoke test
-        shared_by: the runs of studies that share this training run
+        shared_by: the runs, of any study, that share this training run
     """
 
     run: Run
@@ -71,10 +71,10 @@ class Training:
         return ["-m", "metaprompts", "train", *self.run.words(self.root, self.folder), "--resume", "auto"]
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Train or resume with one thread; the output goes to a file in the folder.
+        """Start or resume training with one thread; the output goes to a file in the folder.
 
-        The process has its own session: Ctrl-C and closing the terminal reach only its parent, which asks it once to
-        end.
+        The process has its own session, so that Ctrl-C and closing the terminal reach only the parent, which asks the
+        process once to end.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / _LOG).open("wb") as log:
@@ -90,7 +90,7 @@ class Training:
         """The result, once the process has exited.
 
         Args:
-            returned: its exit code, or minus the number of the signal that ended it
+            returned: exit code of the process, or minus the number of the signal that ended it
 
         Raises:
             InputError: the run was asked to end, or its input is bad
@@ -123,7 +123,7 @@ def train_all(
     """Train every run without a result; runs with the same settings, data and seed are trained once.
 
     Each run has its own process with one thread. Divergence counts as a result. A failed run has no result and does not
-    stop the others; a run with bad input does.
+    stop the others; a run with bad input stops all.
 
     Args:
         studies: the studies to train, one after another
@@ -167,7 +167,7 @@ def train_in_processes(
     on_done: Callable[[Training, Result], None],
     on_failed: OnFailed = lambda error: None,
 ) -> None:
-    """Train several runs at a time; any error except that of a failed run stops all of them.
+    """Train several runs at a time; any error other than a failed run stops all of them.
 
     Started runs are then asked to end and waited for; they can be resumed later.
     """
@@ -188,13 +188,13 @@ def train_in_processes(
                 else:
                     on_done(training, result)
     except BaseException:
-        # Orphaned runs would collide with the runs that resume them.
+        # Orphaned processes would collide with those that resume the same runs.
         _end(list(running))
         raise
 
 
 def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask each process once to end, and wait for all; after a second request (Ctrl-C) they end immediately."""
+    """Ask each process once to end, and wait for all; after a second request (Ctrl-C), they end immediately."""
     signaled: set[subprocess.Popen[bytes]] = set()
     while any(process.poll() is None for process in running):
         # A second Ctrl-C most likely arrives during this wait.
@@ -244,14 +244,14 @@ def _outcome(run: Run, folder: Path, returned: int) -> Result:
     last = read_json(folder / "metrics.json")["validations"][-1]
     facts = {"steps": last.pop("step"), "seconds": _seconds(folder)}
     value = last[run.cell.metric]
-    # JSON has no NaN: non-finite numbers are null.
+    # JSON has no NaN, so non-finite numbers are null.
     if value is None or not math.isfinite(value):
         return {**facts, "failed": f"{run.cell.metric} of the last validation is no longer finite", "diverged": True}
     return {**facts, "scores": {name: value for name, value in last.items() if isinstance(value, int | float)}}
 
 
 def _divergence(run: Run, folder: Path, returned: int) -> Result:
-    """The result of a run that did not finish, if it has one; see `Training.result`."""
+    """The result of a run that did not finish, if it diverged; see `Training.result`."""
     # The process may have been killed, or have stopped cleanly with a shell's exit code for the signal.
     number = -returned if returned < 0 else returned - _SIGNALED
     if number in (signal.SIGINT, signal.SIGTERM):
@@ -269,12 +269,12 @@ def _divergence(run: Run, folder: Path, returned: int) -> Result:
 
 
 def _seconds(folder: Path) -> float:
-    """Seconds of all steps, including those before interruptions."""
+    """Seconds taken by all steps, including steps before interruptions."""
     return round(math.fsum(line.get("seconds", 0.0) for line in read_lines(folder / "log.jsonl")), 1)
 
 
 def _commit() -> str | None:
-    """The commit of the code, if it is in a repository; "-dirty" if files are changed."""
+    """The commit of the code, if it is in a repository; ends in "-dirty" if files are changed."""
     asked = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"],
         capture_output=True,

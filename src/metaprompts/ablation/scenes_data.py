@@ -1,4 +1,4 @@
-"""Generate the data "scenes" of a study if none is given."""
+"""Generate the data set "scenes" of a study if no folder is given for it."""
 
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ def generate(
         scenes: number, seeds and parts of the scenes
         folder: a new or empty folder, or one with the same scenes
         processes: number of processes
-        quick: whether a part larger than a split becomes the whole split; otherwise it is omitted
+        quick: whether a part larger than a split becomes the whole split, instead of being omitted
         progress: called for each scene drawn
 
     Returns:
         the folder
 
     Raises:
-        InputError: the folder holds other files, or no split is as large as a part
+        InputError: the folder holds other files, or a part is larger than every split
     """
     sizes = {"train": scenes.count - scenes.val_count, "val": scenes.val_count}
     too_large = [part for part in scenes.parts if part > max(sizes.values())]

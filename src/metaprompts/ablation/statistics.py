@@ -1,4 +1,4 @@
-"""Means of a few seeds, with Student's t."""
+"""Means over a few seeds, with Student's t."""
 
 import math
 import statistics
@@ -14,9 +14,9 @@ class Estimate:
 
     Attributes:
         count: n
-        mean: NaN for none
-        half_width: half width of the 95 % interval around the mean; NaN for fewer than two
-        p_value: two-sided, for a mean of 0; NaN for fewer than two
+        mean: mean of the values; NaN if there are none
+        half_width: half width of the 95 % interval around the mean; NaN for fewer than two values
+        p_value: two-sided, for the null hypothesis that the mean is 0; NaN for fewer than two values
     """
 
     count: int
@@ -26,7 +26,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Student's interval and test of a mean.
+    """Compute Student's confidence interval and test for a mean.
 
     Args:
         values: values of a few seeds; for a paired test, the differences seed by seed
@@ -39,7 +39,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     # The same functions as in scipy.stats, whose import takes a second.
     from scipy.special import stdtr, stdtrit
 
-    # Without variance any nonzero mean is significant.
+    # Without variance, any nonzero mean is significant.
     statistic = abs(mean) / error if error else math.inf if mean else 0.0
     return Estimate(
         count=count,

@@ -1,4 +1,4 @@
-"""Ablation studies: variants of recipes, each trained with several seeds. Read from TOML."""
+"""Ablation studies, read from TOML: variants of recipes, each trained with several seeds."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ _KEY_DIGITS = 12
 _OWN_KEYS = ("training.seed", *_FOLDERS)
 # Two dashes separate the parts of a file name.
 _NAME = re.compile(r"[\w@+=][\w.@+=]*(-[\w.@+=]+)*")
-# Folders in OUT other than those of studies.
+# Names of folders in OUT that are not studies.
 _TAKEN = ("runs", "check", "quick", "data", "results")
 # Text that needs no quotes in a list on a command line.
 _PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
@@ -32,18 +32,18 @@ _PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell: the recipe and data that every variant is trained on.
+    """A cell: a recipe and data, on which every variant is trained.
 
     Attributes:
-        name: short, letters, digits and single dashes
+        name: short name made of letters, digits and single dashes
         recipe: the recipe's name or file
         data: name of the image folder, whose path is given on the command line; "scenes" can be generated
-        metric: the compared metric, one of the recipe's validation metrics
+        metric: the metric by which variants are compared, one of the recipe's validation metrics
         higher_is_better: whether higher values of the metric are better
         settings: recipe keys and values, for example {"training.steps": 300}
-        without: variants that cannot be trained here, by name; never the first
-        variant_settings: settings of a variant in this cell only, by variant name: recipe keys and values, which
-            override the variant's
+        without: names of variants that cannot be trained in this cell; never the first
+        variant_settings: variant name -> settings (recipe keys and values) for this cell only, which override those of
+            the variant
     """
 
     name: str
@@ -66,9 +66,9 @@ class Variant:
     """One of the compared variants.
 
     Attributes:
-        name: short, letters, digits and single dashes
-        settings: recipe keys and values that define it
-        paper: the paper's numbers for it, by name of a cell or metric
+        name: short name made of letters, digits and single dashes
+        settings: recipe keys and values that define the variant
+        paper: name of a cell or metric -> the paper's number for this variant
     """
 
     name: str
@@ -76,7 +76,7 @@ class Variant:
     paper: dict[str, float] = field(default_factory=dict)
 
     def paper_number(self, cell: Cell) -> float | None:
-        """The paper's number that corresponds to a cell, on the paper's own data."""
+        """The number in the paper that corresponds to a cell, measured on the paper's own data."""
         return self.paper.get(cell.name, self.paper.get(cell.metric))
 
 
@@ -86,10 +86,10 @@ class GeneratedScenes:
 
     Attributes:
         count: number of scenes
-        val_count: number of them for validation
+        val_count: number of these scenes that are for validation
         seed: seed of the first scene; validation begins a million later
-        parts: for each number N there are lists of the first N scenes of each split: train_N.txt, depth_val_N.txt,
-            annotations/person_keypoints_train_N.json and so on
+        parts: numbers N, for each of which lists of the first N scenes of each split are written: train_N.txt,
+            depth_val_N.txt, annotations/person_keypoints_train_N.json and so on
     """
 
     count: int
@@ -100,14 +100,14 @@ class GeneratedScenes:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A complete study: one run for each cell, each of its variants, and each seed.
+    """A complete study: one run for each combination of cell, variant in that cell, and seed.
 
     Attributes:
-        title: heading of its table
+        title: heading of the table
         seeds: seeds of the runs
         cells: rows
         variants: columns; the others are compared with the first
-        name: folder name; by default that of its file
+        name: name of the study's folder; by default that of its file
         paper: description of the paper's numbers, for example "Cityscapes mIoU in %"
         scenes: how to generate the data "scenes" if none is given
         quick: whether it is only a smoke test
@@ -144,7 +144,7 @@ class Study:
         self._check_paper()
 
     def _check_settings(self) -> None:
-        """Check that no key is set that belongs to the study, or to a variant missing from a cell."""
+        """Check that settings contain no key that the study sets itself, and no variant that is missing from a cell."""
         settings = {f"{kind} {one.name}": one.settings for kind, one in self._parts()}
         known = [variant.name for variant in self.variants]
         for cell in self.cells:
@@ -195,12 +195,12 @@ class Study:
         return [variant for variant in self.variants if variant.name not in cell.without]
 
     def runs(self) -> "list[Run]":
-        """All runs, seed after seed, so an unfinished study has complete columns."""
+        """All runs, seed after seed, so that an unfinished study has complete columns."""
         return list(self._runs)
 
     @cached_property
     def _runs(self) -> "tuple[Run, ...]":
-        # Every call returns the same objects, so each creates its recipe only once.
+        # Every call returns the same objects, so that each creates its recipe only once.
         return tuple(
             Run(cell=cell, variant=variant, seed=seed)
             for seed in self.seeds
@@ -219,17 +219,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The stem of its file names."""
+        """The stem of the run's file names."""
         return f"{self.cell.name}--{self.variant.name}--{self.seed}"
 
     @property
     def path(self) -> str:
-        """The name on the command line."""
+        """The run's name on the command line."""
         return f"{self.cell.name}/{self.variant.name}/{self.seed}"
 
     @property
     def command(self) -> str:
-        """The reproducible command; folders are placeholders, as they differ between machines."""
+        """The command that reproduces the run; folders are placeholders, as they differ between machines."""
         return shlex.join(["metaprompts", "train", *self.words(*_FOLDERS.values())])
 
     def recipe(self, root: Path, out: Path) -> "Recipe":
@@ -257,9 +257,9 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """All differences of the recipe from the code's defaults: "section.key" -> plain value.
+        """All differences of the recipe from the code's defaults, except folders: "section.key" -> plain value.
 
-        Folders are excluded. New keys in later versions do not change the result.
+        New keys in later versions do not change this.
 
         Raises:
             InputError: see `recipe`
@@ -274,7 +274,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Identifies settings and data: runs with the same key are trained once."""
+        """A key that identifies settings and data; runs with the same key are trained only once."""
         text = json.dumps([self.cell.data, self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
 
@@ -301,7 +301,7 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
 
     Args:
         path: path of the study
-        trains: whether the recipes must exist; they are not needed to show results
+        trains: whether the recipes must exist, which is not necessary to show results
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, missing or wrong, or a run is invalid
@@ -334,13 +334,13 @@ def _check_name(kind: str, name: str) -> None:
 
 
 def _spelled(value: Any) -> str:
-    """A value in command-line spelling, which a recipe parses to the same value."""
+    """A value as spelled on the command line, which a recipe parses to the same value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        # A single word could be a keyword (none). TOML arrays of such values are also JSON.
+        # A single word could be a keyword (none). TOML arrays of such values are also valid JSON.
         is_plain = all(
             isinstance(item, int | float) or (isinstance(item, str) and len(value) > 1 and _PLAIN_ITEM.fullmatch(item))
             for item in value

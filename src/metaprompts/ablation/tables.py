@@ -1,7 +1,7 @@
-"""A study's numbers as a Markdown table: mean and 95 % interval over seeds, and the paired test against the first."""
+"""A study's numbers as a Markdown table: mean and 95 % interval over seeds, and a paired test."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from metaprompts.ablation.results import score
 from metaprompts.ablation.statistics import Estimate, estimate
 from metaprompts.ablation.study import Cell, Run, Study, Variant
 from metaprompts.utils.markdown import markdown_table
+from metaprompts.utils.wording import agreeing
 
 Results = Mapping[str, Mapping[str, Any]]
 """Run name -> result, see `read_results`."""
@@ -20,7 +21,7 @@ _REASON_LENGTH = 160
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One cell of one variant.
+    """The values of one variant in one cell.
 
     Attributes:
         values: values of completed seeds, by seed
@@ -37,17 +38,17 @@ class Entry:
 
     @property
     def lost(self) -> str:
-        """A note on seeds without a value, for example "1 diverged"; "" for none."""
+        """A note on seeds without a value, for example "1 diverged"; "" if there are none."""
         return f"{len(self.diverged)} diverged" if self.diverged else ""
 
     def __str__(self) -> str:
-        """Mean, interval, and number of diverged seeds."""
+        """Format mean, interval, and number of diverged seeds."""
         known = self.estimate
         return spelled(known) + (f" ({self.lost})" if self.lost else "")
 
 
 def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry:
-    """Collect one cell of one variant.
+    """Collect the values of one variant in one cell.
 
     Raises:
         InputError: a result lacks the cell's metric
@@ -65,7 +66,7 @@ def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry
 
 
 def paired_difference(one: Entry, other: Entry) -> Estimate:
-    """Differences of two variants by seed, over the seeds that both have: ``one`` - ``other``."""
+    """Differences between two variants, ``one`` - ``other``, seed by seed, for the seeds that both have."""
     seeds = sorted(set(one.values) & set(other.values))
     return estimate([one.values[seed] - other.values[seed] for seed in seeds])
 
@@ -123,7 +124,7 @@ def _notes(study: Study, results: Results) -> Iterator[str]:
     )
     if study.paper is not None and any(variant.paper for variant in study.variants):
         yield f"The paper's column: {study.paper}, with different data and a different model size."
-    yield f"Trained by {_origin(results)}."
+    yield f"Trained{_origin(results)}."
     if any("failed" in result for result in results.values()):
         yield ""
     for run in study.runs():
@@ -143,16 +144,19 @@ def _warning(study: Study, results: Results) -> str:
 
 
 def _origin(results: Results) -> str:
-    commits = sorted({str(result.get("commit") or "unknown") for result in results.values()})
-    versions = sorted({_versions(result) for result in results.values()})
+    commits = sorted({str(result.get("commit") or "unknown") for result in results.values()}) or ["unknown"]
+    known = [result["versions"] for result in results.values() if result.get("versions")]
+    versions = sorted({_enumerated([f"{name} {version}" for name, version in each.items()]) for each in known})
     lengths = sorted({result["steps"] for result in results.values() if "steps" in result})
-    steps = f", {', '.join(map(str, lengths))} steps" if lengths else ""
-    return f"commit {', '.join(commits) or 'unknown'}, {'; '.join(versions) or 'versions unknown'}{steps}"
+    steps = f" for {_enumerated(lengths)} steps" if lengths else ""
+    packages = f", with {'; '.join(versions)}" if versions else ""
+    gap = f" ({'some' if known else 'the'} runs did not record versions)" if len(known) < len(results) else ""
+    return f"{steps} at {agreeing(len(commits), 'commit')} {_enumerated(commits)}{packages}{gap}"
 
 
-def _versions(result: Mapping[str, Any]) -> str:
-    known = result.get("versions")
-    return " ".join(f"{name} {version}" for name, version in known.items()) if known else "versions unknown"
+def _enumerated(items: Sequence[object]) -> str:
+    *first, last = map(str, items)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _shortened(reason: str) -> str:

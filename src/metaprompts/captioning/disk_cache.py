@@ -109,7 +109,7 @@ class CaptionStore:
         return self.cache / "captions" / whose / name[:2] / f"{name}.json"
 
     def read(self, image: NDArray[np.uint8]) -> str | None:
-        """The caption of an image (H, W, 3); None if the encoding is missing or damaged."""
+        """The caption of an image (H, W, 3); None if it is missing or damaged."""
         path = self.path(image)
         try:
             content = read_json(path) if path.is_file() else None

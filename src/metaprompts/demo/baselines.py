@@ -1,4 +1,4 @@
-"""Baselines that ignore the image: the floor of each metric."""
+"""Baselines that ignore the image, as the floor of each metric."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ class Constant(nn.Module):
     """A constant prediction for every image, with the interface of a model for `evaluate`.
 
     Args:
-        task: the task that scores its output
+        task: the task that scores the output
         raw: (1, ...) the constant output
     """
 
@@ -22,7 +22,7 @@ class Constant(nn.Module):
         self.device = raw.device
 
     def forward(self, images: Tensor) -> Tensor:
-        """Repeat the output for each of (B, 3, H, W) images."""
+        """Repeat the output for each of the images (B, 3, H, W)."""
         return self.raw.expand(len(images), *self.raw.shape[1:])
 
 

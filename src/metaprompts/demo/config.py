@@ -1,4 +1,4 @@
-"""The demo config. Needs no PyTorch, so that --help is quick."""
+"""The demo config. This module needs no PyTorch, so that --help is fast."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,11 @@ LARGEST_SEED = 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """Sizes of the demonstration.
+    """The sizes of the demonstration.
 
     Attributes:
         out: folder for scenes and report
-        seed: seed of the first scene; no model was trained on seeds from 3,000,000 on
+        seed: seed of the first scene; no model was trained on scenes with seeds of 3,000,000 or more
         scenes: number of scenes to score
         training_scenes: number of scenes for live training and baselines
         live_seconds: duration of the live training

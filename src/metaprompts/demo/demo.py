@@ -67,7 +67,7 @@ def run_demo(settings: DemoConfig) -> Path:
 
 
 def _run(settings: DemoConfig) -> Path:
-    # Each seed and size has its own folder.
+    # Each combination of seed and size has its own folder.
     scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
     report_lines([f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}"])
     write_scenes(
@@ -111,7 +111,7 @@ def _galleries(subject: Subject) -> Iterator[Gallery]:
     report_lines([f"visualizing the prompts of {model.task.name}"])
     samples = _some(split.samples, len(split.samples))
     yield task_gallery(model, samples)
-    # Earlier steps are meaningless if only the last step's loss was trained.
+    # Predictions of earlier steps are meaningless if only the last step was trained with a loss.
     if (
         model.config.refinement.steps > 1
         and subject.recipe.training.step_decay is not None
@@ -123,7 +123,7 @@ def _galleries(subject: Subject) -> Iterator[Gallery]:
 
 
 def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
-    """Train depth from the miniature's weights, scored before and after; with K = 1, as there is only a minute."""
+    """Train depth from the miniature's weights, and score it before and after; K = 1, as there is only a minute."""
     recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes, "--refinement.steps=1")
     split = validation_split(recipe)
     few = replace(split, samples=_First(split.samples, _LIVE_CHECK))

@@ -37,7 +37,7 @@ def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str |
 
 
 def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
-    """Predictions after each refinement step, of a model that was trained with a loss on every step."""
+    """Predictions after each refinement step, by a model that was trained with a loss on every step."""
     steps = model.config.refinement.steps
     chosen = distinct_images(samples)[:_STEP_ROWS]
     rows = []
@@ -54,7 +54,7 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
 
 
 def scene_name(sample: Sample) -> str:
-    """The name of a gallery's row."""
+    """The name of a scene's row in a gallery."""
     return f"scene {Path(sample.path).stem}"
 
 

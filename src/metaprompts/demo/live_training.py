@@ -20,10 +20,10 @@ _WARMUP_STEPS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A step of the curve.
+    """One training step, as a point of the loss curve.
 
     Attributes:
-        seconds: since the beginning
+        seconds: time since the beginning
         loss: loss of the step
     """
 
@@ -46,7 +46,7 @@ def fine_tune(
 
     Args:
         recipe: the recipe; its number of steps is not used
-        seconds: duration
+        seconds: duration of the training
         on_step: called at every step
 
     Returns:

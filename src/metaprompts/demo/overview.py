@@ -1,4 +1,4 @@
-"""One sheet of all models' predictions for a few images."""
+"""A contact sheet with the predictions of all models for a few images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,10 +15,10 @@ _IMAGES = 4
 
 
 def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) -> ImageArray:
-    """Images side by side, with every model's prediction below each.
+    """Images side by side, with the prediction of every model below each image.
 
     Args:
-        models: by the name of their task
+        models: name of the task -> model
         people: samples of the pose task; the first images are shown, with all their annotated people
 
     Returns:
@@ -34,7 +34,7 @@ def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) ->
 
 
 def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) -> list[ImageArray]:
-    # Enlarge before predicting: drawings have the size of the image, so their lines stay thin.
+    # Enlarge before predicting: drawings then have the size of the enlarged image, and their lines stay thin.
     image = enlarge(samples[0].image)
     boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
     seen = [model.predict(image, boxes if model.task.reads_boxes else None) for model in models.values()]

@@ -19,13 +19,16 @@ from metaprompts.visualize.text import ImageArray
 _PROMPTS = 6
 _SHOWN_HEIGHT = 256
 _TEXTS = {
-    "class": "Each row is the prompt that most prefers a class, in the scene with most of that class. z is the "
+    "class": "Each row shows the prompt that most prefers a class, in the scene that contains most of that class. z "
+    "is the "
     "prompt's mean response on the class minus its mean response everywhere, in standard deviations.",
-    "direction": "Each row is the prompt that most prefers surfaces of a direction, in the scene with most of them. z "
-    "is the prompt's mean response on them minus its mean response everywhere, in standard deviations.",
+    "direction": "Each row shows the prompt that most prefers surfaces facing one direction, in the scene with most "
+    "such surfaces. z is the prompt's mean response on these surfaces minus its mean response everywhere, in standard "
+    "deviations.",
     "depth": "Prompts that respond most to far and to near objects. The correlation between response and depth is 1 "
     "if the response grows with distance, -1 if it falls.",
-    "joint": "Each row is the prompt that most prefers a joint, on the largest person who shows it. z is the prompt's "
+    "joint": "Each row shows the prompt that most prefers a joint, on the largest person on whom that joint is "
+    "visible. z is the prompt's "
     "mean response at the joint minus its mean response everywhere, in standard deviations.",
 }
 
@@ -69,7 +72,7 @@ def _by_depth(preferences: DepthPreferences, samples: Sequence[Sample]) -> Itera
     for number, prompt in enumerate(chosen):
         correlation = preferences.correlation[prompt]
         text = f"prompt {prompt} prefers {'far' if correlation > 0 else 'near'} things (correlation {correlation:.2f})"
-        # A pair of prompts, far and near, shares its scene.
+        # The two prompts of a pair, far and near, share a scene.
         yield _Row(prompt, text, samples[order[number // 2 % len(order)]])
 
 

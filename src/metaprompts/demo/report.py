@@ -28,7 +28,7 @@ class Score:
     Attributes:
         task: the task
         metric: name of the metric
-        meaning: the measured quantity, in a sentence
+        meaning: what the metric measures, in a sentence
         better: "higher" or "lower"
         model: the embedded model's score
         baseline: the score of `best_constant`
@@ -50,7 +50,7 @@ class Gallery:
 
     Attributes:
         title: heading
-        text: a sentence or two below it
+        text: a sentence or two below the heading
         columns: a heading for each column
         rows: images (H,W,3)
         names: names of the rows
@@ -71,13 +71,13 @@ class Report:
 
     Attributes:
         scenes: number of scenes that were scored
-        overview: the first image
-        scores: the table
+        overview: the image at the top
+        scores: rows of the table
         galleries: images, in order
         curve: curve of the live training
         live: scores of the live training: (metric, before, after)
         live_seconds: duration of the live training
-        live_gallery: predictions after it
+        live_gallery: predictions after the live training
         commands: (purpose, command) of commands to try next
     """
 
@@ -113,7 +113,7 @@ def image_url(image: ImageArray) -> str:
 
 
 def curve_svg(points: Sequence[Point], width: int = 720, height: int = 220) -> dict[str, Any]:
-    """The coordinates of a curve's image: each step's loss, and their running mean.
+    """The coordinates for drawing a loss curve: the loss of each step, and the running mean.
 
     Returns:
         "width", "height", "steps" and "mean" (points of polylines), "top" and "bottom" (losses at the edges) and

@@ -1,4 +1,4 @@
-"""Scores of the embedded models and of constant baselines."""
+"""Score the embedded models and constant baselines."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from metaprompts.utils.progress import tracked
 
 @dataclass(frozen=True)
 class Subject:
-    """An embedded model with its recipe, on a folder of scenes."""
+    """An embedded model, and its recipe with a folder of scenes as data."""
 
     model: MetaPromptModel
     recipe: Recipe
@@ -43,13 +43,13 @@ def subject_of(task: str, scenes: Path) -> Subject:
 
 
 def on_scenes(recipe: str, scenes: Path, *overrides: str) -> Recipe:
-    """A recipe that reads the scenes as its data."""
+    """The recipe with the scenes as its data."""
     data = [f"--data.root={scenes}", "--data.num_workers=0", "--training.val_batch_size=8"]
     return read_recipe(recipe, [*data, *overrides])
 
 
 def scores_of(subject: Subject) -> list[Score]:
-    """Score a model, and the best constant prediction for the training split, on the validation split."""
+    """Score a model on the validation split, and the constant prediction that is best for the training split."""
     task = subject.model.task
     batches = validation_batches(subject.split, subject.recipe)
     found = evaluate(subject.model, tracked(batches, what="scoring"), metric_kwargs=subject.split.metric_kwargs)

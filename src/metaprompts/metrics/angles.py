@@ -46,7 +46,7 @@ class AngleScores:
             target: (B,3,H,W) unit vectors, 0 = no surface
         """
         # The arc cosine of rounded numbers near 1 is off by a hundredth of a degree; the sine of half the angle is
-        # exact.
+        # not.
         predicted, target = predicted.double().cpu(), target.double().cpu()
         half = ((predicted - target).square().sum(dim=1).sqrt() / 2).clamp(0, 1)
         angles_deg = (2 * half.asin()).rad2deg()[target.any(dim=1)]

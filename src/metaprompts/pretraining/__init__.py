@@ -1,1 +1,1 @@
-"""Pre-training a miniature Stable Diffusion on generated scenes: for trying the whole method without a GPU."""
+"""Pre-train a miniature Stable Diffusion on generated scenes, to try out the whole method without a GPU."""

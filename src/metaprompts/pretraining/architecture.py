@@ -18,7 +18,7 @@ class Architecture:
     Attributes:
         unet: config of UNet2DConditionModel
         vae: config of AutoencoderKL
-        text_encoder: CLIPTextConfig, without the values set by the tokenizer
+        text_encoder: CLIPTextConfig, without the values that the tokenizer determines
 
     Raises:
         InputError: the parts do not fit together

@@ -1,4 +1,4 @@
-"""Arrays of many rows, in files of a few hundred rows that are written atomically, so writing can be resumed."""
+"""Arrays of many rows, in files of a few hundred rows that are written atomically, so that writing can be resumed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ PART_ROWS = 250
 
 
 def part_ranges(count: int) -> list[range]:
-    """The rows of each part of ``count`` rows."""
+    """The row indices of each part, for ``count`` rows in all."""
     return [range(start, min(start + PART_ROWS, count)) for start in range(0, count, PART_ROWS)]
 
 
@@ -31,7 +31,7 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
     Raises:
         InputError: the file cannot be written
     """
-    # Notes are written first: if values exist, notes exist.
+    # Notes are written first, so that they exist if the values do.
     if notes is not None:
         write_json(_path(folder, rows).with_suffix(".json"), list(notes))
     with write_whole(_path(folder, rows)) as scratch:
@@ -39,7 +39,7 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
 
 
 def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[range]:
-    """The unwritten parts of ``count`` rows.
+    """The parts, for ``count`` rows in all, that are not written yet.
 
     Args:
         folder: output folder of all parts
@@ -58,7 +58,7 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
         found = _open(path).shape
         if found[1:] != shape:
             raise InputError(f"{path} holds rows of shape {found[1:]}; expected {shape}: choose another run folder")
-        # The last shard of a shorter set grows when more rows are requested.
+        # The last part of a shorter array grows when more rows are requested.
         if found[0] < len(rows):
             missing.append(rows)
     return missing

@@ -1,4 +1,4 @@
-"""Pre-training configs: one frozen dataclass per stage. Needs no PyTorch, so that --help is quick."""
+"""Pre-training configs: one frozen dataclass per stage. This module needs no PyTorch, so that --help is fast."""
 
 import math
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Learning:
     steps: int
     """Optimizer steps; a larger number extends a finished run."""
     batch_size: int
-    """Images (VAE: small crops) per step."""
+    """Images (for the VAE, small crops) per step."""
     lr: float
     """Peak learning rate."""
     weight_decay: float = 0.01
@@ -89,7 +89,7 @@ class Vae(Learning):
     crop: int = 64
     """Side of the crops in pixels; a multiple of 8."""
     whole_share: float = 0.15
-    """Final share of the steps, with whole images in smaller batches."""
+    """Final share of the steps, which use whole images in smaller batches."""
     chroma_weight: float = 2.0
     """Weight of the chroma error (blue and red difference), relative to 1 for red, green and blue."""
     edge_weight: float = 1.0
@@ -111,7 +111,7 @@ class Vae(Learning):
         if self.crop < 16 or self.crop % 8:
             raise InputError(f"vae.crop is {self.crop}; expected a multiple of 8, at least 16")
         if not 0 <= self.whole_share <= self.decay_fraction:
-            # Training before the learning rate decays must not depend on the number of steps.
+            # Until the learning rate decays, training must not depend on the number of steps.
             raise InputError(
                 f"vae.whole_share is {self.whole_share}; expected 0 to vae.decay_fraction, "
                 f"which is {self.decay_fraction}"
@@ -123,7 +123,7 @@ class Text:
     """The vocabulary."""
 
     merges: int = 500
-    """Number of words and subwords with their own token, in addition to all single letters."""
+    """Number of words and subwords that have a token, in addition to all single letters."""
     longest: int = 77
     """Maximum number of tokens in a caption, including start and end tokens; longer captions are truncated."""
 
@@ -165,8 +165,8 @@ class Pretraining:
     architecture: Path | None = None
     """JSON file with the configs "unet", "vae" and "text_encoder"; by default the shipped miniature."""
     init_from: Path | None = None
-    """Diffusers folder, or "micro" for the shipped one: start from its UNet and text encoder, and keep its VAE and
-    vocabulary."""
+    """Diffusers folder, or "micro" for the shipped model: start from its UNet and text encoder, and keep its VAE
+    and vocabulary."""
     seed: int = 0
     """Random seed."""
     threads: int | None = None
@@ -205,7 +205,8 @@ class Pretraining:
 def _at_least(lowest: float, prefix: str, settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        # NaN compares false with both bounds. Only counts determine time and memory.
+        # Comparisons of NaN with both bounds are false. Only counts have an upper bound, because they determine time
+        # and memory.
         if isinstance(value, int) and not lowest <= value <= _MOST:
             raise InputError(f"{prefix}{name} is {value}; expected {lowest} to {_MOST}")
         if not lowest <= value < math.inf:

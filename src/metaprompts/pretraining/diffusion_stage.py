@@ -28,12 +28,12 @@ class DiffusionObjective:
 
     Args:
         text_to_image: the networks to train
-        latents: rows (2, C, h, w): an image and its mirror image
+        latents: rows (2, C, h, w): latents of an image and its mirror image
         tokens: (N, L), tokens of the captions, padded
         empty: (L,), tokens of the empty caption
         settings: settings of the stage
         seed: seed of images, noise and dropped captions
-        process_group: the processes that train on the other rows of each batch
+        process_group: the processes that train together, each on its own rows of a batch
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class DiffusionObjective:
         numbers, rng_state = step_generators(self._seed, step)
         rows = numbers.integers(len(self._latents), size=size)
         both = torch.from_numpy(self._latents.gather(rows)).float()
-        # The whole batch is drawn, then split, so it does not depend on the number of processes.
+        # The whole batch is drawn, then split, so that it does not depend on the number of processes.
         clean = both[torch.arange(size), torch.from_numpy(numbers.integers(2, size=size))]
         dropped = torch.from_numpy(numbers.random(size) < self._settings.drop_caption)
         tokens = torch.where(dropped[:, None], self._empty, self._tokens[torch.from_numpy(rows)])
@@ -144,7 +144,7 @@ def train_diffusion(
         return
     with write_folder_whole(train_config.folder / "model") as scratch:
         text_to_image.save(scratch)
-    # Written last: if it exists, the stage is finished.
+    # Written last, so that its existence means that the stage is finished.
     write_json(train_config.folder / "finished.json", {"steps": settings.steps})
 
 

@@ -43,7 +43,7 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
     with write_folder_whole(out / "model") as scratch:
         pipeline.save_pretrained(scratch)
         _load_in_single_precision(scratch / "text_encoder/config.json")
-        # transformers 5 writes a single tokenizer.json; other tools want vocab.json and merges.txt.
+        # transformers 5 writes a single tokenizer.json; other tools need vocab.json and merges.txt.
         shutil.copytree(out / "text", scratch / "tokenizer", dirs_exist_ok=True)
     loaded = StableDiffusionPipeline.from_pretrained(out / "model", local_files_only=True)
     drawn = generate_images(loaded, captions, _SEED, settings.sample_steps, settings.guidance)

@@ -1,4 +1,4 @@
-"""Latents of zero mean and unit standard deviation, by changing only two 1x1 convolutions."""
+"""Give latents zero mean and unit standard deviation, by changing only two 1x1 convolutions."""
 
 import torch
 from diffusers import AutoencoderKL
@@ -20,15 +20,16 @@ def channel_moments(latents: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
-    """Make a VAE encode to (latent - mean) / std, with unchanged decoded images.
+    """Change a VAE to encode to (latent - mean) / std, without changing decoded images.
 
     The encoder's last convolution gives the posterior's mean m and log variance v: m becomes (m - mean) / std and v
     becomes v - 2 ln std. The decoder's first convolution takes z * std + mean. The scaling factor becomes 1.
 
     Args:
-        vae: changed in place; exact except for diffusers' bounds of [-30, 20] on the log variance
-        mean: (C,) of the posterior's mean over many images
-        std: (C,) the divisor: the standard deviation, or one number for all channels, which keeps their ranking
+        vae: changed in place; the change is exact, except that diffusers limits the log variance to [-30, 20]
+        mean: (C,), mean of the posterior's mean over many images
+        std: (C,), the divisor: the standard deviation, or the same number for all channels, which keeps their relative
+            spread
     """
     assert vae.quant_conv is not None
     assert vae.post_quant_conv is not None

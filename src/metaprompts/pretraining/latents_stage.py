@@ -20,13 +20,13 @@ _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
-    """Encode the images without latents.
+    """Encode the images that have no latents yet.
 
     Args:
         vae_folder: folder of the trained VAE
         images: rows (H, W, 3) in 0..255
-        folder: receives rows (2, C, H / 8, W / 8) in half precision, of the image and its mirror image, in parts, and
-            vae.json, which identifies the VAE
+        folder: output folder for vae.json, which identifies the VAE, and for the latents, in parts: rows (2, C, H / 8,
+            W / 8) of an image and its mirror image, in half precision
 
     Raises:
         InputError: the VAE is missing, or the folder cannot be written
@@ -58,7 +58,7 @@ def vae_fingerprint(vae_folder: Path) -> str:
 
 
 def latents_of(folder: Path) -> str | None:
-    """The `vae_fingerprint` of the VAE that made these latents; None if there are none."""
+    """The `vae_fingerprint` of the VAE that made the latents in a folder; None if there are none."""
     path = folder / "vae.json"
     return str(read_json(path)["vae"]) if path.is_file() else None
 

@@ -97,7 +97,7 @@ def pretrain(
     Args:
         settings: settings of every stage
         progress: called at every step
-        stage: only this one; None for all in order
+        stage: the only stage to run; None for all, in order
         source: source of the scenes
 
     Raises:

@@ -15,13 +15,13 @@ _BLOCK = 8
 
 
 def psnr(images: Tensor, references: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, of the mean squared error over everything; values in [0, 1]."""
+    """Peak signal-to-noise ratio in dB, from the mean squared error over all elements; values are in [0, 1]."""
     error = (images.double() - references.double()).square().mean().item()
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
 def blocky(images: Tensor) -> Tensor:
-    """Average 8x8 blocks and scale back bilinearly: the quality of 3 numbers per block without training.
+    """Average 8x8 blocks and scale back bilinearly: the quality that 3 numbers per block give without training.
 
     Args:
         images: (B, 3, H, W), H and W multiples of 8
@@ -39,7 +39,7 @@ def gray(images: Tensor) -> Tensor:
 
 
 def chroma_spread(images: Tensor) -> tuple[float, float]:
-    """Standard deviation of blue and of red difference over all pixels, for (B, 3, H, W) in [0, 1]."""
+    """The standard deviations of blue and red difference over all pixels, for images (B, 3, H, W) in [0, 1]."""
     blue, red = chroma(images).double().transpose(0, 1).flatten(1).std(dim=1, correction=0).tolist()
     return blue, red
 
@@ -52,8 +52,8 @@ class Reconstruction:
         psnr: PSNR of the reconstruction, dB
         psnr_blocky: PSNR of averaged 8x8 blocks scaled back, dB
         psnr_gray: PSNR of the true images without color, dB
-        chroma: standard deviation of blue and red difference in the reconstruction
-        chroma_true: the same in the true images
+        chroma: standard deviations of blue and red difference in the reconstruction
+        chroma_true: standard deviations of blue and red difference in the true images
     """
 
     psnr: float
@@ -74,11 +74,11 @@ class Reconstruction:
         )
 
     def shortcomings(self, *, margin_db: float, chroma_tolerance: float) -> list[str]:
-        """Reasons why the reconstruction is not good enough, with numbers; empty if it is.
+        """The reasons why the reconstruction is not good enough, with numbers; empty if it is good enough.
 
         Args:
             margin_db: required improvement over averaged blocks, dB
-            chroma_tolerance: allowed relative difference of a chroma's standard deviation from the truth
+            chroma_tolerance: allowed relative error of each standard deviation in ``chroma``
         """
         found = []
         if not self.psnr >= self.psnr_blocky + margin_db:

@@ -25,7 +25,7 @@ def generate_images(
 
     Args:
         pipeline: for example ``StableDiffusionPipeline.from_pretrained(folder)``
-        captions: N of them
+        captions: N captions
         seed: image i starts from noise of seed + i, independent of the others
         steps: number of denoising steps
         guidance: classifier-free guidance scale; 1 for none
@@ -53,7 +53,7 @@ def captioned_sheet(images: NDArray[np.uint8], captions: Sequence[str]) -> Image
 
     Args:
         images: (N, H, W, 3)
-        captions: N of them
+        captions: N captions
 
     Returns:
         (sheet height, sheet width, 3)

@@ -12,8 +12,8 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.utils.multiprocessing import in_processes
 from metaprompts.utils.progress import tracked
 
-# Seed, height and width -> image (H,W,3) RGB in 0..255, and its caption. It must be a module-level function, which
-# worker processes import by name.
+# Seed, height and width -> image (H,W,3) RGB in 0..255, and its caption. A source must be a module-level function,
+# because worker processes import it by name.
 Source = Callable[[int, int, int], tuple[NDArray[np.uint8], str]]
 
 TRAINING = "training"
@@ -32,7 +32,7 @@ def draw_scenes(settings: Scenes, folder: Path, source: Source = generated_scene
 
     Args:
         settings: number and size of the scenes
-        folder: receives training/ and held_out/, each in parts
+        folder: output folder for training/ and held_out/, each in parts
         source: source of images and captions
 
     Raises:

@@ -1,4 +1,4 @@
-"""The UNet and text encoder, trained together, and the pipeline that samples from them."""
+"""UNet and text encoder, which are trained together, and the pipeline that samples from them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.errors import InputError
 from metaprompts.pretraining.architecture import Architecture
 
-# Stable Diffusion's noise schedule, but with zero signal at the end, so sampling starts as in training (Lin et al.,
-# 2024). A small network learns the layout of images sooner by predicting velocity than noise.
+# Stable Diffusion's noise schedule, but with zero signal at the end, so that sampling starts from what training has
+# seen (Lin et al., 2024). A small network learns the layout of images sooner by predicting velocity than noise.
 NOISE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -48,7 +48,7 @@ class TextToImageModel(nn.Module):
         Returns:
             (B, C, h, w)
         """
-        # As in Stable Diffusion the padding is not masked.
+        # As in Stable Diffusion, padding is not masked.
         words = self.text_encoder(input_ids=tokens).last_hidden_state
         return self.unet(noisy, timesteps, encoder_hidden_states=words).sample  # type: ignore[no-any-return]
 

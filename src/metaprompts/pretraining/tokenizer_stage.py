@@ -25,7 +25,7 @@ def write_tokenizer(captions: Sequence[str], settings: Text, folder: Path) -> No
     Args:
         captions: the training text
         settings: settings of the stage
-        folder: receives vocab.json, merges.txt and the other files
+        folder: output folder for vocab.json, merges.txt and the other files
 
     Raises:
         InputError: the folder cannot be written
@@ -33,7 +33,7 @@ def write_tokenizer(captions: Sequence[str], settings: Text, folder: Path) -> No
     tokenizer = make_tokenizer(captions, settings)
     with write_folder_whole(folder) as scratch:
         tokenizer.save_pretrained(scratch)
-        # transformers 5 writes a single tokenizer.json; older ones and other tools want these two.
+        # transformers 5 writes a single tokenizer.json; older versions and other tools need these two files.
         tokenizer.backend_tokenizer.model.save(str(scratch))
 
 
@@ -52,8 +52,8 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
 def make_tokenizer(captions: Sequence[str], settings: Text) -> CLIPTokenizer:
     """Learn a vocabulary of byte pairs: single bytes, inside and at the end of a word, and their merges.
 
-    It can encode any text. Its ``model_max_length`` is that of the longest caption, rounded up, or
-    ``settings.longest`` if that is less.
+    It can encode any text. Its ``model_max_length`` is the length of the longest caption, rounded up, but at most
+    ``settings.longest``.
     """
     merges = _learn_merges(captions, settings.merges)
     letters = sorted(ByteLevel.alphabet())
@@ -70,7 +70,7 @@ def _learn_merges(captions: Sequence[str], count: int) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(BPE(end_of_word_suffix=_END_OF_WORD))
     tokenizer.normalizer, tokenizer.pre_tokenizer = published.normalizer, published.pre_tokenizer
     letters = ByteLevel.alphabet()
-    # The trainer also counts single letters, and those at word ends separately.
+    # The trainer's size also counts single letters, and letters at word ends separately.
     trainer = BpeTrainer(
         vocab_size=2 * len(letters) + count,
         initial_alphabet=letters,

@@ -46,12 +46,12 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Training config of an objective.
+    """The training config for an objective.
 
     Attributes:
-        settings: length, learning rate, average
+        settings: length, learning rate and averaging
         seed: random seed
-        folder: for checkpoints and losses.jsonl
+        folder: output folder for checkpoints and losses.jsonl
         identity: plain values that a checkpoint must match
         checkpoint_seconds: time between checkpoints
         process_group: the processes that train together; only rank 0 writes to the folder
@@ -66,7 +66,7 @@ class TrainConfig:
 
 
 def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
-    """The generators of one step: they depend only on the seed and the step, so no generator state is saved."""
+    """The generators of one step, which depend only on seed and step, so that no generator state is saved."""
     numbers = np.random.default_rng((seed, step))
     return numbers, torch.Generator().manual_seed(int(numbers.integers(2**63)))
 
@@ -77,7 +77,7 @@ def train(
     progress: Callback,
     after_step: Callable[[int, WeightAverage], None] = lambda step, average: None,
 ) -> None:
-    """Train to the end, resuming where an earlier call stopped; the model then has its averaged weights.
+    """Train to the end, resuming where an earlier call stopped; afterwards the model has its averaged weights.
 
     Args:
         objective: the objective, whose model is trained
@@ -134,7 +134,7 @@ def _take_step(
 
 
 def new_state(model: nn.Module, settings: Learning, average: WeightAverage) -> TrainState:
-    """A model with AdamW before its first step."""
+    """A model with AdamW, before the first step."""
     rules = Optimizer(lr=settings.lr, weight_decay=settings.weight_decay, decay_bias_and_norm=False)
     return TrainState(model, make_optimizer(model, rules), average)
 
@@ -156,7 +156,7 @@ def resume(train_state: TrainState, train_config: TrainConfig) -> None:
     """Resume from the newest intact checkpoint, if any.
 
     If it belongs to a shorter run whose learning rate had begun to fall, resume from the last checkpoint before the
-    fall: an extended run then gives the same result as a run that had this length from the start.
+    fall: an extended run then gives the same result as a run that had the new length from the start.
 
     Raises:
         InputError: all checkpoints are damaged, or belong to a different model or an earlier version

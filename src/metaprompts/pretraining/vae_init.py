@@ -1,7 +1,7 @@
-"""Initial weights of the VAE: it averages 8x8 blocks, and training adds detail.
+"""Initial weights with which the VAE averages 8x8 blocks, so that training only has to add detail.
 
-From random weights, most of the training would be spent on finding the images' plain colors. The two norms before the
-output convolutions lose these colors, because they divide by the image's own contrast.
+From random weights, most of the training would be spent on learning plain colors. The two norms before the
+output convolutions lose these colors, because they divide by the contrast of the image.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metaprompts.errors import InputError
 
-# Orthonormal: brightness, red against blue, green against both.
+# Orthonormal rows: brightness, red against blue, green against both.
 _OPPONENT = (
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
     (1 / math.sqrt(2), 0.0, -1 / math.sqrt(2)),
@@ -34,11 +34,11 @@ def begin_at_block_averages(vae: AutoencoderKL) -> None:
     """Set a VAE's weights so that three latent channels are the colors of 8x8 blocks.
 
     Three channels carry the colors past the residual branches, which start at zero. Before the last norm each color
-    is duplicated, with both signs, as silu(x) - silu(-x) = x; and two constant channels outweigh the others, so that
-    the norm divides by nearly the same value in every image. All other channels stay random.
+    is duplicated, with both signs, as silu(x) - silu(-x) = x; two constant channels outweigh the others, so that the
+    norm divides by nearly the same value in every image. All other channels stay random.
 
     Args:
-        vae: with random weights; changed in place
+        vae: the VAE, with random weights; changed in place
 
     Raises:
         InputError: the VAE is too narrow
@@ -80,14 +80,14 @@ def _begin_middle(blocks: nn.ModuleList, samplers: list[nn.Conv2d], taps: _Taps 
     for convolution in inner:
         _carry(convolution, torch.eye(_CARRIED), taps)
     _carry(last, torch.cat([torch.eye(_CARRIED), -torch.eye(_CARRIED), torch.zeros(2, _CARRIED)]), taps)
-    # With these two the norm divides by about the root of 2, for any image.
+    # With these two, the norm divides by about the square root of 2 for any image.
     _bias(last)[_PAIRED:_NARROWEST] = math.sqrt(last_width) * torch.tensor([1.0, -1.0])
     for place, block in enumerate(blocks):
         count = _NARROWEST if place == len(blocks) - 1 else _CARRIED
         resnets = [layer for layer in block.modules() if isinstance(layer, ResnetBlock2D)]
         for shortcut in (resnet.conv_shortcut for resnet in resnets if resnet.conv_shortcut is not None):
             _carry(shortcut, torch.eye(count))
-            # The constants are only for the norm.
+            # The constants only serve the norm.
             shortcut.weight[count:, _PAIRED:count] = 0
 
 
@@ -100,9 +100,9 @@ def _carry(convolution: nn.Conv2d, matrix: Tensor, taps: _Taps | None = None) ->
     """Make the first outputs of a convolution a linear map of only the first inputs.
 
     Args:
-        convolution: a convolution of any size
+        convolution: a convolution with any kernel size
         matrix: (outputs, inputs)
-        taps: weights of the window's pixels; None for the middle one
+        taps: weights of the pixels in the window; None for only the center pixel
     """
     outputs, inputs = matrix.shape
     window = torch.zeros_like(convolution.weight[0, 0])

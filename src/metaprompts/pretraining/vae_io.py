@@ -22,12 +22,12 @@ def to_images(pixels: Tensor) -> NDArray[np.uint8]:
 
 @torch.inference_mode()
 def encode(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
-    """The posterior's mean, (B, H, W, 3) in 0..255 -> (B, C, H / 8, W / 8)."""
+    """Images (B, H, W, 3) in 0..255 -> the posterior's mean (B, C, H / 8, W / 8)."""
     posterior: Any = vae.encode(to_pixels(images)).latent_dist
     return posterior.mode()  # type: ignore[no-any-return]
 
 
 @torch.inference_mode()
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """(B, C, h, w) -> images (B, 3, 8 h, 8 w) in [-1, 1], except for overshoot."""
+    """Latents (B, C, h, w) -> images (B, 3, 8 h, 8 w) in [-1, 1], except for overshoot."""
     return vae.decode(latents).sample  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Reconstruction losses. All terms except the last depend only on the error, so they take the error."""
+"""Reconstruction losses. All terms except the last depend only on the error, which is their argument."""
 
 import torch
 import torch.nn.functional as F
@@ -32,12 +32,12 @@ def chroma_loss(error: Tensor) -> Tensor:
 
 
 def edge_loss(error: Tensor) -> Tensor:
-    """Mean absolute error in differences between neighbors, horizontal plus vertical, (B, 3, H, W) -> scalar."""
+    """Mean absolute error in differences of neighboring pixels, horizontal plus vertical, (B, 3, H, W) -> scalar."""
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
 def pooled_loss(error: Tensor) -> Tensor:
-    """Mean absolute error of the averages of 2x2, 4x4 and 8x8 blocks, summed; it teaches absolute color early.
+    """Mean absolute errors of the averages of 2x2, 4x4 and 8x8 blocks, summed, which teach absolute color early.
 
     Args:
         error: (B, 3, H, W) with H and W multiples of 8

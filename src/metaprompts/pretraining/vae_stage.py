@@ -34,7 +34,7 @@ _CHROMA_TOLERANCE = 0.15
 
 
 class VaeObjective:
-    """Reconstruct crops, and whole images at the end.
+    """The objective: reconstruct crops, and at the end whole images.
 
     Args:
         vae: the VAE to train
@@ -120,11 +120,11 @@ def train_vae(
 
 
 def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:
-    """Write the output of `train_vae` for an already trained VAE.
+    """Write what `train_vae` writes, but for a VAE that is already trained.
 
     Args:
-        part: the vae/ of a diffusers folder
-        settings: settings of the stage, which this completes
+        part: folder vae/ of a diffusers folder
+        settings: settings of the stage, which this function completes
         folder: folder of the stage
         held_out: evaluation images
     """
@@ -137,7 +137,7 @@ def _finish(vae: AutoencoderKL, settings: Vae, folder: Path, held_out: Rows, fac
     measured = _measure(vae, held_out, folder / "sheet.png")
     with write_folder_whole(folder / "model") as scratch:
         vae.save_pretrained(scratch)
-    # Metrics are written last: if they exist, the stage is finished.
+    # Metrics are written last, so that their existence means that the stage is finished.
     write_json(folder / "metrics.json", {"steps": settings.steps, **asdict(measured), **facts})
     return measured
 
@@ -152,7 +152,7 @@ def check_vae_quality(folder: Path) -> None:
     """Check that the VAE beats averaged blocks and reproduces color.
 
     Raises:
-        InputError: the VAE fails a check; the message has the numbers
+        InputError: the VAE fails a check; the message gives the numbers
     """
     values = read_json(folder / "metrics.json")
     measured = from_dict(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})

@@ -1,4 +1,4 @@
-"""Initialize from a finished Stable Diffusion folder instead of random weights."""
+"""Start from a finished Stable Diffusion folder instead of from random weights."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def published_folder(source: Path) -> Path:
     """The folder of a source.
 
     Args:
-        source: a folder that `metaprompts pretrain` wrote, or "micro", the one inside this package
+        source: a folder that `metaprompts pretrain` wrote, or "micro", the model inside this package
 
     Raises:
         InputError: the folder lacks a part

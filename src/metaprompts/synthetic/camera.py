@@ -33,7 +33,7 @@ class Camera:
 
     @property
     def center_px(self) -> tuple[float, float]:
-        """The principal point (x, y): the image's middle."""
+        """The principal point (x, y), which is the image's center."""
         return (self.width - 1) / 2, (self.height - 1) / 2
 
     @property
@@ -51,7 +51,7 @@ class Camera:
         return turned(RIGHT, self.yaw_deg), up, forward
 
     def slopes(self, x_px: Array, y_px: Array) -> tuple[Array, Array]:
-        """Slopes of the rays through pixels: right and up per meter forward."""
+        """Slopes of the rays through pixels: meters to the right and up, per meter forward."""
         center_x, center_y = self.center_px
         return (x_px - center_x) / self.focal_px, (center_y - y_px) / self.focal_px
 
@@ -80,7 +80,7 @@ class Camera:
 def camera_from_angles(
     position: Vector, *, yaw_deg: float, pitch_deg: float, opening_deg: float, height: int, width: int
 ) -> Camera:
-    """A camera by its horizontal field of view, which does not depend on the image size."""
+    """A camera given by its horizontal field of view, which does not depend on the image size."""
     cosine, sine = cosine_and_sine(opening_deg / 2)
     return Camera(
         position=position,

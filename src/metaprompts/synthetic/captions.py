@@ -18,7 +18,7 @@ def caption(opening: str, things: tuple[Thing, ...], visible: NDArray[np.int32])
     Args:
         opening: "a street with brick houses under a clear sky"
         things: objects of the world
-        visible: (H, W) index of the thing at every pixel, -1 for the sky
+        visible: (H, W), index of the thing at every pixel, -1 for the sky
     """
     areas = np.bincount(visible[visible >= 0], minlength=len(things)) / visible.size
     groups: dict[str, list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Named colors, and materials of these colors."""
+"""Named colors, and materials in these colors."""
 
 from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.solids import Color

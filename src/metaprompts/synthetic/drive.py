@@ -1,4 +1,4 @@
-"""A camera's drive through a scene with walking people: frames with exact optical flow and depth."""
+"""A camera drive through a scene with walking people, as frames with exact optical flow and depth."""
 
 import math
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class DriveFrame:
         scene: the image with its ground truth
         flow: (H, W, 2) float32: x and y to add to a pixel's position to find the same point in the previous frame,
             pixels; 0 in the first frame
-        seen_before: (H, W) bool: the point was visible there; False in the first frame
+        seen_before: (H, W) bool: whether the point was visible in the previous frame; False in the first frame
     """
 
     scene: Scene
@@ -49,7 +49,7 @@ def generate_drive(
     """Drive through a random room or street, past two people who walk across the view.
 
     Args:
-        seed: 0 or more; the scene is that of `generate_scene`
+        seed: 0 or more; gives the same scene as in `generate_scene`
         frames: number of frames, 25 per second
         height: height of the images in pixels
         width: width of the images in pixels
@@ -69,7 +69,7 @@ def generate_drive(
     for number in range(frames):
         seconds = number / FPS
         moving = tuple(walker.at(seconds) for walker in walkers)
-        # Walkers come last, so that the numbers of all solids stay the same.
+        # Walkers come last, so that the numbers of all other solids stay the same.
         now = replace(world, things=(*world.things, *(figure.thing for figure in moving)))
         seen_from = path.at(seconds)
         view = (now, seen_from, render(now, seen_from))
@@ -81,7 +81,7 @@ def generate_drive(
 
 @dataclass(frozen=True)
 class _Path:
-    """The camera moves straight ahead at a constant speed, while its view sways."""
+    """The path of a camera that moves straight ahead at constant speed while its view sways."""
 
     camera: Camera
     speed: float
@@ -101,7 +101,7 @@ class _Path:
 
 @dataclass(frozen=True)
 class _Walker:
-    """Walks straight on, with swinging arms and legs."""
+    """A person who walks straight on, with swinging arms and legs."""
 
     start: Vector
     facing_deg: float
@@ -118,7 +118,7 @@ class _Walker:
         ahead = turned(FORWARD, camera.yaw_deg).times(away_m)
         across = turned(RIGHT, camera.yaw_deg).times(side * 0.35 * away_m)
         spot = camera.position.plus(ahead).plus(across)
-        # Facing is 0 away from the camera; 90 to its right.
+        # Facing 0 means away from the camera; 90 means to its right.
         facing_deg = camera.yaw_deg - 90 * side + rng.uniform(-25, 25)
         return cls(
             Vector(spot.x, 0.0, spot.z),

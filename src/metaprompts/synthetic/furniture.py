@@ -119,7 +119,7 @@ def hanging_lamp(rng: Rng, ceiling_m: float) -> Thing:
         shade_ = ball(Vector(0, low - 0.1, 0), rng.uniform(0.17, 0.26), glowing)
     else:
         shade_ = rod(Vector(0, low - 0.22, 0), Vector(0, low, 0), rng.uniform(0.25, 0.36), glowing, end_radius=0.07)
-    # The room's light is at the same place: a shadow of the lamp would darken half the ceiling.
+    # The room's light is at the same position, so that a shadow of the lamp would darken half the ceiling.
     return Thing(label="lamp", solids=tuple(without_shadow([line, shade_])), noun="hanging lamp", detail=name)
 
 

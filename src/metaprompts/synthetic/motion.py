@@ -10,16 +10,16 @@ from metaprompts.synthetic.render import Rendering
 from metaprompts.synthetic.world import World
 
 View = tuple[World, Camera, Rendering]
-"""A world, a camera, and its rendering. Solids are identified by number, so their order must stay the same."""
+"""A world, a camera, and its rendering. Solids are identified by number, so that their order must stay the same."""
 
-# The sky is this far away.
+# The distance assumed for the sky.
 _SKY_M = 1e6
 # A point is visible if its depth differs by less than this share from the rendered depth.
 _SAME_DEPTH = 0.02
 
 
 def exact_flow(now: View, before: View) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Follow each pixel's point back in time.
+    """Follow the point seen at each pixel back in time.
 
     Args:
         now: the current view
@@ -27,7 +27,7 @@ def exact_flow(now: View, before: View) -> tuple[NDArray[np.float32], NDArray[np
 
     Returns:
         (H, W, 2) float32: x and y to add to a pixel's position to find its point in the previous view, pixels; and (H,
-        W) bool, whether it is visible there
+        W) bool, whether the point is visible there
     """
     world, camera, rendering = now
     rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)
@@ -39,7 +39,7 @@ def exact_flow(now: View, before: View) -> tuple[NDArray[np.float32], NDArray[np
 
 
 def _points(camera: Camera, x_px: Any, y_px: Any, depth: Any) -> tuple[Any, Any, Any]:
-    """The points of the world that pixels show."""
+    """The points in the world that pixels show."""
     across, above = camera.slopes(x_px, y_px)
     right, up, forward = camera.directions
     x, y, z = (
@@ -50,7 +50,7 @@ def _points(camera: Camera, x_px: Any, y_px: Any, depth: Any) -> tuple[Any, Any,
 
 
 def _moved_back(points: tuple[Any, Any, Any], which: Any, now: World, before: World) -> tuple[Any, Any, Any]:
-    """The previous positions of points, which keep their position in their solid's own units."""
+    """The previous positions of points, which keep their coordinates relative to their solid."""
     moved = [axis.copy() for axis in points]
     pairs = zip(_solids(now), _solids(before), strict=True)
     for number, (solid, former) in enumerate(pairs):

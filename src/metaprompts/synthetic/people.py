@@ -18,7 +18,7 @@ class Figure:
 
     Attributes:
         thing: the visible object
-        joints: position of each of `COCO_JOINTS`, meters
+        joints: positions of the `COCO_JOINTS`, meters
     """
 
     thing: Thing
@@ -83,7 +83,7 @@ def random_person(
         rng: source of all randomness
         spot: position on the ground below the hips
         facing_deg: 0 faces away from an unrotated camera, 180 toward it
-        seated: sits, instead of standing, walking, ...
+        seated: whether the person sits, instead of standing, walking, ...
         seat_m: height of the seat; None to derive it from the legs
     """
     tall_m = rng.uniform(1.52, 1.92) if seated or rng.happens(0.85) else rng.uniform(1.0, 1.4)
@@ -138,7 +138,7 @@ def _trunk(body: Skeleton, clothes: Clothes) -> list[Solid]:
 
 
 def _flat(low: Vector, high: Vector, wide: float, deep: float, body: Skeleton, material: Material) -> Solid:
-    """A capsule that is wider than deep, like a chest."""
+    """A capsule that is wider than it is deep, like a chest."""
     length = high.minus(low).length()
     return Solid(
         shape="capsule",

@@ -8,7 +8,7 @@ from metaprompts.synthetic.world import Thing
 
 @dataclass
 class Footprints:
-    """Occupied circles on the ground."""
+    """The occupied circles on the ground."""
 
     _taken: list[tuple[float, float, float]] = field(default_factory=list)
 
@@ -23,7 +23,7 @@ class Footprints:
 
 
 def footprint_radius(thing: Thing) -> float:
-    """Radius of the circle around the origin that contains an object built there."""
+    """The radius of the circle around the origin that contains an object built there."""
     return max(_reach(solid) for solid in thing.solids)
 
 

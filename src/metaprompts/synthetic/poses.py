@@ -7,7 +7,7 @@ from metaprompts.synthetic.rng import Rng
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm's direction: degrees away from the body to its side, and forward."""
+    """An arm's direction: degrees sideways, away from the body, and degrees forward."""
 
     upper_side: float
     upper_front: float
@@ -28,12 +28,12 @@ class Posture:
     """A body pose. Left and right are the person's own.
 
     Attributes:
-        doing: for captions; empty for standing
+        doing: description for captions; empty for standing
         left_arm: direction of the left arm
         right_arm: direction of the right arm
         left_leg: pose of the left leg
         right_leg: pose of the right leg
-        head_turn_deg: to the person's right
+        head_turn_deg: turn of the head to the person's right, degrees
     """
 
     doing: str

@@ -1,8 +1,8 @@
 """Intersections of rays with the unit shapes, and surface normals.
 
-All rays of an image start in the camera; shadow rays start in the light. Lengths are multiples of the direction
-vector, so a camera ray whose direction goes one meter forward hits solids at their depth. Parameters of a solid may be
-arrays with one value per ray.
+All rays of an image start in the camera; shadow rays start in the light. Lengths are multiples of the direction vector,
+so that a camera ray whose direction goes one meter forward hits solids at a length equal to their depth. The parameters
+of a solid may be arrays with one value per ray.
 """
 
 from typing import Any
@@ -25,8 +25,8 @@ def distances(
 
     Args:
         shape: shape of the solid, or "wedge" for a box that tapers
-        origin: origin of the rays, outside the solid, in its units
-        rays: directions, in its units
+        origin: origin of the rays, outside the solid, in the solid's units
+        rays: directions, in the solid's units
         taper: taper of a wedge or frustum
         half_length: half length of a capsule
 
@@ -144,7 +144,7 @@ def local_normals(shape: str, points: Arrays, taper: tuple[Number, Number], half
 
 
 def _box_normals(points: Arrays, taper: tuple[Number, Number]) -> Arrays:
-    """A point lies on its nearest face."""
+    """The normals of a box; a point belongs to the nearest face."""
     x, y, z = points
     lean_x, lean_z = (1 - taper[0]) / 2, (1 - taper[1]) / 2
     gap_x = np.abs(np.abs(x) - ((1 + taper[0]) / 2 - lean_x * y))

@@ -1,4 +1,4 @@
-"""Render a world through a camera to an image with ground truth for every pixel."""
+"""Render a world, as seen by a camera, to an image with ground truth for every pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Rendering:
 
 
 def render(world: World, camera: Camera) -> Rendering:
-    """Cast a ray through every pixel, and supersample around its center where neighbors differ in color."""
+    """Cast a ray through every pixel, and supersample pixels whose neighbors differ in color."""
     solids = [solid for thing in world.things for solid in thing.solids]
     owner = np.repeat(np.arange(len(world.things)), [len(thing.solids) for thing in world.things])
     table = SolidTable(solids)
@@ -68,14 +68,15 @@ def render(world: World, camera: Camera) -> Rendering:
 
 @dataclass(frozen=True)
 class _View:
-    """A solid relative to the camera: ray directions are affine in the pixel position, also in the solid's units.
+    """A solid relative to the camera. Ray directions are affine in the pixel position, also in the solid's units.
 
     Attributes:
         number: number of the solid
         shape: shape of the solid
         solid: the solid
-        bounds: first row, row after the last, first column, column after the last that it may cover
-        nearest_m: lower bound of its depth
+        bounds: the rows and columns that the solid may cover: first row, row after the last, first column, column after
+            the last
+        nearest_m: lower bound of the solid's depth
         eye: the camera's position, in the solid's units
         right: the camera's right, in the solid's units
         up: the camera's up direction, in the solid's units
@@ -93,7 +94,7 @@ class _View:
     forward: Vector
 
     def meet(self, across: Array, above: Array) -> Array:
-        """Depth at which rays of these slopes hit the solid."""
+        """The depth at which rays with these slopes hit the solid."""
         x, y, z = (
             right * across + (up * above + forward)
             for right, up, forward in zip(self.right, self.up, self.forward, strict=True)
@@ -102,7 +103,7 @@ class _View:
 
 
 def _views(table: SolidTable, camera: Camera) -> list[_View]:
-    """The visible part of each solid, the nearest first: hidden solids need not be intersected."""
+    """The view of each solid that may be visible, nearest first, so that hidden solids need not be intersected."""
     corners = _corners(table)
     x_px, y_px, depth = camera.project(*corners)
     nearest_m = np.where(table.shapes == "plane", 0, depth.min(axis=0))
@@ -124,7 +125,7 @@ def _views(table: SolidTable, camera: Camera) -> list[_View]:
 
 
 def _corners(table: SolidTable) -> tuple[Array, Array, Array]:
-    """(8, S) each: x, y and z of the corners of the boxes around the solids."""
+    """Three (8, S) arrays: x, y and z of the corners of the boxes around the solids."""
     signs = [np.array([(corner >> axis & 1) * 2.0 - 1 for corner in range(8)])[:, None] for axis in range(3)]
     scaled = [sign * half_side for sign, half_side in zip(signs, table.half_sides, strict=True)]
     x, y, z = (
@@ -140,7 +141,7 @@ def _corners(table: SolidTable) -> tuple[Array, Array, Array]:
 def _bounds(
     table: SolidTable, camera: Camera, corners: tuple[Array, Array, Array], depth: Array, x_px: Array, y_px: Array
 ) -> dict[int, tuple[int, int, int, int]]:
-    """Rows and columns that each solid may cover; solids out of view are dropped."""
+    """The rows and columns that each solid may cover; solids out of view are dropped."""
     spans = [*_ends(x_px), *_ends(y_px)]
     is_before, is_behind = (depth >= _NEAR_M).any(axis=0), (depth < _NEAR_M).any(axis=0)
     for number in np.flatnonzero(is_before & is_behind):
@@ -165,7 +166,7 @@ def _ends(values: Array) -> tuple[Array, Array]:
 
 
 def _in_front(corners: list[Array], depth: Array) -> list[Array]:
-    """The corners of the part of a box in front of the camera."""
+    """The corners of the part of a box that is in front of the camera."""
     kept = np.flatnonzero(depth >= _NEAR_M)
     behind = np.flatnonzero(depth < _NEAR_M)
     pairs = [(one, other) for one in kept for other in behind if (one ^ other) in (1, 2, 4)]
@@ -175,7 +176,7 @@ def _in_front(corners: list[Array], depth: Array) -> list[Array]:
 
 
 def _first_hits(views: list[_View], camera: Camera) -> tuple[Array, Places]:
-    """Depth and index of the first solid along each pixel's ray.
+    """The depth and number of the first solid along each pixel's ray.
 
     Returns:
         (H, W) depth, infinite for none; (H, W) number of the solid, -1 for none
@@ -286,7 +287,7 @@ def _neighbors(values: Any) -> Iterator[Any]:
 
 
 def _blurred(colors: Array) -> Array:
-    """The result of `_borrowed` if all centers show the same solid."""
+    """What `_borrowed` would give if all centers showed the same solid."""
     total = np.zeros_like(colors)
     for neighbor, weight in zip(_neighbors(colors), _BLUR, strict=True):
         total += np.float32(weight) * neighbor
@@ -294,12 +295,12 @@ def _blurred(colors: Array) -> Array:
 
 
 def _solids_at_samples(views: list[_View], camera: Camera, which: Places, x_px: Places, y_px: Places) -> Places:
-    """(samples, n) the first solid at each sample of n pixels, among those that the pixel's neighbors show."""
+    """(samples, n), the first solid at each sample of n pixels, among the solids that the pixel's neighbors show."""
     numbers = np.stack([neighbor[y_px, x_px] for neighbor in _neighbors(which)])
     depth = np.full((len(_SAMPLES), len(x_px)), np.inf)
     found = np.full((len(_SAMPLES), len(x_px)), -1, dtype=np.intp)
     shift_x, shift_y = (np.array(shifts)[:, None] for shifts in zip(*_SAMPLES, strict=True))
-    # One code for each solid and each pixel that may show it, in the order of the solids.
+    # One code per solid and pixel that may show it, in the order of the solids.
     count = len(x_px)
     codes = np.unique((numbers * count + np.arange(count)).ravel())
     starts = np.searchsorted(codes, np.arange(which.max() + 2) * count)
@@ -316,7 +317,7 @@ def _solids_at_samples(views: list[_View], camera: Camera, which: Places, x_px: 
 def _borrowed(
     colors: Array, which: Places, x_px: Places, y_px: Places, shift: tuple[float, float], found: Places
 ) -> Array:
-    """(3, n) colors of samples: interpolated between those of the four surrounding centers that show the same solid."""
+    """(3, n), colors of samples, interpolated between those surrounding centers that show the same solid."""
     height, width = which.shape
     share_x, share_y = abs(shift[0]), abs(shift[1])
     neighbor_x = np.clip(x_px + (1 if shift[0] > 0 else -1), 0, width - 1)
@@ -328,5 +329,5 @@ def _borrowed(
             weight = (which[y, x] == found) * np.float32(weight_x * weight_y)
             total += colors[:, y, x] * weight
             weights += weight
-    # A solid that no center shows is thinner than a pixel: use the center's own color.
+    # A solid that no center shows is thinner than a pixel; the color of the pixel's own center is used.
     return np.where(weights > 0, total / weights, colors[:, y_px, x_px])

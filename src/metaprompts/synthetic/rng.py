@@ -20,7 +20,7 @@ class Rng:
 
     def uniform(self, low: float, high: float) -> float:
         """A random number from ``low`` to ``high``."""
-        # Generator.uniform may be compiled to a fused multiply-add, which rounds once less.
+        # Generator.uniform may be compiled to a fused multiply-add, which rounds one time less.
         return low + (high - low) * float(self._bits.random())
 
     def whole(self, low: int, high: int) -> int:

@@ -1,4 +1,4 @@
-"""Rooms: four walls, furniture along them and in the middle, lamps, balls, people."""
+"""Rooms: four walls, furniture along the walls and in the middle, lamps, balls, people."""
 
 from metaprompts.synthetic.camera import Camera, camera_from_angles
 from metaprompts.synthetic.colors import NAMED, mixed, named_color, shade
@@ -16,7 +16,7 @@ _NOWHERE = Sky(zenith=(0.5, 0.5, 0.5), horizon=(0.5, 0.5, 0.5))
 
 
 def build_room(rng: Rng, height: int, width: int) -> tuple[World, Camera, tuple[Figure, ...], str]:
-    """A furnished room seen from its near end.
+    """A furnished room, seen from its near end.
 
     Returns:
         the world, the camera, the people, and the beginning of a caption

@@ -47,13 +47,13 @@ class Scene:
     """An image with its ground truth.
 
     Attributes:
-        seed: the seed it was generated from
+        seed: the seed from which the scene was generated
         kind: "room" or "street"
         image: (H, W, 3) uint8 RGB
         depth_m: (H, W) float32 meters along the optical axis; 0 for the sky
         normals: (H, W, 3) float32 unit normals of the surfaces: x right, y up, z toward the camera; 0 in the sky
         labels: (H, W) uint8, indices into `CLASSES`
-        things: (H, W) int32, a number for each thing; -1 for the sky
+        things: (H, W) int32, the number of the thing at each pixel; -1 for the sky
         people: the sufficiently visible people
         intrinsics: (3, 3) float64: pixel = intrinsics @ (x right, y down, z forward) / z; pixel centers are
             integers
@@ -72,7 +72,7 @@ class Scene:
     caption: str
 
     def mirrored(self) -> "Scene":
-        """The mirrored scene: left hands become right hands."""
+        """The mirrored scene, in which left hands become right hands."""
         width = self.image.shape[1]
         intrinsics = self.intrinsics.copy()
         intrinsics[0, 2] = width - 1 - intrinsics[0, 2]
@@ -133,7 +133,7 @@ def scene_of(
         kind: "room" or "street"
         world: the world
         camera: the camera
-        figures: the people, whose things are in the world
+        figures: the people, who are also things in the world
         rendering: the world as the camera sees it
         opening: beginning of the caption
     """
@@ -178,7 +178,7 @@ def _people(world: World, figures: tuple[Figure, ...], camera: Camera, rendering
 
 
 def _keypoints(figure: Figure, camera: Camera, rendering: Rendering) -> NDArray[np.float32]:
-    """Project the joints; a joint is hidden if the depth buffer has something well in front of it."""
+    """Project the joints; a joint is hidden if the depth map has something well in front of it."""
     keypoints = np.zeros((len(COCO_JOINTS), 3), dtype=np.float32)
     for place, name in enumerate(COCO_JOINTS):
         x_px, y_px, depth = camera.project(*figure.joints[name])

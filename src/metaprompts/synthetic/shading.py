@@ -9,7 +9,7 @@ from metaprompts.synthetic.textures import MaterialTable, albedo, noise
 from metaprompts.synthetic.vectors import Vector
 from metaprompts.synthetic.world import Light, Sky
 
-# Points are lifted off their surface so that it does not shade itself.
+# Points are lifted off their surface, so that the surface does not shade itself.
 _LIFT_M = 0.02
 
 
@@ -22,7 +22,7 @@ def surface_colors(
     which: Places,
     pixel_slope: float,
 ) -> Array:
-    """Colors of rays that hit a solid.
+    """The colors of rays that hit a solid.
 
     Args:
         table: the solids
@@ -39,7 +39,7 @@ def surface_colors(
     distance = _length(rays)
     points, along, local, normals = _surface(table, eye, rays, depth, which)
     facing = _dot(normals, rays) / distance
-    # A pixel covers more of a surface seen at a slant.
+    # A pixel covers more of a surface that is seen at a slant.
     footprint_m = depth * pixel_slope / np.maximum(np.abs(facing), 0.15)
     sign = np.copysign(np.ones_like(facing), -facing)
     normals = (normals[0] * sign, normals[1] * sign, normals[2] * sign)
@@ -59,7 +59,7 @@ def surface_normals(table: SolidTable, eye: Vector, rays: Arrays, depth: Array, 
 def _surface(
     table: SolidTable, eye: Vector, rays: Arrays, depth: Array, which: Places
 ) -> tuple[Arrays, Arrays, Arrays, Arrays]:
-    """Points and normals, in world coordinates and in the coordinates of their solids."""
+    """The points and normals, in world coordinates and in the coordinates of their solids."""
     points = (eye.x + rays[0] * depth, eye.y + rays[1] * depth, eye.z + rays[2] * depth)
     offset = (part - center[which] for part, center in zip(points, table.centers, strict=True))
     along = table.meters_along(which, *offset)
@@ -154,7 +154,7 @@ def _highlight(arriving: Arrays, normals: Arrays, rays: Arrays, lengths: Array) 
 
 
 def sky_colors(sky: Sky, directions: Arrays) -> Array:
-    """Colors of rays that hit nothing: from horizon to zenith, with clouds.
+    """The colors of rays that hit nothing, from horizon to zenith, with clouds.
 
     Returns:
         (3, n) RGB
@@ -163,7 +163,7 @@ def sky_colors(sky: Sky, directions: Arrays) -> Array:
     length = np.sqrt(x * x + y * y + z * z)
     height = np.clip(y / length, 0.0, 1.0)
     rise = np.minimum(2.2 * height, 1.0)
-    # Clouds lie on a level sheet, so they shrink toward the horizon.
+    # Clouds lie in a horizontal plane, so that they shrink toward the horizon.
     sheet = 1 / (height + 0.12)
     across, along = x / length * sheet, z / length * sheet
     puffs = 0.65 * noise(across * 1.7, along * 1.7) + 0.35 * noise(across * 4.6 + 3, along * 4.6)

@@ -13,14 +13,14 @@ _GROUP = 64
 def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.bool_]) -> Array:
     """1 for points reached by the light, 0 for points in shadow.
 
-    Points are tested in groups of neighbors: a solid is intersected only with the rays of groups that it may shade. The
+    Points are tested in groups of neighbors; a solid is intersected only with the rays of groups that it may shade. The
     result does not depend on the grouping.
 
     Args:
         table: the solids
         light: position of the light
-        rays: (n,) each; from the light to the points, neighbors next to each other
-        asked: (n,) whether a point faces the light; points that do not get 1
+        rays: three (n,) arrays: directions from the light to the points; rays of neighboring pixels are adjacent
+        asked: (n,), whether a point faces the light; points that face away get 1
     """
     shaded = np.zeros(len(asked), dtype=bool)
     groups = _Groups(rays, asked)
@@ -39,7 +39,7 @@ def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.b
 
 
 class _Groups:
-    """Groups of consecutive rays: each group's middle ray, and the largest distance of a ray's end from its end."""
+    """Groups of consecutive rays: each group's middle ray, and the largest distance of ray ends from its end."""
 
     def __init__(self, rays: Arrays, asked: NDArray[np.bool_]) -> None:
         count = len(asked)
@@ -53,10 +53,10 @@ class _Groups:
         self._asked = np.logical_or.reduceat(asked, self._starts)
 
     def meeting(self, table: SolidTable, casters: Places, light: Vector) -> NDArray[np.bool_]:
-        """(casters, groups) whether a group's rays may meet a solid.
+        """(casters, groups), whether the rays of a group may meet a solid.
 
-        The test is whether the middle ray meets the solid's bounding box, widened by the members' largest distance from
-        that ray.
+        The test is whether the middle ray meets the solid's bounding box, widened by the largest distance of other rays
+        from the middle ray.
         """
         x, y, z = (part - center[casters] for part, center in zip(light, table.centers, strict=True))
         near = np.zeros((len(casters), len(self._radii)), dtype=x.dtype)

@@ -15,7 +15,7 @@ JOINT_RADII_M = {
     "knee": 0.11,
     "ankle": 0.09,
 }
-"""Maximum depth of a visible joint below the skin."""
+"""Maximum depth below the skin at which a joint counts as visible."""
 
 
 class Skeleton:

@@ -16,15 +16,15 @@ class SolidTable:
     """The solids' frames and parameters.
 
     Args:
-        solids: S of them
+        solids: S solids
 
     Attributes:
         solids: the solids
         shapes: (S,) names; a box that tapers is a "wedge"
         centers: (3, S) meters
         frames: (3, 3, S): unit vectors of each frame, then their components
-        sizes: (3, S) meters of a unit
-        half_sides: (3, S) of the box around each solid, meters
+        sizes: (3, S), meters per unit
+        half_sides: (3, S), half sides of the box around each solid, meters
         taper: (2, S)
         half_length: (S,)
         casts_shadow: (S,)
@@ -45,11 +45,11 @@ class SolidTable:
         self.half_sides = self._half_sides()
 
     def local_point(self, point: Vector) -> Array:
-        """(3, S) a world point in the units of each solid."""
+        """(3, S), a point of the world in the units of each solid."""
         return self._along(*(part - center for part, center in zip(point, self.centers, strict=True)))
 
     def local_direction(self, direction: Vector) -> Array:
-        """(3, S) a world direction in the units of each solid."""
+        """(3, S), a direction of the world in the units of each solid."""
         return self._along(*direction)
 
     def _along(self, x: Array | float, y: Array | float, z: Array | float) -> Array:
@@ -73,7 +73,7 @@ class SolidTable:
         return across, up, forward
 
     def by_shape(self, which: Places) -> Iterator[tuple[str, Places]]:
-        """The shapes of some solids, each with the indices of its solids."""
+        """The shapes of some solids, each with the indices of the solids that have it."""
         codes = self._shape_codes[which]
         for code, shape in enumerate(self._shape_names):
             places = np.flatnonzero(codes == code)

@@ -35,7 +35,7 @@ class Material:
         size: size of the pattern's unit, meters
         grain: variation of brightness between spots
         grain_size: grain size of the spots, meters
-        glows: whether it emits light instead of being lit
+        glows: whether the surface emits light instead of being lit
         shine: strength of the highlight
     """
 
@@ -61,8 +61,8 @@ class Solid:
         shape: which unit shape
         center: center of the frame, meters
         directions: unit vectors of the frame's x, y and z
-        sizes: meters of one unit along each
-        material: material of its surface
+        sizes: meters per unit along each direction
+        material: material of the surface
         taper: width (x) and length (z) at the top, as shares of those at the bottom
         half_length: half length of a capsule, in units of y
         casts_shadow: whether it casts a shadow
@@ -79,8 +79,8 @@ class Solid:
 
 
 def plane(point: Vector, normal: Vector, material: Material) -> Solid:
-    """An infinite plane; it casts no shadow."""
-    # The frame's x stays level, and so do patterns.
+    """An infinite plane, which casts no shadow."""
+    # The frame's x direction stays horizontal, and so do patterns.
     across = RIGHT if abs(normal.y) > 0.9 else UP.cross(normal).unit()
     directions = (across, normal, across.cross(normal))
     return Solid(
@@ -102,7 +102,7 @@ def box(
 
 
 def ellipsoid(center: Vector, radii: tuple[float, float, float], material: Material, *, yaw_deg: float = 0.0) -> Solid:
-    """A stretched ball."""
+    """An ellipsoid, which is a stretched ball."""
     return Solid(shape="ellipsoid", center=center, sizes=radii, material=material, directions=upright(yaw_deg))
 
 
@@ -159,7 +159,7 @@ def _along(start: Vector, end: Vector) -> tuple[Vector, tuple[Vector, Vector, Ve
 
 
 def without_shadow(solids: Iterable[Solid]) -> list[Solid]:
-    """Details too small, or too close to larger parts, to cast a visible shadow."""
+    """Mark solids as details that are too small, or too close to larger parts, to cast a visible shadow."""
     return [replace(solid, casts_shadow=False) for solid in solids]
 
 

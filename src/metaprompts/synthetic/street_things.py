@@ -27,7 +27,7 @@ def building(rng: Rng, facing: float, wide: float, facade: tuple[str, Color]) ->
         rng: source of all randomness
         facing: the street's side: 1 if the street lies toward +x, -1 if toward -x
         wide: width along the street (z), meters
-        facade: name and color
+        facade: name and color of the facade
     """
     color = facade[1]
     high, deep = rng.uniform(5.5, 17), 10.0

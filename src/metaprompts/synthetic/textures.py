@@ -1,4 +1,4 @@
-"""Antialiased surface patterns: each is averaged over the patch of surface that a pixel covers."""
+"""Antialiased surface patterns, which are averaged over the patch of surface that a pixel covers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ class MaterialTable:
     """The materials of many solids, in arrays.
 
     Args:
-        materials: S of them
+        materials: S materials
 
     Attributes:
         color: (3, S) RGB
@@ -45,13 +45,14 @@ class MaterialTable:
 
 
 def albedo(materials: MaterialTable, which: Places, points: Arrays, normals: Arrays, footprint_m: Array) -> Arrays:
-    """The surfaces' own colors.
+    """The colors of surfaces, before light and shadow.
 
     Args:
         materials: materials of the solids
         which: (n,) the solid of each point
-        points: (n,) each; on the surface, in meters, along the solid's directions from its center
-        normals: (n,) each; surface normals along the same directions
+        points: three (n,) arrays: points on the surface, in meters from the solid's center, along the solid's
+            directions
+        normals: three (n,) arrays: surface normals, along the same directions
         footprint_m: (n,) width of the patch that one pixel covers
 
     Returns:
@@ -84,7 +85,7 @@ def pulse(position: Array, share: float, width: Array) -> Array:
     """The share of an interval that periodic marks cover.
 
     Args:
-        position: middle of the interval; marks begin at integers
+        position: center of the interval; marks begin at integers
         share: share of each unit that is marked
         width: width of the interval
 
@@ -117,7 +118,7 @@ def _hashed(column: NDArray[np.int64], row: NDArray[np.int64]) -> Array:
 
 
 def _unrolled(point: Arrays, normal: Arrays) -> tuple[Array, Array]:
-    """Two surface coordinates: across, and up (or away, on level ground)."""
+    """Two coordinates on a surface: across, and up (or away, on level ground)."""
     is_level = np.abs(normal[1]) > 0.7
     faces_side = np.abs(normal[0]) > np.abs(normal[2])
     across = np.where(~is_level & faces_side, point[2], point[0])

@@ -1,8 +1,8 @@
 """Points and directions in space: x to the right, y up, z away from the viewer, in meters.
 
-Images must come out the same on every machine, so nothing here or in the renderer calls sine, cosine, exponential
-or power on arrays, nor a matrix product: their last bits depend on the processor. Sums, products, quotients and
-square roots do not.
+Images must be the same on every machine, so nothing here or in the renderer uses sine, cosine, exponential or power of
+arrays, or matrix products, whose last bits depend on the processor. Those of sums, products, quotients and square roots
+do not.
 """
 
 import math
@@ -71,6 +71,6 @@ def cosine_and_sine(angle_deg: float) -> tuple[float, float]:
 
 
 def turned(vector: Vector, yaw_deg: float) -> Vector:
-    """Turn around the vertical: forward goes to the right for a positive angle."""
+    """Turn around the vertical axis; a positive angle turns forward to the right."""
     cosine, sine = cosine_and_sine(yaw_deg)
     return Vector(cosine * vector.x + sine * vector.z, vector.y, cosine * vector.z - sine * vector.x)

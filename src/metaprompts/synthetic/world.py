@@ -34,8 +34,8 @@ class Thing:
     Attributes:
         label: one of `CLASSES`
         solids: the solids that make up the object
-        noun: its name in captions, for example "car"; empty if captions skip it
-        detail: its distinguishing detail, for example "red" or "in a green shirt"
+        noun: name of the thing in captions, for example "car"; empty if captions skip it
+        detail: distinguishing detail of the thing, for example "red" or "in a green shirt"
     """
 
     label: str
@@ -46,11 +46,11 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """The one light that casts shadows; a sun is a lamp far away.
+    """The only light that casts shadows; a sun is a lamp that is far away.
 
     Attributes:
-        position: meters
-        strength: strength of its light on a surface that faces it, at ``reach_m``
+        position: position of the light, meters
+        strength: strength of the light on a surface that faces it, at ``reach_m``
         reach_m: distance at which a lamp's light has fallen to half; None for a sun
         casts_shadows: false for a gray sky
         ambient: light from everywhere
@@ -72,7 +72,7 @@ class Sky:
     Attributes:
         zenith: color straight up
         horizon: color at the horizon, and of the haze
-        clouds: share of the sky that they cover, from 0 to 1
+        clouds: share of the sky that clouds cover, from 0 to 1
         haze_m: distance at which haze hides half of the color; None for no haze
     """
 
@@ -87,7 +87,7 @@ class World:
     """All visible content.
 
     Attributes:
-        things: unordered
+        things: things, in any order
         light: the lamp or sun
         sky: the background
     """

@@ -1,1 +1,1 @@
-"""Distillation of a VAE's encoder into a small one."""
+"""Distillation of a VAE's encoder into a small encoder."""

@@ -1,4 +1,4 @@
-"""The distillation config. Needs no PyTorch, so that --help is quick."""
+"""The distillation config. This module needs no PyTorch, so that --help is fast."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ _SMALLEST_CROP = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation(Learning):
-    """Config of distilling a VAE's encoder into a small one."""
+    """The config for distilling a VAE's encoder into a small one."""
 
     source: str
     """Source of the VAE: a model, or a backbone."""
@@ -33,9 +33,9 @@ class Distillation(Learning):
     scenes: int = 1_000
     """Number of generated training scenes, if no data is given."""
     held_out: int = 64
-    """Held-out evaluation images; at most a fifth of the data."""
+    """Number of held-out evaluation images; at most a fifth of the data."""
     workers: int = 1
-    """Processes that draw scenes."""
+    """Number of processes that draw scenes."""
     width: int = 64
     """Channels at the latent resolution; half as many at each finer level."""
     blocks: int = 1
@@ -55,7 +55,7 @@ class Distillation(Learning):
         super().__post_init__()
         lowest = {"scenes": 1, "held_out": 1, "workers": 1, "width": 1, "blocks": 0, "seed": 0, "crop": _SMALLEST_CROP}
         for name, least in {**lowest, "checkpoint_seconds": 0}.items():
-            # NaN is neither below nor above.
+            # This rejects NaN as well, which is neither below nor above.
             if not getattr(self, name) >= least:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least {least}")
         if self.threads is not None and self.threads < 1:

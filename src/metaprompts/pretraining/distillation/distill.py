@@ -44,9 +44,9 @@ class LatentError:
 
     Attributes:
         images: number of images
-        mean_absolute: error, in standard deviations of the VAE's latents
+        mean_absolute: mean absolute error, in standard deviations of the VAE's latents
         unexplained: mean squared error as a share of the latents' variance; 0 is exact, 1 is as good as the mean
-        worst_channel: the same share for the worst latent channel
+        worst_channel: unexplained share of the variance in the worst latent channel
         parameters: number of parameters of the small encoder
         vae_parameters: number of parameters of the VAE's encoder
     """
@@ -60,7 +60,7 @@ class LatentError:
 
 
 class DistillationObjective:
-    """Reproduce the teacher's latents of crops.
+    """The objective: reproduce the teacher's latents for crops of images.
 
     Args:
         student: the encoder to train
@@ -78,7 +78,7 @@ class DistillationObjective:
         self._device = next(student.parameters()).device
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """Mean absolute and mean squared error, in standard deviations of the VAE's latents."""
+        """The mean absolute and the mean squared error, in standard deviations of the VAE's latents."""
         numbers, _ = step_generators(self._settings.seed, step)
         crops = [
             random_crop(self._images.draw(numbers), self._settings.crop, numbers)
@@ -97,7 +97,8 @@ def distill(settings: Distillation, progress: Callback) -> LatentError:
         progress: called at every step
 
     Raises:
-        InputError: the VAE or the images cannot be read, the folder holds the run of a different encoder, or the loss
+        InputError: the VAE or the images cannot be read, the folder holds a run that trains a different encoder, or the
+        loss
             or the weights are non-finite
     """
     if settings.threads is not None:
@@ -110,7 +111,7 @@ def distill(settings: Distillation, progress: Callback) -> LatentError:
 
 def _distill(settings: Distillation, progress: Callback) -> LatentError:
     device = pick_device(settings.device)
-    # An image folder is checked before the VAE is read; scenes are drawn afterwards, because that also takes long.
+    # An image folder is checked before the VAE is read; scenes are drawn afterwards, because drawing also takes long.
     found = None if settings.data is None else _images(settings)
     teacher, scaling = read_teacher(settings.source)
     teacher.to(device)
@@ -147,7 +148,7 @@ def read_teacher(source: str) -> tuple[LatentEncoder, float]:
     else:
         vae = load_backbone(source).vae
         teacher, config = LatentEncoder(vae), vae.config
-    # Double precision is unnecessary: the small encoder only approximates these latents.
+    # Double precision is unnecessary, because the small encoder only approximates these latents.
     teacher.precise, teacher.scale = False, 1.0
     return teacher, float(config["scaling_factor"])
 
@@ -195,7 +196,7 @@ def _finish(encoder: SmallEncoder, teacher: LatentEncoder, images: Images, setti
 
 @torch.inference_mode()
 def measure(encoder: SmallEncoder, teacher: LatentEncoder, images: Sequence[ImageArray], batch: int = 8) -> LatentError:
-    """Compare latents.
+    """Compare the latents of two encoders.
 
     Args:
         encoder: a small encoder

@@ -1,4 +1,4 @@
-"""Training images of a small encoder: generated scenes, or the images of a folder."""
+"""Training images for a small encoder: generated scenes, or the images in a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, draw_scenes
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.text import ImageArray
 
-# At most one image in this many is held out.
+# At most one image out of this many is held out.
 _HELD_OUT_OF = 5
 _LARGEST_SCALE = 2.0
 _SCENE_MULTIPLE = 64
@@ -38,7 +38,7 @@ class SceneImages:
         folder: folder for the scenes
         count: number of training images
         held_out: number of evaluation images
-        crop: the smallest height, pixels
+        crop: side of the crops, and so the minimum height of scenes, pixels
         workers: processes that draw
 
     Raises:
@@ -65,7 +65,7 @@ class FolderImages:
     Args:
         folder: the image folder
         held_out: number of evaluation images, at most a fifth of all
-        crop: the smallest side, pixels; smaller images are enlarged to it
+        crop: side of the crops, pixels; smaller images are enlarged to it
 
     Raises:
         InputError: there are fewer than two images
@@ -94,12 +94,12 @@ class FolderImages:
 
 
 def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
-    """Shrink an image to a shorter side of ``shorter`` pixels; enlarge it only if that is below ``least``.
+    """Shrink an image until its shorter side has ``shorter`` pixels; enlarge it only if that side is below ``least``.
 
     Args:
         image: (H, W, 3)
-        shorter: pixels
-        least: pixels
+        shorter: length of the shorter side, pixels
+        least: minimum length of the shorter side, pixels
     """
     height, width = image.shape[:2]
     target = max(min(shorter, height, width), least)

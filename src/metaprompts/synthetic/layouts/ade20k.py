@@ -43,7 +43,7 @@ where CLASSES are the 150 names in objectInfo150.txt, separated by commas
         return f"{_ROOT}/images/{_FOLDERS[place.split]}/{_stem(place)}.jpg"
 
     def target(self, place: Place) -> str:
-        """Path of its mask."""
+        """Path of an image's mask."""
         return f"{_ROOT}/annotations/{_FOLDERS[place.split]}/{_stem(place)}.png"
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
@@ -55,7 +55,7 @@ where CLASSES are the 150 names in objectInfo150.txt, separated by commas
         return {"category": _CATEGORIES[scene.kind], "ids": ids.tolist(), "pixels": pixels.tolist()}
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
-        """The kinds of scenes and the table of classes."""
+        """The texts that list the kind of each scene, and the classes."""
         scenes = "".join(f"{_stem(place)} {record['category']}\n" for place, record in rows)
         return dict(zip(self.lists, (scenes, _object_info(rows)), strict=True))
 

@@ -12,7 +12,7 @@ from metaprompts.synthetic import Scene
 Split = Literal["train", "val", "test"]
 Kind = Literal["room", "street"]
 Record = dict[str, Any]
-"""The entry of one scene in the data set's common files; plain JSON."""
+"""The entry of one scene in files that describe the whole data set, as plain JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class Place:
 
     Attributes:
         split: the split of the scene
-        number: its index in the split, from 0
-        index: its index in the data set, from 0
+        number: index of the scene in the split, from 0
+        index: index of the scene in the data set, from 0
         seed: the seed of the scene
     """
 
@@ -34,10 +34,10 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout(ABC):
-    """Names and contents of a data set's files. All paths are relative to its folder, with forward slashes."""
+    """Names and contents of a data set's files. Paths are relative to the data set's folder, with forward slashes."""
 
     kind: ClassVar[Kind | None]
-    """The only kind of scene in the data set; None for both kinds."""
+    """The only kind of scene in the data set; None if both kinds occur."""
     size: ClassVar[tuple[int, int]]
     """The default (height, width) of images."""
     has_test: ClassVar[bool] = False
@@ -45,11 +45,11 @@ class Layout(ABC):
     has_targets: ClassVar[bool] = True
     """Whether images have masks or depth."""
     has_people: ClassVar[bool] = False
-    """Whether there are annotations of people, of which every split must have some."""
+    """Whether there are annotations of people, in which case every split must show at least one person."""
     lists: ClassVar[tuple[str, ...]]
     """Paths of the files that describe the data set as a whole."""
     about: ClassVar[str]
-    """Text for its README: its files, and differences from the real data set."""
+    """Text for the data set's README: the files, and the differences from the real data set."""
 
     @abstractmethod
     def image(self, place: Place) -> str:

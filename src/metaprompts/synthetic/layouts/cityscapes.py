@@ -34,7 +34,7 @@ _LABELS = {
     "person": _Label("person", 24, 11, (220, 20, 60)),
     "car": _Label("car", 26, 13, (0, 0, 142)),
 }
-"""Class of scenes -> label of Cityscapes; streets show no other class."""
+"""Scene class -> Cityscapes label; no other class occurs in streets."""
 
 _UNLABELED = _Label("unlabeled", 0, 255, (0, 0, 0))
 _COUNTED = ("person", "car")
@@ -56,8 +56,8 @@ leftImg8bit/<split>/<city>/    images; the real ones are 1024 x 2048
 gtFine/<split>/<city>/         *_labelIds.png, *_instanceIds.png (16-bit), *_color.png, *_polygons.json, and
                                *_labelTrainIds.png, which the official scripts make from the real download
 
-Each split has one city. Labels of the test split are empty, as in the real one. An object with several visible parts
-has a polygon for each part.
+Each split has one city. Labels of the test split are empty, as in the real data set. An object with several visible
+parts has a polygon for each part.
 
     metaprompts train micro_segmentation --data.root DIR --data.ignored 255 --task.classes "CLASSES"
 where CLASSES, on one line, are
@@ -70,11 +70,11 @@ person,rider,car,truck,bus,train,motorcycle,bicycle
         return f"leftImg8bit/{_name(place)}_leftImg8bit.png"
 
     def target(self, place: Place) -> str | None:
-        """Path of the training ids."""
+        """Path of the image of training ids."""
         return None if place.split == "test" else f"gtFine/{_name(place)}_gtFine_labelTrainIds.png"
 
     def others(self, place: Place) -> tuple[str, ...]:
-        """Paths of ids, instances, colors and polygons."""
+        """Paths of the files of ids, instances, colors and polygons."""
         return tuple(f"gtFine/{_name(place)}_gtFine_{kind}" for kind in _KINDS)
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
@@ -111,7 +111,7 @@ def _table(field: str) -> NDArray[np.uint8]:
 
 
 def _instances(scene: Scene, ids: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """The label id; for countable things, 1000 times the id plus the instance number."""
+    """The label id of each pixel, or for countable things 1000 times the id plus the instance number."""
     counted = np.isin(ids, [_LABELS[name].id for name in _COUNTED])
     numbered = ids.astype(np.int32) * _INSTANCES_OF_A_CLASS + instance_numbers(scene, _COUNTED)
     return np.where(counted, numbered, ids).astype(np.uint16)

@@ -54,11 +54,11 @@ different seed. Dates and URLs are placeholders.
         return f"{place.split}2017/{place.index + 1:012d}.jpg"
 
     def target(self, place: Place) -> None:
-        """None: people are in the annotation files."""
+        """None, because people are in the annotation files."""
         del place
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write an image; its people go into the annotation files."""
+        """Write an image; the people go into the annotation files."""
         save_image(root / self.image(place), scene.image)
         return {**person_records(scene, place), "detections": _detections(scene, place)}
 
@@ -72,7 +72,7 @@ different seed. Dates and URLs are placeholders.
 
 
 def person_records(scene: Scene, place: Place) -> Record:
-    """The annotation entry of a scene: its size, and its people."""
+    """The entry of a scene in an annotation file: its size, and its people."""
     height, width, _ = scene.image.shape
     people = [_annotation(scene, person, place, number) for number, person in enumerate(scene.people, start=1)]
     return {"height": height, "width": width, "people": people}
@@ -93,7 +93,7 @@ def _annotation(scene: Scene, person: ScenePerson, place: Place, number: int) ->
 
 
 def _detections(scene: Scene, place: Place) -> list[dict[str, Any]]:
-    """Boxes near the true ones, and occasional false positives."""
+    """Boxes close to the true boxes, and occasional false positives."""
     rng = np.random.Generator(np.random.PCG64(scene.seed))
     height, width, _ = scene.image.shape
     found = [
@@ -119,7 +119,7 @@ def annotations(rows: Sequence[tuple[Place, Record]], image: Callable[[Place], s
     """A complete annotation file.
 
     Args:
-        rows: rows of one split, with `person_records`
+        rows: rows of one split, each with `person_records`
         image: path of an image, whose name goes into the file
     """
     return {

@@ -65,11 +65,11 @@ sky or farther than 80 m. Each split has one drive, with only the left color cam
         return f"raw_data/{_raw(place)}"
 
     def target(self, place: Place) -> str | None:
-        """Path of its depth."""
+        """Path of an image's depth."""
         return f"data_depth_annotated/{_annotated(place)}" if _is_measured(place) else None
 
     def others(self, place: Place) -> tuple[str, ...]:
-        """Paths of image, depth and intrinsics of the selection."""
+        """Paths of image, depth and intrinsics in the selection."""
         if place.split == "train" or not _is_measured(place):
             return ()
         drive, frame = _DRIVES[place.split], f"{_frame(place)}_image_02"
@@ -80,7 +80,7 @@ sky or farther than 80 m. Each split has one drive, with only the left color cam
         )
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write an image, its depth and its part of the selection."""
+        """Write an image, its depth, and its files in the selection."""
         depth = self._measured(scene)
         save_image(root / self.image(place), scene.image)
         target = self.target(place)
@@ -126,7 +126,7 @@ def _is_measured(place: Place) -> bool:
 
 
 def _write_selection(scene: Scene, depth: NDArray[np.uint16], image: Path, target: Path, intrinsics: Path) -> None:
-    # The crop of the benchmark: 352 x 1216 of 375 x 1242, at the bottom center.
+    # The benchmark's crop, 352 x 1216 out of 375 x 1242, is at the bottom center.
     height, width = (side // 32 * 32 for side in depth.shape)
     top, left = depth.shape[0] - height, (depth.shape[1] - width) // 2
     part = np.s_[top : top + height, left : left + width]

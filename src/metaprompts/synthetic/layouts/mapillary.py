@@ -30,7 +30,7 @@ _NAMES = {
     "person": "human--person",
     "car": "object--vehicle--car",
 }
-"""Class of scenes -> label of Vistas 1.2; streets show no other class."""
+"""Scene class -> label of Vistas 1.2; no other class occurs in streets."""
 
 _NEW_NAMES = {"person": "human--person--individual"}
 _VOID = "void--unlabeled"
@@ -63,11 +63,11 @@ where CLASSES are the first 65 names in config_v1.2.json, separated by commas
         return f"{_FOLDERS[place.split]}/images/{_key(place)}.jpg"
 
     def target(self, place: Place) -> str:
-        """Path of its mask of version 1.2."""
+        """Path of an image's mask with labels of version 1.2."""
         return _labels(place, "v1.2", "labels")
 
     def others(self, place: Place) -> tuple[str, ...]:
-        """Paths of the instances and of version 2.0."""
+        """Paths of the instances, and of the mask with labels of version 2.0."""
         return (
             _labels(place, "v1.2", "instances"),
             _labels(place, "v2.0", "labels"),
@@ -86,13 +86,13 @@ where CLASSES are the first 65 names in config_v1.2.json, separated by commas
         return {}
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
-        """The labels of both versions."""
+        """The config files with the labels of both versions."""
         del rows
         return {f"config_{version}.json": json.dumps(_config(version), indent=2) + "\n" for version in _VERSIONS}
 
 
 def label_ids(version: str) -> NDArray[np.uint8]:
-    """(17,) the id of each class of scenes in "v1.2" or "v2.0"."""
+    """(17,), the label id of each scene class in "v1.2" or "v2.0"."""
     names = [row["name"] for row in _rows(version)]
     own = {**_NAMES, **(_NEW_NAMES if version == "v2.0" else {})}
     return class_ids({name: names.index(label) for name, label in own.items()}, void=names.index(_VOID))

@@ -45,7 +45,7 @@ generated.
         return f"{_FOLDERS[place.split]}/{_name(place, 'rgb')}.jpg"
 
     def target(self, place: Place) -> str:
-        """Path of its depth."""
+        """Path of an image's depth."""
         return f"{_FOLDERS[place.split]}/{_name(place, 'sync_depth')}.png"
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
@@ -60,7 +60,7 @@ generated.
         texts = dict.fromkeys(self.lists, "")
         for place, record in rows:
             split = "train" if place.split == "train" else "test"
-            # The published three-column test list is the only one whose paths begin without a slash.
+            # Of the published lists, only the three-column test list has paths that begin without a slash.
             names = [f"{_name(place, 'rgb')}.jpg", f"{_name(place, 'sync_depth')}.png"]
             rooted = [f"/{name}" for name in names]
             texts[f"{split}_list.txt"] += " ".join(rooted) + "\n"

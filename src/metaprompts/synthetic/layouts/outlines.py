@@ -12,22 +12,23 @@ Polygon = list[list[int]]
 
 
 def painted_outlines(pieces: NDArray[Any]) -> list[tuple[int, Polygon]]:
-    """Outline the pieces of an image, in painting order: corners are pixel centers, holes are painted over.
+    """Outline the pieces of an image, in painting order; corners are pixel centers, and holes are painted over.
 
     Args:
         pieces: (H, W) the piece number of every pixel
 
     Returns:
-        (number, polygon) in the order of painting; filled with their outlines included, they reproduce ``pieces``
+        (number, polygon) in painting order; if polygons are filled including their outlines, they reproduce ``pieces``
     """
     outlines = [(number, outline) for number in np.unique(pieces) for outline in _outlines(pieces == number)]
-    # An outline in a hole of another is smaller than the other. The sort is stable, so the order is reproducible.
+    # An outline inside a hole of another is smaller than the other. The sort is stable, so that the order is
+    # reproducible.
     outlines.sort(key=lambda item: -cv2.contourArea(item[1]))
     return [(int(number), _closed(outline[:, 0].tolist())) for number, outline in outlines]
 
 
 def _closed(points: Polygon) -> Polygon:
-    """At least three corners, which drawing programs require even for a single pixel."""
+    """The polygon with at least three corners, which drawing programs require even for a single pixel."""
     return points + points[-1:] * (3 - len(points))
 
 
@@ -50,9 +51,9 @@ def edge_polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
         mask: (H, W)
 
     Returns:
-        alternating x and y, one list for each part; rasterized by COCO's rules, they reproduce the mask
+        alternating x and y, one list per part; rasterized by COCO's rules, the parts reproduce the mask
     """
-    # In an image of double size, the pixels at an edge show which of their sides is outside.
+    # In an image of double size, the pixels at an edge show on which side the outside is.
     double = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
     found, tree = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     polygons = []

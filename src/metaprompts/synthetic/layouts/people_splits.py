@@ -1,4 +1,4 @@
-"""Splits that contain at least one person, which readers of pose data require."""
+"""Make sure that each split shows at least one person, which readers of pose data require."""
 
 from dataclasses import replace
 from itertools import chain
@@ -8,12 +8,12 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.synthetic.layouts.base import Place
 from metaprompts.synthetic.layouts.plan import Plan
 
-# About a third of the scenes of usual sizes show a person.
+# About a third of the scenes show a person, at usual sizes.
 _FURTHER_SEEDS = 30
 
 
 def peopled(plan: Plan) -> dict[Place, Place]:
-    """Find the splits whose scenes show no person, and a replacement scene with a person for each.
+    """Find the splits whose scenes show no person, and for each a replacement scene with a person.
 
     The same plan always gives the same scenes.
 
@@ -24,7 +24,7 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         a split's last place -> the same place with a different seed; empty if every split shows a person
 
     Raises:
-        InputError: many additional scenes show no person either
+        InputError: no person is visible in many additional scenes either
     """
     others = {}
     for split in dict.fromkeys(place.split for place in plan.places):

@@ -26,7 +26,7 @@ def save_image(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
 
 
 def class_ids(ids: Mapping[str, int], *, void: int) -> NDArray[np.uint8]:
-    """(17,) the data set's id of each class of scenes; ``void`` for classes that it lacks."""
+    """(17,), the data set's id for each scene class; ``void`` for classes that the data set lacks."""
     return np.array([ids.get(name, void) for name in CLASSES], dtype=np.uint8)
 
 
@@ -36,7 +36,7 @@ def stored_depth(depth_m: NDArray[np.float32], *, depth_scale: int, reach_m: flo
     Args:
         depth_m: (H, W) meters, 0 for none
         depth_scale: 1000 for millimeters
-        reach_m: maximum measured depth
+        reach_m: maximum depth that is measured
 
     Returns:
         (H, W), 0 where nothing is measured
@@ -50,7 +50,7 @@ def instance_numbers(scene: Scene, counted: Collection[str]) -> NDArray[np.int32
 
     Args:
         scene: the scene
-        counted: classes whose things are numbered, each class from 0
+        counted: classes whose things are numbered, from 0 in each class
 
     Returns:
         (H, W), 0 for all other classes

@@ -1,4 +1,4 @@
-"""The scenes of a data set."""
+"""The plan of a data set: which scenes it contains."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ _VAL_SHARE = 0.2
 _TEST_SHARE = 0.05
 _SMALLEST_COUNT = 3
 _LARGEST_COUNT = 10**6
-# The seeds of the splits are so far apart that no scene is in two splits, for any count.
+# The seeds of the splits are so far apart that no scene is in two splits, whatever the count.
 _SPLIT_SEEDS: dict[Split, int] = {"train": 0, "val": _LARGEST_COUNT, "test": 2 * _LARGEST_COUNT}
 _ABOUT_PAIRS = "train.txt, val.txt          image and target of each scene that has one, relative to this folder\n"
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192

@@ -53,11 +53,11 @@ If no person is visible in a split, its last scene has a different seed.
         return f"images/{_name(place)}"
 
     def target(self, place: Place) -> str:
-        """Path of its mask."""
+        """Path of an image's mask."""
         return f"labels/{_name(place)}"
 
     def others(self, place: Place) -> tuple[str, ...]:
-        """Paths of its depth and of its normals."""
+        """Paths of an image's depth and normals."""
         return f"depth/{_name(place)}", f"normals/{_name(place)}"
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
@@ -71,7 +71,7 @@ If no person is visible in a split, its last scene has a different seed.
         return person_records(scene, place)
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
-        """Lists of depth and normals, annotations, names of the classes."""
+        """The lists of depth and normals, the annotations, and the names of the classes."""
         texts = {"classes.txt": "".join(f"{name}\n" for name in CLASSES)}
         for split in _SPLITS:
             of_split = [(place, record) for place, record in rows if place.split == split]

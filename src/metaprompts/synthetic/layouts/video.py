@@ -38,16 +38,16 @@ def write_drives(
     width: int | None = None,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> None:
-    """Write drives; keeps complete ones, so the same call resumes.
+    """Write drives; complete drives are kept, so that the same call resumes.
 
     Args:
         count: number of clips
         out: output folder
-        frames: number of frames of each clip
+        frames: number of frames per clip
         seed: seed of the first clip
         height: height of the frames in pixels, even; None for 128
         width: width of the frames in pixels, even; None for 192
-        progress: called with the clips and the number of clips
+        progress: called with an iterable of the clips, and their number
 
     Raises:
         InputError: a value is out of range, or the folder cannot be written

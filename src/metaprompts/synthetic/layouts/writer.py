@@ -34,7 +34,7 @@ LAYOUTS: dict[str, type[Layout]] = {
 """The layouts by name."""
 
 FIRST_SEED = 10**6
-"""Pre-training uses smaller seeds, so validation scenes are never trained on."""
+"""Pre-training uses smaller seeds, so that it never trains on validation scenes."""
 
 Progress = Callable[[Iterable[None], int], Iterable[None]]
 
@@ -63,7 +63,7 @@ def write_scenes(
 
     Args:
         layout: one of `LAYOUTS`
-        count: number of scenes, in all splits
+        count: number of scenes in all splits together
         out: a new or empty folder, or one started by the same call
         val_count: see `Plan`
         seed: see `Plan`
@@ -97,7 +97,7 @@ def _write_plan(plan: Plan, made: Layout, out: Path, workers: int, progress: Pro
     texts = (*made.lists, *(_PAIRS.values() if made.has_targets else ()), _CAPTIONS, _README)
     is_finished = all((out / path).is_file() for path in texts)
     missing = [place for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)]
-    # Only if scenes are missing: finding the splits requires drawing some scenes.
+    # Only if scenes are missing, because finding these splits requires drawing some scenes.
     others = peopled(plan) if missing and made.has_people else {}
     _claim(out, plan)
     jobs = [(plan, others.get(place, place), out) for place in missing]
@@ -120,7 +120,7 @@ def _layout(name: str, density: float | None) -> Layout:
 
 
 def _claim(out: Path, plan: Plan) -> None:
-    """Claim the folder, or check that it belongs to the same call."""
+    """Claim the folder, or check that an earlier run of the same call claimed it."""
     try:
         found = [path for path in out.iterdir() if not is_scratch(path)]
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def _draw(plan: Plan, place: Place, out: Path) -> None:
 
 
 def _write_lists(plan: Plan, out: Path) -> None:
-    """Write the files that describe all scenes; the README is last, because it marks a finished data set."""
+    """Write the files that describe all scenes; the README is written last, because it marks a finished data set."""
     rows: list[tuple[Place, Record]] = [(place, read_json(_record_path(out, place))) for place in plan.places]
     for path, text in plan.layout.list_texts(rows).items():
         write_text(out / path, text)
