@@ -38,6 +38,7 @@ _MODULES = {
         ),
         *("metaprompts.inference.predict", "metaprompts.visualize.depth"),
     ],
+    "label": ["metaprompts.scale.run", "metaprompts.scale.local"],
     "shard": ["metaprompts.data.shards.writer", "metaprompts.training.dataloaders"],
     "evaluate": ["metaprompts.models.loading", "metaprompts.evaluation.resumable", "metaprompts.training.dataloaders"],
     "export": ["metaprompts.models.loading", "metaprompts.engines.export", "torch.export"],
@@ -51,6 +52,7 @@ def words_of(command: str, data: Path, out: Path) -> list[str]:
     often = ["--training.checkpoint_seconds", "0", "--training.validate_every", "3", "--training.output_dir", str(out)]
     return {
         "predict": ["predict", MODEL, *(str(data / f"{number}.png") for number in range(6)), "--engine", "plain"],
+        "label": ["label", MODEL, str(data / "?.png"), "--format", "tar", "--shard-size", "2", "--batch-size", "2"],
         "shard": ["data", "shard", "micro_depth", *reading, "--shard-bytes", "30KB"],
         "evaluate": ["evaluate", MODEL, *reading, "--data.val", "val.txt"],
         "export": ["export", MODEL, "--format", "torch", "--size", "64", "64"],
@@ -116,7 +118,7 @@ def _check(commands: Commands, data: Path, tmp_path: Path, command: str, kills: 
         assert [name for name in expected if found[name] != expected[name]] == []
 
 
-@pytest.mark.parametrize("command", ["predict", "shard"])
+@pytest.mark.parametrize("command", ["predict", "label", "shard"])
 def test_a_few_kills(data, tmp_path, command):
     check(data, tmp_path, command, kills=2, rounds=1)
 
@@ -126,3 +128,8 @@ def test_a_few_kills(data, tmp_path, command):
 def test_twenty_kills(data, tmp_path, command):
     """A hundred in all."""
     check(data, tmp_path, command, kills=5, rounds=4)
+
+
+@pytest.mark.full
+def test_thirty_kills_of_label(data, tmp_path):
+    check(data, tmp_path, "label", kills=6, rounds=5)

@@ -15,6 +15,7 @@ _ALL: dict[str, str | Mapping[str, str]] = {
     "evaluate": "evaluate.Evaluate",
     "submit": "submit.Submit",
     "predict": "predict.Predict",
+    "label": "label.Label",
     "calibrate": "calibrate.Calibrate",
     "app": "app.App",
     "export": "export.Export",

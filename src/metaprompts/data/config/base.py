@@ -12,7 +12,7 @@ from metaprompts.data.io.decoding import ExifRule, ImageReading, ReadsImages
 from metaprompts.data.io.file_search import check_outside
 from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
 from metaprompts.data.shards.dataset import open_shards
-from metaprompts.data.shards.index import ShardIndex, read_index
+from metaprompts.data.shards.index import HAS_CONFIDENCE, LABELED_BY, ShardIndex, read_index
 from metaprompts.data.transforms.geometric import RandomResize, RandomScale
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
@@ -57,6 +57,7 @@ class Section:
             that is not set
         held_out: names, below root, of the images held out by a share in data.val. A run writes them into its
             recipe.json, to hold out the same images again; none to draw them
+        min_confidence: with shards of metaprompts label: pixels and joints below this confidence are not trained on
     """
 
     root: Path | None = None
@@ -71,6 +72,7 @@ class Section:
     captioner: str | None = None
     cache: Path | None = None
     held_out: tuple[str, ...] | None = None
+    min_confidence: Annotated[float, Range(0, 1)] | None = None
 
     task: ClassVar[str]
     # Shards must have been made with the same values of these keys, which determine a split's content and are not
@@ -79,7 +81,7 @@ class Section:
     # Keys that affect how samples are read and checked, but not the samples themselves.
     reading_keys: ClassVar[tuple[str, ...]] = (
         *("shards", "num_workers", "on_error", "max_bad_samples"),
-        *("captions", "captioner", "cache"),
+        *("captions", "captioner", "cache", "min_confidence"),
     )
 
     def __post_init__(self) -> None:
@@ -230,11 +232,24 @@ class Section:
             InputError: the shards are missing, or their data differs from the recipe's
         """
         index = self._shard_index(split)
+        self._check_min_confidence(index, split)
         if index is None or self.shards is None:
             return {}
         self._check_same_shards(index, split, classes)
         folder, checks_files = self.shards, split == "val" or self.on_error == "stop"
-        return {split: lambda: open_shards(folder, index, split, checks_files=checks_files)}
+        options = {"checks_files": checks_files, "min_confidence": self.min_confidence if split == "train" else None}
+        return {split: lambda: open_shards(folder, index, split, **options)}
+
+    def _check_min_confidence(self, index: ShardIndex | None, split: Split) -> None:
+        if self.min_confidence is None or split != "train":
+            return
+        data = {} if index is None else index.origin.data
+        if not data.get(HAS_CONFIDENCE):
+            where = "no shards" if index is None else f"the shards in {self.shards}, which have no confidence"
+            raise InputError(
+                f"data.min_confidence is {self.min_confidence:g}, but the training images are from {where}: give the "
+                "data.shards that metaprompts label --format tar wrote, without --no-confidence"
+            )
 
     def _shard_index(self, split: Split) -> ShardIndex | None:
         """The shard index of a split, if the shards hold it."""
@@ -243,7 +258,8 @@ class Section:
 
     def _check_same_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
         own, count = to_dict(self), None if classes is None else len(classes)
-        keys = (*_IMAGE_KEYS, *self.shard_keys[split])
+        # Predicted labels do not depend on how a data set's files are read.
+        keys = () if LABELED_BY in index.origin.data else (*_IMAGE_KEYS, *self.shard_keys[split])
         expected = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
         came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
         for name, value in expected.items():

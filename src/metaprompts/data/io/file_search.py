@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from metaprompts.errors import InputError
@@ -56,14 +57,28 @@ def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path]
         InputError: a folder cannot be read, or links form a loop
     """
     endings = frozenset(suffixes)
-    left_out = {os.path.realpath(each) for each in without}
     files, passed_over = [], Counter[str]()
-    for path in _walk(folder, left_out, (), Counter()):
+    for path in walk_files(folder, without):
         if path.suffix.lower() in endings:
             files.append(path)
         else:
             passed_over[path.suffix.lower()] += 1
     return Found(sorted(files), passed_over)
+
+
+def walk_files(folder: Path, without: Sequence[Path] = ()) -> Iterator[Path]:
+    """Yield all files of a folder recursively, like `find_files`; each folder's entries are sorted by name.
+
+    Holds the names of one folder and its parents at a time. Broken links are also yielded.
+
+    Args:
+        folder: the folder to search
+        without: folders to exclude, however their paths are spelled
+
+    Raises:
+        InputError: a folder cannot be read, or links form a loop
+    """
+    return _walk(folder, {os.path.realpath(each) for each in without}, (), Counter())
 
 
 def check_outside(out: Path, folder: Path) -> None:
@@ -137,10 +152,10 @@ def _walk(folder: Path, left_out: set[str], above: tuple[str, ...], visits: Coun
         raise InputError(f"links lead to folder {real} more than {_VISITS_AT_MOST} times: name its files in a list")
     try:
         with os.scandir(folder) as found:
-            entries = [entry for entry in found if not entry.name.startswith(".")]
+            visible = [entry for entry in found if not entry.name.startswith(".")]
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read: {error.strerror}") from error
-    for entry in entries:
+    for entry in sorted(visible, key=attrgetter("name")):
         if _is(entry.is_dir):
             yield from _walk(folder / entry.name, left_out, (*above, real), visits)
         elif _is(entry.is_file) or entry.is_symlink():

@@ -57,11 +57,16 @@ def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def write_normals(path: Path, normals: NDArray[np.float32]) -> None:
     """Write normals (H, W, 3) as a 16-bit RGB PNG, atomically; 0 means no surface, and is written as gray."""
+    with write_whole(path) as scratch:
+        scratch.write_bytes(encode_normals(normals))
+
+
+def encode_normals(normals: NDArray[np.float32]) -> bytes:
+    """The file that `write_normals` writes."""
     stored = np.empty(normals.shape, np.uint16)
     for rows in row_bands(*normals.shape[:2]):
         stored[rows] = np.rint((normals[rows].astype(np.float64) + 1) * (_LARGEST / 2))
-    with write_whole(path) as scratch:
-        scratch.write_bytes(cv2.imencode(".png", stored[..., ::-1])[1].tobytes())
+    return cv2.imencode(".png", stored[..., ::-1])[1].tobytes()
 
 
 def normals_from_depth(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np.float32]:

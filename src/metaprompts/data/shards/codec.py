@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.data.sample import DenseTarget, Person, Sample
+from metaprompts.data.sample import IGNORED_LABEL, DenseTarget, Person, Sample
 from metaprompts.data.shards.index import FACTS
 
 Members = dict[str, bytes]
@@ -19,13 +19,27 @@ Members = dict[str, bytes]
 LABELS = "label.png"
 """The extension of the file of class indices."""
 
+CONFIDENCE = "confidence.png"
+"""The extension of the file of the confidence of predicted labels: 255 means 1."""
+
+JOINT_CONFIDENCE = "joint_confidence"
+"""Key in ``json`` of the confidence of predicted joints: a list for each person."""
+
 _DEPTH_UNITS, _DEPTH_M, _DENSE = "depth.png", "depth.npy", ".dense.npy"
 # Extensions of files stored unchanged, which WebDataset readers support.
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 _LARGEST_UNIT = 65535
 
 
-def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale: float | None) -> Members:
+def encode(
+    sample: Sample,
+    people: Sequence[Person],
+    *,
+    root: Path,
+    depth_scale: float | None,
+    content: bytes | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Members:
     """Encode an image, its targets and its people as files.
 
     Args:
@@ -33,14 +47,16 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
         people: the people of all samples of the image
         root: the sample's path is stored relative to this folder, if it is inside
         depth_scale: likely number of depth units per meter; None without depth
+        content: the original file, if it is not at the sample's path
+        more: further entries of ``json``
 
     Returns:
         ``jpg`` or ``png``, the image: the original file, if every reader decodes the same pixels, else a PNG;
         ``label.png``; 16-bit ``depth.png`` if lossless, else ``depth.npy``; ``NAME.dense.npy`` of further targets; and
         ``json``, with the path, depth units per meter and the people
     """
-    facts: dict[str, Any] = {"path": _relative(Path(sample.path), root)}
-    members = dict([_image(sample.image, Path(sample.path))])
+    facts: dict[str, Any] = {"path": _relative(Path(sample.path), root), **(more or {})}
+    members = dict([_image(sample.image, Path(sample.path), content)])
     if sample.labels is not None:
         members[LABELS] = _png(sample.labels)
     if sample.depth_m is not None:
@@ -60,17 +76,18 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
     return members
 
 
-def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
+def decode(members: Mapping[str, bytes], person: int, *, root: Path, min_confidence: float | None = None) -> Sample:
     """Decode the sample.
 
     Args:
         members: the output of `encode`
         person: index of the sample's person; ignored without people
         root: as for `encode`
+        min_confidence: predicted pixels and joints below this confidence have no label
     """
     facts = json.loads(members[FACTS])
     people = facts.get("people")
-    return Sample(
+    sample = Sample(
         image=_pixels(members["jpg" if "jpg" in members else "png"]),
         path=str(root / facts["path"]),
         labels=decode_labels(members[LABELS]) if LABELS in members else None,
@@ -81,6 +98,31 @@ def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
         },
         person=None if people is None else _person(people[person]),
     )
+    if min_confidence is None:
+        return sample
+    if sample.person is not None:
+        joints = np.array(facts[JOINT_CONFIDENCE][person])
+        # Joints without a score are NaN.
+        sample.person.keypoints[~(joints >= min_confidence)] = 0
+        return sample
+    return _masked(sample, is_uncertain(members, min_confidence))
+
+
+def is_uncertain(members: Mapping[str, bytes], min_confidence: float) -> NDArray[np.bool_]:
+    """(H, W) whether the confidence of a pixel is below a number from 0 to 1."""
+    uncertain: NDArray[np.bool_] = decode_labels(members[CONFIDENCE]) < min_confidence * 255
+    return uncertain
+
+
+def _masked(sample: Sample, uncertain: NDArray[np.bool_]) -> Sample:
+    """The sample without the targets of uncertain pixels (H, W)."""
+    if sample.labels is not None:
+        sample.labels[uncertain] = IGNORED_LABEL
+    if sample.depth_m is not None:
+        sample.depth_m[uncertain] = 0
+    for target in sample.dense.values():
+        target.values[uncertain] = target.nothing
+    return sample
 
 
 def decode_labels(content: bytes) -> NDArray[np.uint8]:
@@ -97,10 +139,11 @@ def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def _image(image: NDArray[np.uint8], path: Path) -> tuple[str, bytes]:
+def _image(image: NDArray[np.uint8], path: Path, content: bytes | None) -> tuple[str, bytes]:
     # Not every image has its own file; some are rotated (EXIF), composited over white, or rescaled when read.
-    if path.is_file():
+    if content is None and path.is_file():
         content = path.read_bytes()
+    if content is not None:
         ending = _ENDINGS.get(_format(content))
         if ending is not None and np.array_equal(_pixels(content), image):
             return ending, content

@@ -4,12 +4,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from metaprompts.data.datasets.keypoints import People
 from metaprompts.data.datasets.label_histogram import values_of_labels
 from metaprompts.data.io.label_tables import LabelValue
-from metaprompts.data.sample import Sample, Split
-from metaprompts.data.shards.codec import LABELS, decode, decode_labels, path_in
+from metaprompts.data.sample import IGNORED_LABEL, Sample, Split
+from metaprompts.data.shards.codec import CONFIDENCE, LABELS, decode, decode_labels, is_uncertain, path_in
 from metaprompts.data.shards.file_pool import OpenFiles
 from metaprompts.data.shards.index import FACTS, INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
 from metaprompts.errors import InputError, one_line
@@ -27,6 +28,7 @@ class ShardedSamples:
         index: index of the folder
         split: the split to read
         checks_files: whether to check at the start that all shards exist, or only on reading
+        min_confidence: predicted pixels and joints below this confidence have no label
 
     Attributes:
         shards: the shards in order
@@ -36,7 +38,15 @@ class ShardedSamples:
         InputError: the split is unfinished, or a shard is missing or has the wrong size
     """
 
-    def __init__(self, folder: Path, index: ShardIndex, split: Split, *, checks_files: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        index: ShardIndex,
+        split: Split,
+        *,
+        checks_files: bool = True,
+        min_confidence: float | None = None,
+    ) -> None:
         found = index.splits[split]
         if not found.is_whole:
             raise InputError(
@@ -45,6 +55,7 @@ class ShardedSamples:
             )
         self.shards, self.left_out = found.shards, found.left_out
         self._folder, self._root = folder, index.origin.root
+        self._min_confidence = min_confidence
         self._places = _places(found, folder)
         self._files = OpenFiles()
         for shard in self.shards if checks_files else ():
@@ -65,7 +76,7 @@ class ShardedSamples:
         path = self._folder / shard.file
         members = {ending: self._read(path, f"{record.key}.{ending}", at) for ending, at in record.members.items()}
         with _decoding(record, path):
-            return decode(members, person, root=self._root)
+            return decode(members, person, root=self._root, min_confidence=self._min_confidence)
 
     def path(self, index: int) -> str:
         """The path of a sample's image in the data set.
@@ -92,9 +103,13 @@ class ShardedSamples:
         if LABELS not in record.members:
             return []
         path = self._folder / shard.file
-        content = self._read(path, f"{record.key}.{LABELS}", record.members[LABELS])
+        endings = (LABELS,) if self._min_confidence is None else (LABELS, CONFIDENCE)
+        members = {ending: self._read(path, f"{record.key}.{ending}", record.members[ending]) for ending in endings}
         with _decoding(record, path):
-            return values_of_labels(decode_labels(content))
+            labels = decode_labels(members[LABELS])
+            if self._min_confidence is not None:
+                labels[is_uncertain(members, self._min_confidence)] = IGNORED_LABEL
+            return values_of_labels(labels)
 
     def _read(self, path: Path, name: str, place: Place) -> bytes:
         where = f"{name} of shard {path}"
@@ -125,14 +140,14 @@ class ShardedPeople(ShardedSamples, People):
         folder: as for `ShardedSamples`
         index: as for `ShardedSamples`
         split: split of people
-        checks_files: as for `ShardedSamples`
+        options: as for `ShardedSamples`
 
     Raises:
         InputError: the split is not finished, or a file is missing
     """
 
-    def __init__(self, folder: Path, index: ShardIndex, split: Split, *, checks_files: bool = True) -> None:
-        super().__init__(folder, index, split, checks_files=checks_files)
+    def __init__(self, folder: Path, index: ShardIndex, split: Split, **options: Any) -> None:
+        super().__init__(folder, index, split, **options)
         facts = index.splits[split].people
         assert facts is not None, "open_shards takes this class only where there are people"
         self.annotation_path = folder / facts.annotations
@@ -146,10 +161,10 @@ class ShardedPeople(ShardedSamples, People):
         return (*super().files(index), self.annotation_path)
 
 
-def open_shards(folder: Path, index: ShardIndex, split: Split, *, checks_files: bool) -> ShardedSamples:
-    """Open a split as `ShardedPeople` if it has people, else as `ShardedSamples`."""
+def open_shards(folder: Path, index: ShardIndex, split: Split, **options: Any) -> ShardedSamples:
+    """Open a split as `ShardedPeople` if it has people, else as `ShardedSamples`; ``options`` are theirs."""
     kind = ShardedSamples if index.splits[split].people is None else ShardedPeople
-    return kind(folder, index, split, checks_files=checks_files)
+    return kind(folder, index, split, **options)
 
 
 def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:

@@ -16,7 +16,13 @@ INDEX_FILE = "shards.json"
 FACTS = "json"
 """The extension of the file with an image's path."""
 
-_VERSION = 1
+LABELED_BY = "labeled_by"
+"""Key of `Origin.data`: the fingerprint of the model whose predictions are the labels, instead of a recipe's files."""
+
+HAS_CONFIDENCE = "has_confidence"
+"""Key of `Origin.data`: whether all labels have a confidence."""
+
+VERSION = 1
 T = TypeVar("T")
 
 
@@ -161,8 +167,8 @@ def read_index(folder: Path) -> ShardIndex:
         raise InputError(f"{folder} holds no {INDEX_FILE}: give a folder that metaprompts data shard wrote")
     values = read_json(path)
     version = values.get("version") if isinstance(values, dict) else None
-    if version != _VERSION:
-        raise InputError(f"{path} has version {version}; expected {_VERSION}: write the shards again")
+    if version != VERSION:
+        raise InputError(f"{path} has version {version}; expected {VERSION}: write the shards again")
     with _parsing(path):
         splits: dict[Split, SplitIndex] = {name: _split(split) for name, split in values["splits"].items()}
         if others := splits.keys() - set(get_args(Split)):
@@ -176,7 +182,7 @@ def write_index(folder: Path, index: ShardIndex) -> None:
     Raises:
         InputError: the file cannot be written
     """
-    write_text(folder / INDEX_FILE, json_line({"version": _VERSION, **to_dict(index)}))
+    write_text(folder / INDEX_FILE, json_line({"version": VERSION, **to_dict(index)}))
 
 
 def read_part(path: Path) -> tuple[Shard, tuple[LeftOut, ...]]:

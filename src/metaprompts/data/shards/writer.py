@@ -246,20 +246,31 @@ def _check_left_out(left_out: list[LeftOut], at_most: int | None, samples: int) 
 def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Shard:
     """Write records up to a number of bytes, or all."""
     with write_whole(path) as scratch:
-        samples, checksums = _fill(scratch, records, shard_bytes)
-        members: dict[str, dict[str, Place]] = {key: {} for key in samples}
-        # Read the positions from the file itself: every reader finds members where tarfile finds them.
-        with tarfile.open(scratch) as tar:
-            for info in tar:
-                key, _, ending = info.name.partition(".")
-                members[key][ending] = Place(info.offset_data, info.size, checksums[info.name])
-        size = scratch.stat().st_size
+        return write_tar(scratch, path.name, records, shard_bytes)
+
+
+def write_tar(scratch: Path, name: str, records: Iterable[Encoded], shard_bytes: int | None = None) -> Shard:
+    """Write records into a tar file.
+
+    Args:
+        scratch: the file to write
+        name: its later name
+        records: in order
+        shard_bytes: number of bytes after which no record is begun; None for all records
+    """
+    samples, checksums = _fill(scratch, records, shard_bytes)
+    members: dict[str, dict[str, Place]] = {key: {} for key in samples}
+    # Read the positions from the file itself: every reader finds members where tarfile finds them.
+    with tarfile.open(scratch) as tar:
+        for info in tar:
+            key, _, ending = info.name.partition(".")
+            members[key][ending] = Place(info.offset_data, info.size, checksums[info.name])
     found = tuple(Record(key=key, samples=samples[key], members=members[key]) for key in samples)
-    return Shard(file=path.name, size=size, records=found)
+    return Shard(file=name, size=scratch.stat().st_size, records=found)
 
 
 def _fill(
-    scratch: Path, records: Iterator[Encoded], shard_bytes: int
+    scratch: Path, records: Iterable[Encoded], shard_bytes: int | None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Write records into a tar file; returns the samples of each key, and the checksum of each file."""
     samples, checksums = dict[str, tuple[int, ...]](), dict[str, int]()
@@ -271,7 +282,7 @@ def _fill(
                 info.size = len(content)
                 tar.addfile(info, BytesIO(content))
                 checksums[info.name] = zlib.crc32(content)
-            if tar.offset >= shard_bytes:
+            if shard_bytes is not None and tar.offset >= shard_bytes:
                 break
     return samples, checksums
 

@@ -1,0 +1,132 @@
+"""``metaprompts label``."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from metaprompts.cli.console import say
+from metaprompts.cli.options import argument, option
+from metaprompts.embedded import embedded_models
+from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range
+from metaprompts.utils.wording import counted
+
+if TYPE_CHECKING:
+    from metaprompts.scale.job import LabelJob
+    from metaprompts.scale.run import Runner, Summary
+
+_MODEL, _WORK = "Model", "Workers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """Label any number of images, with several processes, and go on after any interruption.
+
+    SOURCE is a folder, which is searched recursively for images; a quoted pattern; a .tar file of images (WebDataset);
+    a .parquet file with bytes or paths of images; or a .txt file with one of these per line. SOURCE and DST may also be
+    URLs such as s3://bucket/folder, if the package for their file system (s3fs, gcsfs, ...) is installed.
+
+    The images are cut into fixed slices, and the labels of each slice are one file, which appears when it is whole.
+    Running the same command again labels only what is missing or has changed. Results are in a folder in DST that is
+    named by the model and the settings, so results of different models or settings are never mixed.
+
+    A parquet file has one row per image: path, height, width, prediction (PNG: class indices, 16-bit depth, or 16-bit
+    normals), people (pose), confidence, confidence_map (8-bit PNG), model, and error for an unreadable image.
+    """
+
+    model: str = argument("MODEL", names=embedded_models)
+    """A model folder, a hub id, or an embedded model: micro-depth, micro-pose, micro-segmentation."""
+    source: str = argument("SOURCE")
+    """The images."""
+    out: str = option(metavar="DST")
+    """Folder or URL for the results."""
+    format: Literal["parquet", "tar"] = "parquet"
+    """parquet: labels without images (needs 'metaprompts[label]'); tar: images with labels, from which metaprompts
+    train --data.shards trains."""
+    shard_size: Annotated[int, Range(1, 10**6)] = option(256, metavar="N")
+    """Maximum number of images in a file."""
+    review: Annotated[int, Range(1, 1000)] | None = option(None, metavar="N")
+    """Also write a contact sheet of the N images with the lowest confidence, review.jpg in the folder of results; if
+    everything is labeled, only that."""
+    workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N", group=_WORK)
+    """Number of processes, each with a copy of the model; GPUs are shared among them."""
+    part: str | None = option(None, metavar="I/N", group=_WORK)
+    """Label only part I of N, from 0/N to N-1/N: for N runs on different machines with one DST."""
+    device: str | None = option(None, group=_MODEL)
+    """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    batch_size: Annotated[int, Range(1, 10**6)] = option(8, group=_MODEL)
+    """Images per forward pass."""
+    inference_engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = option("plain", group=_MODEL)
+    """Engine that executes the model, see metaprompts predict --engine; plain is the model as in training."""
+    precision: Literal["fp32", "bf16", "int8"] = option("fp32", group=_MODEL)
+    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino)."""
+    caption: str | None = option(None, group=_MODEL)
+    """Caption for all images, if the model reads captions."""
+    detector: str | None = option(None, metavar="DETECTOR", group=_MODEL)
+    """Pose: find the people, see metaprompts predict --detector; without it, each image is one whole person."""
+    confidence: bool = option(True, group=_MODEL)
+    """Compute the confidence; --no-confidence saves the second prediction, of the mirrored image, that it takes for
+    depth and normals."""
+
+    def run(self) -> int:
+        """Label the images."""
+        from metaprompts.scale.run import run
+
+        part = _part(self.part)
+        job = self._job()
+        summary = run(job, self._runner(), part, review=self.review or 0)
+        _report(summary, job)
+        return 0
+
+    def _job(self) -> "LabelJob":
+        from metaprompts.scale.job import LabelJob, absolute
+        from metaprompts.scale.labeler import model_fingerprint
+        from metaprompts.scale.parquet_source import pyarrow
+
+        if self.format == "parquet":
+            pyarrow()
+        options: dict[str, Any] = {
+            "engine": self.inference_engine,
+            "precision": self.precision,
+            "device": self.device,
+            "batch_size": self.batch_size,
+            "caption": self.caption,
+            "detector": self.detector,
+            "confidence": self.confidence,
+        }
+        return LabelJob(
+            model=self.model,
+            fingerprint=model_fingerprint(self.model),
+            source=self.source,
+            out=absolute(self.out),
+            format=self.format,
+            shard_size=self.shard_size,
+            options=options,
+        )
+
+    def _runner(self) -> "Runner":
+        from metaprompts.scale.local import label_here, label_in_processes
+
+        if self.workers == 1:
+            return label_here
+        return lambda job, slices: label_in_processes(job, slices, self.workers)
+
+
+def _part(text: str | None) -> tuple[int, int]:
+    """Read --part."""
+    if text is None:
+        return 0, 1
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise InputError(f"--part is {text}; expected I/N with 0 <= I < N, for example 0/8 to 7/8")
+    return int(index), int(count)
+
+
+def _report(summary: "Summary", job: "LabelJob") -> None:
+    say(
+        f"{counted(summary.images, 'image')}, {summary.earlier} of them labeled earlier, {summary.errors} with errors\n"
+    )
+    if summary.unfinished:
+        say(f"other parts still have to label {counted(summary.unfinished, 'slice')}\n")
+    say(f"labels in {job.folder.url}\n")
+    if summary.errors == summary.images > 0:
+        raise InputError("no image could be labeled: see the column error of the results")

@@ -1,0 +1,207 @@
+"""What to label, with what, and the names of the results."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from metaprompts import __version__
+from metaprompts.errors import InputError
+from metaprompts.scale import parquet_results, tar_results
+from metaprompts.scale.images import read_items
+from metaprompts.scale.labeler import Labeler
+from metaprompts.scale.source import Slice, list_source, slices
+from metaprompts.scale.storage import Storage, is_url
+from metaprompts.utils.files import json_line
+
+Format = Literal["parquet", "tar"]
+PREFIX = "part-"
+_DIGITS = 12
+
+
+class Done(NamedTuple):
+    """The result of a slice.
+
+    Attributes:
+        images: number of images
+        errors: how many of them have no label
+    """
+
+    images: int
+    errors: int
+
+
+class _NothingLabeledError(Exception):
+    """No image of a slice has a label, so there is no tar file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelJob:
+    """A source to label; can be sent to other processes and machines.
+
+    Attributes:
+        model: as for `Labeler`
+        fingerprint: fingerprint of the model
+        source: see `list_source`
+        out: folder or URL that gets a folder with the results
+        format: kind of files
+        shard_size: maximum number of images in a file
+        options: further arguments of `Labeler`
+    """
+
+    model: str
+    fingerprint: str
+    source: str
+    out: str
+    format: Format = "parquet"
+    shard_size: int = 256
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines the results, except for the images; where they are computed does not."""
+        options = {name: value for name, value in self.options.items() if name != "device"}
+        return {
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "format": self.format,
+            "shard_size": self.shard_size,
+            "version": __version__,
+            **options,
+        }
+
+    @property
+    def folder(self) -> Storage:
+        """The folder of the results, which is named by the model and the settings."""
+        digits = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+        name = Path(self.model).name or "model"
+        return Storage(f"{self.out.rstrip('/')}/{name}-{digits}")
+
+    def slices(self) -> Iterator[Slice]:
+        """Cut the source into slices; the same call yields the same slices until the source changes."""
+        return slices(list_source(self.source, self.out), self.shard_size)
+
+    def file(self, part: Slice) -> str:
+        """The name of a slice's result."""
+        suffix = parquet_results.SUFFIX if self.format == "parquet" else tar_results.SUFFIX
+        return f"{PREFIX}{part.number:06d}-{part.fingerprint}{suffix}"
+
+    @property
+    def last_suffix(self) -> str:
+        """The suffix of the file whose presence shows that a slice is done."""
+        return parquet_results.SUFFIX if self.format == "parquet" else tar_results.PART_SUFFIX
+
+    def done(self, part: Slice, sizes: Mapping[str, int]) -> Done | None:
+        """The result of a slice; None if it is missing or not valid.
+
+        Args:
+            part: the slice
+            sizes: the files in the folder
+        """
+        name = self.file(part)
+        with suppress(InputError):
+            if self.format == "parquet":
+                facts = self._parquet_facts(name) if name in sizes else None
+            else:
+                facts = self.tar_facts(part, sizes)
+            if facts is not None and facts["images"] == len(part.items):
+                return Done(facts["images"], facts["errors"])
+        return None
+
+    def confidences(self, part: Slice) -> list[float | None]:
+        """The confidence of each image of a labeled slice.
+
+        Raises:
+            InputError: the result cannot be read
+        """
+        name = self.file(part)
+        if self.format == "parquet":
+            with self.folder.reading(name) as file:
+                return parquet_results.read_confidences(file)
+        with self.folder.reading(beside_tar(name)) as file:
+            found: list[float | None] = json.loads(file.read())["confidences"]
+            return found
+
+    def _parquet_facts(self, name: str) -> dict[str, Any] | None:
+        with self.folder.reading(name) as file:
+            return parquet_results.read_facts(file)
+
+    def tar_facts(self, part: Slice, sizes: Mapping[str, int]) -> dict[str, Any] | None:
+        """What the file beside a slice's tar file says, if both are whole.
+
+        Raises:
+            InputError: it cannot be read
+        """
+        name = self.file(part)
+        beside = beside_tar(name)
+        if beside not in sizes:
+            return None
+        with self.folder.reading(beside) as file:
+            try:
+                facts: dict[str, Any] = json.loads(file.read())
+            except ValueError:
+                return None
+        shard = facts["shard"]
+        return facts if shard is None or sizes.get(name) == shard["size"] else None
+
+
+class SliceLabeler:
+    """Labels slices of a job, in any process on any machine.
+
+    Raises:
+        InputError: the model does not load, or differs from the job's
+    """
+
+    def __init__(self, job: LabelJob, device: str | None = None) -> None:
+        options = job.options if device is None else {**job.options, "device": device}
+        self._job, self._labeler = job, Labeler(job.model, **options)
+        if self._labeler.fingerprint != job.fingerprint:
+            raise InputError(f"model {job.model} here differs from the one of this job: give all machines the same")
+        if job.format == "tar":
+            tar_results.check_task(self._labeler.model.task)
+        self._facts = {
+            "fingerprint": job.fingerprint,
+            "depth_scale": self._labeler.depth_scale,
+            **task_facts(self._labeler.model.task),
+        }
+
+    def __call__(self, part: Slice) -> Done:
+        """Label a slice, and write its result.
+
+        Raises:
+            InputError: the result cannot be written
+        """
+        labels = self._labeler.labels(read_items(part.items))
+        folder, name = self._job.folder, self._job.file(part)
+        if self._job.format == "parquet":
+            with folder.writing(name) as path:
+                errors = parquet_results.write_labels(path, labels, self._facts)
+            return Done(len(part.items), errors)
+        facts: dict[str, Any] = {}
+        with suppress(_NothingLabeledError), folder.writing(name) as path:
+            facts |= tar_results.write_labels(path, name, part.first, labels, self._facts)
+            if facts["shard"] is None:
+                raise _NothingLabeledError
+        # Written last: it says that the tar file is whole.
+        with folder.writing(beside_tar(name)) as path:
+            path.write_text(json_line(facts), encoding="utf-8")
+        return Done(facts["images"], facts["errors"])
+
+
+def beside_tar(name: str) -> str:
+    """The name of the file beside a tar file."""
+    return name.removesuffix(tar_results.SUFFIX) + tar_results.PART_SUFFIX
+
+
+def task_facts(task: Any) -> dict[str, Any]:
+    """What results say about the task: its name, and the names of its classes or joints."""
+    names = {key: list(getattr(task, key)) for key in ("classes", "joints") if hasattr(task, key)}
+    return {"task": task.name, **names}
+
+
+def absolute(place: str) -> str:
+    """A path that other processes understand; URLs are unchanged."""
+    return place if is_url(place) else str(Path(place).absolute())

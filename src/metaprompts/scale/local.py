@@ -1,0 +1,142 @@
+"""Label slices with processes on this machine."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.scale.job import Done, LabelJob, SliceLabeler
+from metaprompts.scale.source import Slice
+from metaprompts.utils.multiprocessing import prepare_worker
+
+# A slice that ends this number of workers is given up.
+_TRIES = 3
+
+
+def label_here(job: LabelJob, slices: Iterator[Slice]) -> Iterator[Done]:
+    """Label slices in this process, in order."""
+    work: SliceLabeler | None = None
+    for part in slices:
+        work = work or SliceLabeler(job)
+        yield work(part)
+
+
+def label_in_processes(job: LabelJob, slices: Iterator[Slice], workers: int) -> Iterator[Done]:
+    """Label slices with several processes, and yield results as they finish; killed processes are replaced.
+
+    Args:
+        job: the job
+        slices: read when a process is free
+        workers: number of processes; several GPUs are shared among them
+
+    Raises:
+        InputError: a process raised it, or a slice ended several processes
+    """
+    free = [_Worker(job, number, workers) for number in range(workers)]
+    busy: dict[Connection, tuple[_Worker, Slice, int]] = {}
+    again: list[tuple[Slice, int]] = []
+    try:
+        while True:
+            while free and (following := _following(again, slices)) is not None:
+                worker = free.pop()
+                worker.give(following[0])
+                busy[worker.pipe] = (worker, *following)
+            if not busy:
+                return
+            for pipe in wait(list(busy)):
+                assert isinstance(pipe, Connection)
+                worker, part, tries = busy.pop(pipe)
+                found = worker.result()
+                if isinstance(found, Done):
+                    free.append(worker)
+                    yield found
+                else:
+                    again.append((part, _counted(tries, part, found)))
+                    free.append(_Worker(job, worker.number, workers))
+    finally:
+        for worker in [*free, *(worker for worker, _, _ in busy.values())]:
+            worker.end()
+
+
+def _following(again: list[tuple[Slice, int]], slices: Iterator[Slice]) -> tuple[Slice, int] | None:
+    if again:
+        return again.pop()
+    part = next(slices, None)
+    return None if part is None else (part, 0)
+
+
+def _counted(tries: int, part: Slice, code: int | None) -> int:
+    if tries + 1 == _TRIES:
+        raise InputError(
+            f"{_TRIES} worker processes ended (exit code {code}) while labeling the {len(part.items)} images from "
+            f"{part.items[0].name}: if memory is short, give fewer --workers, or a smaller --batch-size"
+        )
+    return tries + 1
+
+
+@dataclass(frozen=True)
+class _Task:
+    job: LabelJob
+    device: str | None
+    threads: int
+
+
+class _Worker:
+    def __init__(self, job: LabelJob, number: int, workers: int) -> None:
+        self.number = number
+        gpus = torch.cuda.device_count() if job.options.get("device") in (None, "cuda") else 0
+        device = f"cuda:{number % gpus}" if gpus else None
+        task = _Task(job, device, max(1, (os.cpu_count() or 1) // workers))
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(target=_serve, args=(task, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def give(self, part: Slice) -> None:
+        try:
+            self.pipe.send(part)
+        except OSError:  # the process was killed while idle; reading its result shows that
+            return
+
+    def result(self) -> Done | int | None:
+        """The result; or the exit code of a process that ended.
+
+        Raises:
+            InputError: the process raised it
+        """
+        try:
+            found = self.pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return self._process.exitcode
+        if isinstance(found, BaseException):
+            raise found
+        assert isinstance(found, Done)
+        return found
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        self.pipe.close()
+
+
+def _serve(task: _Task, pipe: Connection) -> None:
+    prepare_worker()
+    torch.set_num_threads(task.threads)
+    work: SliceLabeler | None = None
+    while True:
+        try:
+            part = pipe.recv()
+        except EOFError:
+            return
+        try:
+            work = work or SliceLabeler(task.job, task.device)
+            pipe.send(work(part))
+        except Exception as error:
+            pipe.send(error)

@@ -1,0 +1,111 @@
+"""Label a source: plan, label what is missing, and finish."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from metaprompts.scale.job import PREFIX, Done, LabelJob
+from metaprompts.scale.plan import Plan
+from metaprompts.scale.review import write_review
+from metaprompts.scale.shard_index import write_shard_index
+from metaprompts.scale.source import Slice
+from metaprompts.utils.files import json_line
+from metaprompts.utils.progress import ProgressBar, report_lines
+from metaprompts.utils.wording import counted
+
+SUMMARY_FILE = "labels.json"
+"""Written when everything is labeled."""
+
+Runner = Callable[[LabelJob, Iterator[Slice]], Iterator[Done]]
+"""Labels the slices of a job, in any order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a job has labeled.
+
+    Attributes:
+        images: number of images of this run and earlier ones
+        errors: how many of them have no label
+        earlier: how many were labeled by earlier runs
+        unfinished: number of slices that other parts of the job still have to label
+    """
+
+    images: int
+    errors: int
+    earlier: int
+    unfinished: int
+
+
+def run(job: LabelJob, runner: Runner, part: tuple[int, int] = (0, 1), *, review: int = 0) -> Summary:
+    """Label what is not labeled yet; the same call goes on after any interruption.
+
+    Args:
+        job: the job
+        runner: labels slices
+        part: index and number of runs that share the job, each of which labels its part
+        review: number of images in a contact sheet of the most doubtful labels
+
+    Raises:
+        InputError: the source cannot be read, results cannot be written, or the model does not load
+    """
+    plan = Plan(job.slices())
+    job.folder.remove_leftovers()
+    sizes = job.folder.sizes()
+    done = [Done(0, 0)]
+    todo: list[int] = []
+    for each in _own(plan, part):
+        found = job.done(each, sizes)
+        done.append(found or Done(0, 0))
+        if found is None:
+            todo.append(each.number)
+    earlier = _total(done)
+    new = _labeled(job, runner, plan, part, frozenset(todo), earlier.images) if todo else Done(0, 0)
+    unfinished = _finish(job, plan)
+    if review and not unfinished:
+        write_review(job, plan, review)
+    total = _total([earlier, new])
+    return Summary(images=total.images, errors=total.errors, earlier=earlier.images, unfinished=unfinished)
+
+
+def _own(plan: Plan, part: tuple[int, int]) -> Iterator[Slice]:
+    index, count = part
+    return (each for each in plan if each.number % count == index)
+
+
+def _total(results: list[Done]) -> Done:
+    return Done(sum(each.images for each in results), sum(each.errors for each in results))
+
+
+def _labeled(
+    job: LabelJob, runner: Runner, plan: Plan, part: tuple[int, int], todo: frozenset[int], earlier: int
+) -> Done:
+    images = sum(len(each.items) for each in _own(plan, part))
+    new, began = Done(0, 0), time.monotonic()
+    if earlier:
+        report_lines([f"{earlier} of {counted(images, 'image')} are labeled already"])
+    with ProgressBar("labeling", images) as bar:
+        bar.advance(earlier)
+        for done in runner(job, (each for each in _own(plan, part) if each.number in todo)):
+            new = _total([new, done])
+            rate = new.images / (time.monotonic() - began)
+            bar.update(earlier + new.images, f"{rate:.1f} images/s")
+    return new
+
+
+def _finish(job: LabelJob, plan: Plan) -> int:
+    """Remove results of replaced images, and describe the results; returns the number of unfinished slices."""
+    folder, sizes = job.folder, job.folder.sizes()
+    stems = {job.file(part).rpartition(".")[0] for part in plan}
+    if missing := len(stems - {name.removesuffix(job.last_suffix) for name in sizes}):
+        return missing
+    obsolete = [name for name in sizes if name.startswith(PREFIX) and name.rpartition(".")[0] not in stems]
+    for name in obsolete:
+        folder.remove(name)
+    if obsolete:
+        report_lines([f"removed {counted(len(obsolete), 'file')} of images that were replaced since"])
+    if job.format == "tar":
+        write_shard_index(job, plan, sizes)
+    with folder.writing(SUMMARY_FILE) as path:
+        path.write_text(json_line({**job.settings, "images": plan.images, "files": len(plan)}), encoding="utf-8")
+    return 0
