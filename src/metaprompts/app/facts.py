@@ -17,7 +17,7 @@ def prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
     """The numbers that describe a prediction, as JSON.
 
     Args:
-        prediction: of any task
+        prediction: a prediction of any task
         upload: the image's file, whose EXIF data may name the focal length
     """
     height, width = prediction.image.shape[:2]

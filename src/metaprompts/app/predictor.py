@@ -40,8 +40,8 @@ class AppPredictor:
 
     Attributes:
         name: the model's source
-        model: as loaded
-        executed: as run by its engine
+        model: the model as loaded
+        executed: the model as run by its engine
         detector: finds people; None for other tasks
         budget: keeps predictions within memory
         limits: limits on requests

@@ -19,7 +19,7 @@ class Tab:
 
     Attributes:
         facts: the model
-        index: its index in ``models``
+        index: index of the model in ``models``
         models: the process that runs the models
         results: the folders of predictions
         current: the page's current prediction, given by the name of its folder; None before the first prediction
@@ -41,7 +41,7 @@ class View:
     """The components of a view, and a function that gives their values for a prediction.
 
     Attributes:
-        components: components whose values change with every prediction
+        components: the components, whose values change with every prediction
         update: prediction -> the new value of each component
     """
 

@@ -41,7 +41,7 @@ class App:
     max_side: Annotated[int, Range(16, 65535)] = option(4096, metavar="PIXELS", group=_LIMITS)
     """Largest height and width of an image."""
     queue: Annotated[int, Range(1, 10000)] = option(32, metavar="N", group=_LIMITS)
-    """Requests that may wait; the models answer one at a time. Further ones are rejected with a message."""
+    """Requests that may wait, as the models answer one at a time. Further requests are rejected with a message."""
     timeout: Annotated[float, Range(1, 86400)] = option(120.0, metavar="SECONDS", group=_LIMITS)
     """Time limit of one prediction, not counting the wait in the queue."""
     device: str | None = option(None, group=_SPEED)

@@ -106,7 +106,7 @@ class Boxes:
 
         Args:
             image: one of the images passed to `read`
-            size: its height and width
+            size: height and width of the image
 
         Raises:
             InputError: the file does not contain the image, or lists it with a different size

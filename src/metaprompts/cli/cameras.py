@@ -62,7 +62,7 @@ class Cameras:
         """The camera of an image, from an option or its EXIF data; None if neither gives it.
 
         Args:
-            image: its file
+            image: path of the image
             height: height of the upright image, pixels
             width: width of the upright image, pixels
         """

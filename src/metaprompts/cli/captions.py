@@ -37,7 +37,7 @@ class Captions:
 
         Args:
             models: the models; those that read captions get their text encoder
-            caption: the same for all images
+            caption: caption for all images
             file: JSON of images and captions; image names are relative to the file's folder
             captioner: hub id or folder of a model that captions
             text_source: source of the text encoder; None for the source stored in the models

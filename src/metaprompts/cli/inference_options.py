@@ -50,7 +50,7 @@ class InferenceOptions:
         """Set the models that predict.
 
         Args:
-            models: as loaded
+            models: the models as loaded
             executed: the models as executed by their engines
 
         Raises:

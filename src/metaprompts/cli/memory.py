@@ -43,7 +43,7 @@ class Memory(WithRecipeKeys):
         from metaprompts.recipes.loader import read_recipe
 
         # Report a bad recipe before loading PyTorch's fake tensors, which takes seconds. The initial weights do not
-        # affect memory, and random ones would not allow a frozen UNet.
+        # affect memory, and random weights would not allow a frozen UNet.
         overrides = (*self.overrides, *self._short(), "--training.init_from=none")
         recipes = {name: read_recipe(name, overrides) for name in self.recipes}
 

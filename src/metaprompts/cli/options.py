@@ -31,7 +31,7 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
 
     Args:
         metavar: the argument's name in help and errors
-        default: its default value; without one it is required
+        default: default value of the argument; without a default, the argument is required
         names: completions to offer, in addition to files
     """
     return field(default=default, metadata={"is_argument": True, "metavar": metavar, "names": names})
@@ -43,7 +43,7 @@ def option(
     """A field that is an option, as fields are by default, with additional settings.
 
     Args:
-        default: its default value; without one it is required
+        default: default value of the option; without a default, the option is required
         metavar: the name of the value in help; by default the name of its type
         names: completions to offer, in addition to files
         group: heading in the help under which the option is listed

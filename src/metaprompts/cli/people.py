@@ -88,7 +88,7 @@ class PeopleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Locates the people of an image; without boxes and detector, an image shows one whole person.
+    """Locates the people in an image; without boxes and detector, the image is taken for one whole person.
 
     Attributes:
         boxes: boxes from a file

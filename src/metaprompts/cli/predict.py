@@ -355,7 +355,7 @@ class Predict:
     def _write_poses(
         self, predicted: "list[tuple[Path, PosePrediction]]", names: dict[Path, Path], boxes: "Boxes | None"
     ) -> None:
-        """All people of all images as one COCO keypoint file."""
+        """Write the people in all images to one COCO keypoint file."""
         from metaprompts.cli.output_names import listed_names
         from metaprompts.tasks.predictions import coco_keypoints
         from metaprompts.utils.files import write_json

@@ -121,7 +121,7 @@ class VideoPredictions:
         out: output folder
         raw: also write the files of every frame
         legend: draw legends
-        min_score: joints that score less are not drawn
+        min_score: joints with lower scores are not drawn
     """
 
     options: VideoOptions

@@ -39,7 +39,7 @@ def read_names(names: Sequence[str]) -> list[JointName]:
     is a leading or trailing l or r (lsho, kneeR), if the same name with the other letter also exists.
 
     Args:
-        names: in order
+        names: names of the joints, in order
     """
     read = [_read(name) for name in names]
     known = {(each.part, each.sides) for each in read}

@@ -133,7 +133,7 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
 
     Args:
         names: the joints in order
-        given: their indices; None to infer them from the names
+        given: indices of these joints; None to infer them from the names
 
     Raises:
         InputError: the names match no joint, or all of them

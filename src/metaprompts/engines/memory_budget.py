@@ -52,7 +52,7 @@ class Choice:
     Attributes:
         batch: views per forward pass
         rows: height of the encoder's strips; None for whole images
-        needed: bytes needed, including the weights and the program itself
+        needed: bytes needed, including the weights and the program
     """
 
     batch: int
@@ -65,8 +65,8 @@ class Work:
     """Bytes needed by a prediction in addition to the weights.
 
     Attributes:
-        encoder: peak of the VAE's encoder
-        rest: peak of all following parts
+        encoder: peak memory of the VAE's encoder
+        rest: peak memory of all parts after the encoder
         copies: share of ``encoder`` for the weights in double precision, which does not depend on the number of views
     """
 
@@ -222,7 +222,7 @@ class Budget:
         chosen = self._known[key]
         self._model.latent_encoder.rows = chosen.rows
         if chosen.rows is not None and self._model.device.type == "cpu":
-            # glibc would keep freed strips, up to half as much memory again.
+            # glibc would not return the memory of freed strips, which would take up to half as much again.
             trim_malloc(self._model)
         return chosen.batch
 

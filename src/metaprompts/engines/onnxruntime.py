@@ -21,7 +21,7 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
     """Write each part as an ONNX network that accepts any size.
 
     Args:
-        prepared: in float32
+        prepared: the prepared model, in float32
         folder: output folder of encode.onnx, ... and their weights
     """
     # Ignore warnings about libraries that are not needed here.

@@ -30,7 +30,7 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
     """Write each part as an OpenVINO network that accepts any size.
 
     Args:
-        prepared: in float32
+        prepared: the prepared model, in float32
         folder: output folder of encode.xml, encode.bin, ...
         precision: "fp32" stores 32-bit weights, "bf16" 16-bit, "int8" 8-bit
     """

@@ -2,7 +2,7 @@
 
 It has three parts, so that an engine can compile each once and run the second K times: `encode` (image to latent),
 `unet_step` (one step), `decode` (pyramid to raw output). The forward pass of the UNet is `PyramidUNet`'s own: only its
-layers are replaced with ones whose ``time`` and ``prompts`` arguments are the precomputed values.
+layers are replaced with layers whose ``time`` and ``prompts`` arguments are the precomputed values.
 """
 
 from collections.abc import Callable, Sequence

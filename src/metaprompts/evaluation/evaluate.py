@@ -53,7 +53,7 @@ def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProt
     """The raw output of a batch for scoring, on the CPU: metrics sum in float64, which some devices lack.
 
     Args:
-        model: in evaluation mode
+        model: the model, in evaluation mode
         batch: tensors on any device
         test: the test protocol; None to predict each image once
     """

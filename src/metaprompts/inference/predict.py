@@ -158,7 +158,7 @@ def forward_raw(model: ImagePredictor, images: Tensor, context: Tensor | None) -
     """The raw output in single precision, for a model of any precision and images on any device.
 
     Args:
-        model: in evaluation mode
+        model: the model, in evaluation mode
         images: (B, 3, H, W) in [0, 1]
         context: (B, N, D), if the prompts are captions; else None
     """

@@ -24,7 +24,7 @@ _SMALLEST = 64
 
 @dataclass(frozen=True)
 class Windows:
-    """A grid of windows; the last ones are shifted back to the image's edge.
+    """A grid of windows; the last windows are shifted back to the image's edge.
 
     Attributes:
         size: (height, width) of each window in pixels; limited to the image's size

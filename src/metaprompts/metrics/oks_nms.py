@@ -61,7 +61,7 @@ def keep_best(
     """Keep the best-scored person of every group of near-equal poses (greedy non-maximum suppression by OKS).
 
     Args:
-        keypoints: (P,J,2) pixels, the people of one image
+        keypoints: (P,J,2) pixels, the people in one image
         scores: (P,), higher is better; of people with equal scores, the first is kept
         areas: (P,) square pixels
         sigmas: J numbers

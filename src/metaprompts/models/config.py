@@ -100,7 +100,7 @@ class Rearrangement:
     """Prompts-guided feature rearrangement.
 
     Attributes:
-        enabled: if False, the head gets the projected features themselves
+        enabled: if False, the head gets the projected features instead of the maps
     """
 
     enabled: bool = True

@@ -60,7 +60,8 @@ class Training:
         step_decay: train every refinement step, not only the last: step k's loss is weighted by step_decay^(K - k).
             Prediction can then use fewer steps; a training step takes 1.4 to 1.9 times as long. None trains only the
                 last step, as released
-        precision: of forward and backward passes: "fp32", "bf16" or "fp16" (with scaled gradients); the rest stays fp32
+        precision: precision of forward and backward passes: "fp32", "bf16" or "fp16" (with scaled gradients); all else
+            is in fp32
         fsdp: with several processes, shard weights, gradients and moments (FSDP2); else each process holds all (DDP)
         compile: compile the model first (torch.compile)
         ema_decay: decay of the exponential moving average of the weights; the average is validated and saved instead of

@@ -278,7 +278,7 @@ def _outlines(which: Places) -> NDArray[np.bool_]:
 
 
 def _neighbors(values: Any) -> Iterator[Any]:
-    """The eight neighbors of every pixel, and itself; the border repeats the outermost pixels."""
+    """Every pixel and its eight neighbors; beyond the border, the outermost pixels are repeated."""
     padded = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
     height, width = values.shape[-2:]
     for row in range(3):

@@ -93,7 +93,7 @@ class Scene:
 def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | None = None) -> Scene:
     """Build and render a random room or street.
 
-    The same seed gives the same scene on every machine, and the same view at every size of the same aspect ratio.
+    The same seed gives the same scene on every machine, and the same view at all sizes with the same aspect ratio.
 
     Args:
         seed: 0 or more

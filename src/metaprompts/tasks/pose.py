@@ -98,8 +98,8 @@ class Pose(FusedTask):
     """Settings of human pose.
 
     Attributes:
-        joints: their names. Joints named left and right are swapped in mirrored images: left_eye, L_Eye, eye.l, LEye,
-            rightEye, ...
+        joints: names of the joints. Joints named left and right are swapped in mirrored images: left_eye, L_Eye, eye.l,
+            LEye, rightEye, ...
         skeleton: pairs of joint indices to draw
         flip_pairs: index pairs, from 0, of joints that are swapped in mirrored images, for example [[1,2],[3,4]]; []
             for no pairs; none to derive them from the names
@@ -167,7 +167,7 @@ class Pose(FusedTask):
 
     @property
     def oks_sigmas(self) -> tuple[float, ...]:
-        """OKS sigma of each joint: the given ones, else COCO's own, else the sigma of the most similar joint."""
+        """OKS sigma of each joint: the given sigma, else COCO's, else that of the most similar joint."""
         if self.sigmas is not None:
             return self.sigmas
         known = known_sigmas(self.joints)
@@ -337,7 +337,7 @@ class Pose(FusedTask):
         return draw_skeleton(sample.image, keypoints[..., :2], keypoints[..., 2], self.skeleton, joints=self.joints)
 
     def draw_sample(self, sample: Sample) -> ImageArray:
-        """A person with this box."""
+        """A person, drawn with this box."""
         assert sample.person is not None
         small = shrunk(sample).image.copy()
         scale = small.shape[0] / sample.image.shape[0]

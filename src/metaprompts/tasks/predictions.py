@@ -50,7 +50,7 @@ class DepthPrediction(NotebookDisplay):
     Attributes:
         depth_m: (H,W) float32, meters along the camera's axis
         image: (H,W,3) uint8 RGB, the input image
-        valid: (H,W) bool, False where ``depth_m`` is meaningless; None: valid everywhere
+        valid: (H,W) bool, False where ``depth_m`` is meaningless; None if valid everywhere
     """
 
     depth_m: NDArray[np.float32]
@@ -79,7 +79,7 @@ class DepthPrediction(NotebookDisplay):
         Args:
             fov_x_deg: horizontal field of view of the image, degrees
             focal_px: or the camera's focal length in pixels
-            intrinsics: or the camera itself; without any of the three, `default_intrinsics`
+            intrinsics: or the camera; without any of the three, `default_intrinsics`
             edge: see `PointCloud.from_depth`
 
         Raises:
@@ -158,7 +158,7 @@ class SegmentationPrediction(NotebookDisplay):
         labels: (H,W) uint8 or uint16, index into ``classes``
         classes: names
         image: (H,W,3) uint8 RGB, the input image
-        confidence: (H,W) float32 in 0..1, probability of the label; None: not kept
+        confidence: (H,W) float32 in 0..1, probability of the label; None if not kept
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -268,7 +268,7 @@ class PersonPose:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PosePrediction(NotebookDisplay):
-    """The people of one image.
+    """The people in one image.
 
     Attributes:
         people: one entry per person; empty if none was found
@@ -292,7 +292,7 @@ class PosePrediction(NotebookDisplay):
 
         Args:
             legend: explain the colors below the image, and say how many joints are drawn
-            min_score: joints that score less are not drawn
+            min_score: joints with lower scores are not drawn
         """
         return _stacked(self._drawn(min_score), self._legend(min_score) if legend else None)
 
@@ -306,7 +306,7 @@ class PosePrediction(NotebookDisplay):
             stem: prefix of the file names
             raw: accepted for consistency with other predictions; the JSON is already raw
             legend: explain the colors below the skeletons, and say how many joints are drawn
-            min_score: joints that score less are not drawn; the JSON has them all
+            min_score: joints with lower scores are not drawn; the JSON has all joints
 
         Returns:
             the files: ``STEM_pose.json``, a COCO keypoint file (see `coco_keypoints`), and ``STEM_skeleton.png``, at

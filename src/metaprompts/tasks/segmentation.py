@@ -128,7 +128,7 @@ class Segmentation(Task):
     """Settings of semantic segmentation.
 
     Attributes:
-        classes: their names, in the order of their indices
+        classes: names of the classes, in the order of their indices
         width: channels inside UPerNet and the auxiliary head
         dropout: dropout rate of channels before the classifiers
         auxiliary_weight: weight of the auxiliary head's cross entropy
@@ -382,7 +382,7 @@ class Segmentation(Task):
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross entropy, averaged over ALL pixels: ignored ones have zero loss but count (mmsegmentation's default).
+    """Cross entropy, averaged over ALL pixels: ignored pixels have zero loss but count (mmsegmentation's default).
 
     Args:
         logits: (B, classes, H, W)

@@ -23,7 +23,7 @@ def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, fl
     Args:
         predict: (B,3,S,S) -> (B,1,h,w) depth in meters; resized to S x S bilinearly if it is smaller
         images: (B,3,H,W) in [0,1]
-        windows: number of windows, published: 2 for NYU Depth v2, 16 for KITTI; None: the whole image at once
+        windows: number of windows, published: 2 for NYU Depth v2, 16 for KITTI; None for the whole image at once
         flip: average with the prediction of the mirrored image
 
     Returns:

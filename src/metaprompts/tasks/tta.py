@@ -30,7 +30,7 @@ def mean_probabilities(
         predict: (N,3,h,w) -> (N,C,h,w) logits
         images: the images at each scale, (B,3,h_s,w_s) in [0,1]
         size: height and width of the result, the images' own
-        windows: side and stride of square windows, pixels, see `slide_logits`; None: the whole image at once
+        windows: side and stride of square windows, pixels, see `slide_logits`; None for the whole image at once
         flip: also predict the mirrored images
         batch: windows predicted at once
 

@@ -259,7 +259,7 @@ class _Order(Sampler[int]):
             yield from self._part(order, number)
 
     def of_batch(self, epoch: int, number: int) -> list[int]:
-        """This process's indices of a batch."""
+        """The indices of this process in a batch."""
         return self._part(self._of_epoch(epoch), number)
 
     def _part(self, order: list[int], number: int) -> list[int]:

@@ -164,7 +164,7 @@ def pass_bytes(
     """Run one forward and backward pass, and count its memory.
 
     Args:
-        model: in training mode, with fake or real tensors
+        model: the model, in training mode, with fake or real tensors
         recipe: the model's recipe
         batch: inputs of model and losses, also fake or real
         earlier_gradients: whether gradients of earlier passes exist, to which those of this pass are added

@@ -29,7 +29,7 @@ def sample_images(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str
     """Contact sheets of samples with image, ground truth and prediction, and of prompt responses.
 
     Args:
-        model: in any mode
+        model: the model, in any mode
         samples: at least one
 
     Returns:

@@ -28,7 +28,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     """Copy a trained model's weights into a model, as far as they fit.
 
     UNet and encoder must have the same architecture. Prompts, times, rearrangement and heads may differ in number or
-    width: they then keep their values, and one warning names them. Head outputs are copied for classes or joints that
+    width; they then keep their values, and one warning names them. Head outputs are copied for classes or joints that
         both models have, in any order; other outputs keep their values, and a warning lists both.
 
     Args:

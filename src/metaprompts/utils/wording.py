@@ -12,7 +12,7 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     Args:
         count: the number
         noun: the singular
-        plural: the plural; None: "people", or ``noun`` with an s
+        plural: the plural; by default ``noun`` with an s, or "people" for "person"
     """
     return f"{count} {agreeing(count, noun, plural)}"
 

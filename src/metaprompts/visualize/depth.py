@@ -48,8 +48,8 @@ def color_depth(
 
     Args:
         depth_m: (H,W) meters
-        minimum: depth of the brightest color, meters; None: from ``depth_range``
-        maximum: depth of the darkest color, meters; None: from ``depth_range``
+        minimum: depth of the brightest color, meters; None to use ``depth_range``
+        maximum: depth of the darkest color, meters; None to use ``depth_range``
         valid: (H,W), (H,W), pixels that are False are black, as are pixels with NaN, infinite or non-positive depth
 
     Returns:

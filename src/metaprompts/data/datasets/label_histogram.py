@@ -99,7 +99,7 @@ class LabelHistogram:
         return [self._never_line(self.never)] if self.never and is_suspicious and self.read else []
 
     def unknown_lines(self) -> list[str]:
-        """One line for each value that is neither a class nor ignored; only the first ones if there are many."""
+        """One line for each value that is neither a class nor ignored; only the first such values if there are many."""
         return [self._unknown_line(key) for key in self._others(UNKNOWN)[:_ROWS_AT_MOST]]
 
     def _never_line(self, never: list[str]) -> str:

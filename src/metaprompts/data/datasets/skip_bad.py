@@ -40,7 +40,7 @@ class SkipBadSamples:
         self._is_bad[list(places)] = 1
 
     def __len__(self) -> int:
-        """Return the number of samples, bad ones included."""
+        """Return the number of samples, including bad samples."""
         return len(self._samples)
 
     def path(self, index: int) -> str:

@@ -48,7 +48,7 @@ def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
 
     Args:
         paths: paths of the images
-        file: for errors
+        file: the annotation file, for errors
 
     Returns:
         path -> image id, for images whose names end in a number

@@ -41,8 +41,8 @@ class LabelValue(NamedTuple):
     """A value that occurs in a mask.
 
     Attributes:
-        name: its user-facing form, see `value_name`
-        label: its class, 255 = ignored, -1 = no class
+        name: user-facing form of the value, see `value_name`
+        label: class of the value, 255 = ignored, -1 = no class
         pixels: number of pixels with this value
     """
 

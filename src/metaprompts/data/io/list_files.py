@@ -114,7 +114,7 @@ def pair_by_name(images: Mapping[str, Path], label_files: Mapping[str, Path], wh
     Args:
         images: name -> image
         label_files: name -> label file
-        where: their folders, for the error
+        where: folders of the files, for the error
 
     Returns:
         (image, label file) of every pair, in the images' order

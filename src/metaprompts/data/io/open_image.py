@@ -84,7 +84,7 @@ def load_image(
 
 
 def _count_frames(image: Image.Image, path: Path) -> int:
-    """Number of frames of a TIFF or an animation, without previews and transparency masks in TIFFs."""
+    """Number of frames in a TIFF or an animation, not counting previews and transparency masks in TIFFs."""
     if image.format not in _WITH_FRAMES:
         return 1
     try:

@@ -44,7 +44,7 @@ def encode(
 
     Args:
         sample: the sample whose image, labels and depth are stored; the person is stored only if in ``people``
-        people: the people of all samples of the image
+        people: the people in all samples of the image
         root: the sample's path is stored relative to this folder, if it is inside
         depth_scale: likely number of depth units per meter; None without depth
         content: the original file, if it is not at the sample's path

@@ -106,7 +106,7 @@ def raise_levels(image: NDArray[np.uint8], gamma: float) -> NDArray[np.uint8]:
 
     Args:
         image: uint8 of any shape
-        gamma: above 0; below 1 brightens
+        gamma: exponent, above 0; values below 1 brighten
     """
     return _lookup(image, (_LEVELS / 255) ** gamma * 255)
 

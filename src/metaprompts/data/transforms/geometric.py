@@ -53,8 +53,8 @@ class RandomResize:
     """Resize to a height and width times a random ratio, regardless of the image's own shape.
 
     Args:
-        height: in pixels at ratio 1
-        width: in pixels at ratio 1
+        height: height in pixels at ratio 1
+        width: width in pixels at ratio 1
         ratio: lowest and highest ratio, drawn uniformly; (1, 1) for a fixed size
     """
 
@@ -81,8 +81,8 @@ class Pad:
     should also be the last transform here, so it is neither mirrored nor changed in color.
 
     Args:
-        height: in pixels
-        width: in pixels
+        height: minimum height in pixels
+        width: minimum width in pixels
     """
 
     height: int
@@ -153,7 +153,7 @@ class RandomFlip:
 
 
 def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tuple[int, int]:
-    """Compute the largest size of the same aspect ratio within an image scale.
+    """Compute the largest size with the same aspect ratio within an image scale.
 
     Args:
         height: height of the image

@@ -14,8 +14,8 @@ class KittiCrop:
     """Cut out the lowest rows and the middle columns, like the released code; a cropped image is unchanged.
 
     Args:
-        height: in pixels
-        width: in pixels
+        height: height of the crop in pixels
+        width: width of the crop in pixels
     """
 
     height: int = 352

@@ -15,8 +15,8 @@ class ResizeImage:
     """Resize the image, but not its labels and depth.
 
     Args:
-        height: in pixels
-        width: in pixels
+        height: height in pixels
+        width: width in pixels
         keeps_aspect: whether to keep the aspect ratio; height and width are then upper bounds, the larger one for the
             longer side
     """

@@ -147,6 +147,6 @@ def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
 
 
 def _original_size(plan: Plan, side: int) -> tuple[int, int]:
-    """A square input of the backbone."""
+    """The size of a square image that the backbone sees with ``side`` pixels per side."""
     side = max(side - _BLOCK * getattr(plan.config.task, "margin_blocks", 0), _BLOCK)
     return side, side

@@ -59,7 +59,7 @@ class Comparison:
         workload: the workload to run
         flops: operations of the plain engine
         speeds: precision -> operations per second of matrix products on this machine
-        engines: in the requested order
+        engines: results of the engines, in the requested order
         kept_open: whether all engines stayed open, or were reopened in every round
     """
 

@@ -36,7 +36,7 @@ class Timing:
         steps: each step
         decode: rearrangement and head
         post: raw output to a prediction of the image's size
-        total: from beginning to end, including time between the parts
+        total: time from beginning to end, including time between the parts
     """
 
     pre: float

@@ -18,7 +18,7 @@ def without_duplicates(task: Pose, prediction: PosePrediction, threshold: float 
 
     Args:
         task: the model's task
-        prediction: the people of one image
+        prediction: the people in one image
         threshold: a person more similar (OKS) than this to a better one is removed
 
     Returns:

@@ -68,7 +68,7 @@ def drawing_for(
         samples: predictions for some of the video's frames, which determine the range of colors and the classes in the
             legend
         legend: draw a legend
-        min_score: joints that score less are not drawn; None for the default
+        min_score: joints with lower scores are not drawn; None for the default
         near_far_m: depth range of the colors, meters; None for the range of the samples
     """
     first = samples[0]

@@ -26,7 +26,7 @@ class OneEuroFilter:
         """Filter the next values.
 
         Args:
-            values: of any shape, the same in every call
+            values: values of any shape, which must be the same in every call
             seconds: time since the previous values, above 0; not used the first time
         """
         if self._values is None or self._speed is None:

@@ -22,7 +22,7 @@ class VideoPredictor:
         predict: predicts images
         task: name of the task
         steady: whether depth, classes and normals are averaged along the optical flow, and joints are smoothed
-        boxes_of: finds the people of an image; None: the whole image is one person
+        boxes_of: finds the people in an image; if None, the whole image is one person
         caption: caption of all frames, if the model reads captions
 
     Attributes:
@@ -46,7 +46,7 @@ class VideoPredictor:
         """Predict the next frames.
 
         Args:
-            frames: in order of time, later than those of earlier calls
+            frames: the frames, in order of time, and later than those of earlier calls
         """
         predictions = self._predict(self.inputs([frame.image for frame in frames]), self._filter)
         for frame, prediction in zip(frames, predictions, strict=True):

@@ -51,10 +51,10 @@ class PoseTracks:
         self._given = 0
 
     def __call__(self, prediction: PosePrediction, time_s: Fraction) -> PosePrediction:
-        """The people of the next frame, with smoothed joints.
+        """The people in the next frame, with smoothed joints.
 
         Args:
-            prediction: as predicted
+            prediction: the prediction for the frame
             time_s: the frame's time, later than the previous one's
         """
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= _LOST_SECONDS]

@@ -166,7 +166,7 @@ def check_sizes(config: Any, where: str) -> None:
 
     Args:
         config: the config, or a value in it
-        where: its dotted name, for errors
+        where: dotted name of the config or value, for errors
 
     Raises:
         InputError: a number is negative or too large, or a list is too long

@@ -81,7 +81,7 @@ class _Norm:
         mean, variance = _moments(strips, layer.num_groups)
         scale = (variance + layer.eps).rsqrt().repeat_interleave(layer.num_channels // layer.num_groups, dim=1)
         shift = -mean.repeat_interleave(layer.num_channels // layer.num_groups, dim=1) * scale
-        # Half types are normalized in single precision, as PyTorch's own norm does.
+        # Half-precision types are normalized in single precision, as in PyTorch's own norm.
         self._precision = torch.promote_types(layer.weight.dtype, torch.float32)
         self._scale = self._of_channels(scale * layer.weight)
         self._shift = self._of_channels(shift * layer.weight + layer.bias)
