@@ -22,7 +22,7 @@ _CELL = (240, 320)
 
 @dataclass(frozen=True, kw_only=True)
 class Heatmaps(WithModelRecipeKeys):
-    """Show where prompts respond in images, or measure what they respond to over a data set.
+    """Show where in images prompts respond, or measure over a data set what they respond to.
 
     With images: writes for each image STEM_promptNNN.png, the gray image overlaid with the prompt's heatmap (from dark
     blue to dark red, scaled for each prompt), and STEM_prompts.png, a sheet of all heatmaps. An image that cannot be

@@ -55,7 +55,7 @@ class Predict:
     min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
     min_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
-    """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
+    """Pose: draw only joints with at least this score, 0 to 1; by default 0.3. The JSON has all joints."""
     box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
     detector: str | None = option(None, metavar="DETECTOR", group=_POSE)
@@ -68,7 +68,7 @@ class Predict:
     detector_nms: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """IoU threshold of non-maximum suppression of detected boxes; by default 0.6."""
     max_people: Annotated[int, Range(1, 10**6)] | None = option(None, metavar="N", group=_POSE)
-    """Predict at most N people per image: those whose boxes score highest."""
+    """Predict at most N people per image: those whose boxes have the highest scores."""
     oks_nms: Annotated[float, Range(0, 1, above=True)] | None = option(None, group=_POSE)
     """OKS threshold of non-maximum suppression of predicted people; by default 0.9 with --detector, and none with
     --boxes."""

@@ -119,10 +119,10 @@ def merged(layer: Any) -> nn.Linear:
 
 
 def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
-    """Nearest-neighbor doubling and the 3x3 convolution after it, as one transposed convolution.
+    """Nearest-neighbor upsampling and the 3x3 convolution after it, as one transposed convolution.
 
-    Of the nine pixels that the convolution reads, only four differ, so this is 2.25 times cheaper and writes no doubled
-    map.
+    Of the nine pixels that the convolution reads, only four differ, so this is 2.25 times cheaper and creates no
+    upsampled map.
 
     Raises:
         InputError: the layer is of a different kind

@@ -55,7 +55,7 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
         return self.scores()
 
     def scores(self) -> dict[str, float]:
-        """The share of correct joints of this process.
+        """The share of correct joints in this process.
 
         Returns:
             ``pck@THRESHOLD`` in 0..1, nan if no joint was labeled

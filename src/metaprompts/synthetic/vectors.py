@@ -71,6 +71,6 @@ def cosine_and_sine(angle_deg: float) -> tuple[float, float]:
 
 
 def turned(vector: Vector, yaw_deg: float) -> Vector:
-    """Turn around the vertical axis; a positive angle turns forward to the right."""
+    """Turn around the vertical axis; a positive angle turns the forward direction to the right."""
     cosine, sine = cosine_and_sine(yaw_deg)
     return Vector(cosine * vector.x + sine * vector.z, vector.y, cosine * vector.z - sine * vector.x)

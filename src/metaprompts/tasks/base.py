@@ -78,7 +78,7 @@ class Task(ABC):
     fused: ClassVar[bool] = False
     """Whether the head reads one map fused from all levels, instead of one map per level."""
     smallest_pass: ClassVar[int] = 1
-    """The smallest number of images in a training pass that its batch norm allows."""
+    """The smallest number of images in a training pass that the batch norm of the head allows."""
     reads_boxes: ClassVar[bool] = False
     """Whether predictions are made for people's boxes instead of whole images."""
     output_names: ClassVar[str | None] = None

@@ -92,7 +92,7 @@ def file_joints(data: PoseData) -> FileJoints | None:
     """Read the joints from the training annotations, or else from the validation annotations.
 
     Returns:
-        the joints; None if no annotations are readable, for which reading the samples reports the reason
+        the joints; None if no annotations are readable, in which case reading the samples reports the reason
     """
     try:
         if data.shards is not None:

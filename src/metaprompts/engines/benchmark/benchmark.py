@@ -37,7 +37,7 @@ class Report:
 
     @property
     def tables(self) -> list[Rows]:
-        """The engines' seconds and memory, and the cost curve."""
+        """Tables of the engines' seconds and memory, and of the cost curve."""
         tables = [seconds_rows(self.comparison), memory_rows(self.comparison)]
         return tables if self.curve is None else [*tables, curve_rows(self.curve)]
 

@@ -19,7 +19,7 @@ def without_duplicates(task: Pose, prediction: PosePrediction, threshold: float 
     Args:
         task: the model's task
         prediction: the people in one image
-        threshold: a person more similar (OKS) than this to a better one is removed
+        threshold: a person whose OKS with a better-scored person is above this is removed
 
     Returns:
         the prediction with the people kept, in their order

@@ -29,7 +29,7 @@ class _Track:
     joints: OneEuroFilter = field(default_factory=lambda: OneEuroFilter(**_JOINTS))
 
     def smoothed(self, keypoints: NDArray[np.float32], length: float, seconds: float) -> NDArray[np.float32]:
-        """The next keypoints (J,2), pixels, of a person this long."""
+        """Filter the next keypoints (J,2), pixels, of a person whose box has this length."""
         places = keypoints.astype(np.float64) / length
         middle = places.mean(axis=0)
         steady = self.middle(middle, seconds) + self.joints(places - middle, seconds)

@@ -16,7 +16,7 @@ _SMALLEST_STD = 1e-5
 class RecurrentRefinement(nn.Module):
     """Run the UNet K times: its output is the input of the next step, and each step has its own learned time vector.
 
-    Gradients flow through all K steps unless ``detach`` is set; the UNet's weights are the same in each.
+    Gradients flow through all K steps unless ``detach`` is set; the UNet's weights are the same in each step.
 
     Args:
         steps: K, at least 1

@@ -88,7 +88,7 @@ class FrameSource(Protocol):
 
     @property
     def path(self) -> Path:
-        """The file or folder, or a name for results."""
+        """Path of the file or folder; for a camera, a name for its results."""
 
     @property
     def size(self) -> tuple[int, ...]:
