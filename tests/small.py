@@ -23,7 +23,7 @@ SMALL = {
 def small_model(task: str, backbone: str = "random:micro") -> MetaPromptModel:
     torch.manual_seed(0)
     sized = [] if task == "pose" else ["--data.image_size", "64,64"]
-    words = [*SMALL[task], *sized, "--prompts.count", "4", "--backbone.source", backbone]
+    words = [*SMALL[task], *sized, "--prompts.count", "4", "--refinement.steps", "3", "--backbone.source", backbone]
     return build_model(read_recipe(f"micro_{task}", words)).eval()
 
 

@@ -232,7 +232,7 @@ def trained(monkeypatch, tmp_path):
 
 
 def two_studies():
-    cell = Cell(name="c", recipe="micro_depth", data="here", metric="d1")
+    cell = Cell(name="c", recipe="micro_depth", data="here", metric="d1", settings={"refinement.steps": 3})
     few = Variant(name="few", settings={"prompts.count": 8})
     once = Variant(name="once", settings={"refinement.steps": 1})
     values = {"cells": (cell,), "seeds": (0, 1)}

@@ -145,6 +145,7 @@ def test_a_cell_without_such_changes_has_the_keys_that_it_had():
         data="camvid",
         metric="mIoU",
         settings={
+            "refinement.steps": 3,
             "schedule.warmup_steps": 50,
             "data.ignored": [11],
             "training.steps": 250,

@@ -20,7 +20,7 @@ def test_writes_and_goes_on(tmp_path, capsys):
 
 
 def test_all_layouts_are_offered():
-    assert get_args(Name) == tuple(LAYOUTS)
+    assert get_args(Name) == (*LAYOUTS, "video")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_scales_without_an_image_size_are_of_the_images_own():
 def test_a_scale_that_leaves_nothing_is_refused():
     """The encoder's own message came, with a traceback."""
     assert size_at([], 0.2, image_sample(41, 60)) == (8, 12)
-    with pytest.raises(InputError, match=r"test.scales 0.01 leaves 2x1 pixels of a.png; expected at least 8 a side"):
+    with pytest.raises(InputError, match=r"test.scales 0.01 leaves 2x1 pixels of a.png; expected at least 8 per side"):
         size_at([], 0.01, image_sample(100, 200))
 
 

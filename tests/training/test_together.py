@@ -159,7 +159,7 @@ def test_an_error_of_one_process_ends_all(images, tmp_path):
         (
             24,
             {"processes": 8, "micro_batch": 2},
-            "has 3 images of a step, not a multiple of training.micro_batch_size 2: choose a divisor of 3",
+            "has 3 images per step, not a multiple of training.micro_batch_size 2: choose a divisor of 3",
         ),
         (24, {"processes": 4, "loss_batch": 4}, "loss_group_size is 4, and a pass has 6 .* choose a divisor of 6"),
     ],

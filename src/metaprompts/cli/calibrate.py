@@ -9,6 +9,7 @@ from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.recipes.registry import recipe_names
+from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
     from metaprompts.engines.calibrate import Calibration
@@ -58,5 +59,5 @@ def _table(found: "Calibration") -> str:
         lines.append("".join([metric.ljust(5), *(f"{scores[metric]:21.4f}" for scores in shown.values())]))
     skipped = f", {found.skipped} without depth in range" if found.skipped else ""
     power = "depth" if found.scale == 1 else f"depth^{found.scale:.4g}"
-    lines.append(f"{found.images} images{skipped}: calibrated depth = {math.exp(found.shift):.4g} * {power}")
+    lines.append(f"{counted(found.images, 'image')}{skipped}: calibrated depth = {math.exp(found.shift):.4g} * {power}")
     return "\n".join(lines) + "\n"
