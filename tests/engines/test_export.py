@@ -163,7 +163,7 @@ def test_the_example_resizes_as_the_model_does(
         assert (found == expected.labels).mean() >= 0.999
     else:
         # 16-bit millimeters end at 65.535 m, and the sky is farther.
-        assert abs(found / 1000 / expected.depth_m.clip(max=65.535) - 1).mean() < 1e-3
+        assert abs(found / 1000 / expected.depth_m.clip(max=65.535) - 1).mean() < 2e-3
 
 
 def test_the_example_crops_people_as_the_model_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
