@@ -502,6 +502,9 @@ def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
         (["--stride", "64,64"], "a window: give both or neither"),
         (["--max-memory", "much"], "--max-memory is 'much'; expected bytes, or a number with a unit, such as 8GB"),
         (["--max-memory", "100MB"], "but the limit is 0.10 GB: free memory, raise --max-memory"),
+        # Were accepted, as if the machine had them.
+        (["--max-memory", "9TB"], "--max-memory is 8381.9 GiB, but this machine has "),
+        (["--max-memory", "9" * 400 + "TB"], "TB'; expected at most 8 EiB"),
     ],
 )
 def test_bad_windows_and_limits_are_one_line(models, data, tmp_path, capsys, options, message):

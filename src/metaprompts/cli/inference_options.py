@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from metaprompts.engines.memory_budget import Budget, automatic_limit, weight_bytes
+from metaprompts.engines.memory_budget import Budget, automatic_limit, check_limit, weight_bytes
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import RawFilter, predict_many
 from metaprompts.inference.windowed import Windows, predict_in_windows
@@ -54,7 +54,7 @@ class InferenceOptions:
             executed: the models as executed by their engines
 
         Raises:
-            InputError: windows were requested for a model that cannot use them
+            InputError: windows were requested for a model that cannot use them, or more memory than there is
         """
         self.models = list(models)
         self._executed = {id(model): fast for model, fast in zip(models, executed, strict=True)}
@@ -62,6 +62,8 @@ class InferenceOptions:
         for model in models:
             if self._windows is not None and model.task.reads_boxes:
                 raise InputError(f"--window is for whole images, but {model.task.name} predicts people: leave it out")
+            if self._limit is not None:
+                check_limit(self._limit, model)
             limit = automatic_limit(model) if self._limit is None else self._limit
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
 

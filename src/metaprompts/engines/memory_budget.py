@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import LatentEncoder
+from metaprompts.utils.byte_size import shown_bytes
 from metaprompts.utils.malloc import trim_malloc
 from metaprompts.utils.memory_tracker import MemoryTracker
 from metaprompts.utils.system import memory_bytes
@@ -245,6 +246,23 @@ def automatic_limit(model: "MetaPromptModel") -> int | None:
     if model.device.type != "cpu" or free_on_host is None:
         return None
     return weight_bytes(model) + round(_SHARE * free_on_host)
+
+
+def check_limit(limit: int, model: "MetaPromptModel") -> None:
+    """Check a memory limit that a user gave.
+
+    Args:
+        limit: bytes
+        model: the model that predicts
+
+    Raises:
+        InputError: the model's device has less memory
+    """
+    cuda = model.device.type == "cuda"
+    total = torch.cuda.mem_get_info(model.device)[1] if cuda else memory_bytes("MemTotal")
+    if total is not None and limit > total:
+        device = "the GPU" if cuda else "this machine"
+        raise InputError(f"--max-memory is {shown_bytes(limit)}, but {device} has {shown_bytes(total)}: give less")
 
 
 def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
