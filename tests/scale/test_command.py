@@ -47,7 +47,7 @@ def test_parts(label, photos):
         (["gone"], "gone does not exist: give a folder, a quoted pattern"),
         (["photos", "--part", "2/2"], "--part is 2/2; expected I/N with 0 <= I < N"),
         (["photos", "--detector", MODEL], "a detector is for pose, but the model predicts segmentation"),
-        (["photos/notes.md"], "no image could be labeled: see the column error"),
+        (["photos/notes.md"], "no image could be labeled: see the error column"),
     ],
 )
 def test_errors_are_one_line(label, photos, words, message):

@@ -112,7 +112,7 @@ def test_a_source_without_images_is_one_line(source, message, tmp_path, monkeypa
 
 def test_a_broken_tar_file_is_one_line(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"no tar" * 200)
-    with pytest.raises(InputError, match=r"x.tar is not a whole, uncompressed tar file"):
+    with pytest.raises(InputError, match=r"x.tar is not a complete, uncompressed tar file"):
         listed(tmp_path / "x.tar")
 
 

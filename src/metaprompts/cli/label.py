@@ -19,15 +19,16 @@ _MODEL, _WORK = "Model", "Workers"
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """Label any number of images, with several processes, and go on after any interruption.
+    """Label any number of images, with several processes; can be resumed after any interruption.
 
     SOURCE is a folder, which is searched recursively for images; a quoted pattern; a .tar file of images (WebDataset);
     a .parquet file with bytes or paths of images; or a .txt file with one of these per line. SOURCE and DST may also be
     URLs such as s3://bucket/folder, if the package for their file system (s3fs, gcsfs, ...) is installed.
 
-    The images are cut into fixed slices, and the labels of each slice are one file, which appears when it is whole.
-    Running the same command again labels only what is missing or has changed. Results are in a folder in DST that is
-    named by the model and the settings, so results of different models or settings are never mixed.
+    The images are divided into fixed slices, and the labels of each slice are stored in one file, which appears when it
+    is complete. Running the same command again labels only images whose labels are missing or that have changed.
+    Results are written to a subfolder of DST that is named after the model and the settings, so results of different
+    models or settings are never mixed.
 
     A parquet file has one row per image: path, height, width, prediction (PNG: class indices, 16-bit depth, or 16-bit
     normals), people (pose), confidence, confidence_map (8-bit PNG), model, and error for an unreadable image.
@@ -45,8 +46,8 @@ class Label:
     shard_size: Annotated[int, Range(1, 10**6)] = option(256, metavar="N")
     """Maximum number of images in a file."""
     review: Annotated[int, Range(1, 1000)] | None = option(None, metavar="N")
-    """Also write a contact sheet of the N images with the lowest confidence, review.jpg in the folder of results; if
-    everything is labeled, only that."""
+    """Also write review.jpg to the results folder, a contact sheet of the N images with the lowest confidence; if
+    everything is already labeled, write only this sheet."""
     workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N", group=_WORK)
     """Number of processes, each with a copy of the model; GPUs are shared among them."""
     part: str | None = option(None, metavar="I/N", group=_WORK)
@@ -62,10 +63,11 @@ class Label:
     caption: str | None = option(None, group=_MODEL)
     """Caption for all images, if the model reads captions."""
     detector: str | None = option(None, metavar="DETECTOR", group=_MODEL)
-    """Pose: find the people, see metaprompts predict --detector; without it, each image is one whole person."""
+    """Pose: find the people, see metaprompts predict --detector; without it, each image is assumed to show one whole
+    person."""
     confidence: bool = option(True, group=_MODEL)
-    """Compute the confidence; --no-confidence saves the second prediction, of the mirrored image, that it takes for
-    depth and normals."""
+    """Compute the confidence; for depth and normals, --no-confidence avoids a second prediction, of the mirrored
+    image."""
 
     def run(self) -> int:
         """Label the images."""
@@ -129,4 +131,4 @@ def _report(summary: "Summary", job: "LabelJob") -> None:
         say(f"other parts still have to label {counted(summary.unfinished, 'slice')}\n")
     say(f"labels in {job.folder.url}\n")
     if summary.errors == summary.images > 0:
-        raise InputError("no image could be labeled: see the column error of the results")
+        raise InputError("no image could be labeled: see the error column of the results")

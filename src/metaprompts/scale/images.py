@@ -20,7 +20,7 @@ class Content:
     """One image file.
 
     Attributes:
-        name: its name in the results
+        name: name of the image in the results
         content: the file's bytes; None for the local file ``name``
         error: why the bytes cannot be read
     """
@@ -68,7 +68,7 @@ def read_items(items: Sequence[Item]) -> Iterator[Content]:
                     tar.seek(item.at)
                     yield Content(item.name, tar.read(item.size))
     except InputError as error:
-        raise InputError(f"{first.file} cannot be read again: {error}") from error
+        raise InputError(f"{first.file} can no longer be read: {error}") from error
 
 
 def _read_file(item: Item) -> Content:

@@ -1,4 +1,4 @@
-"""What to label, with what, and the names of the results."""
+"""A labeling job: its source, its model and settings, and the names of its result files."""
 
 import hashlib
 import json
@@ -40,14 +40,14 @@ class _NothingLabeledError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelJob:
-    """A source to label; can be sent to other processes and machines.
+    """A labeling job, which can be sent to other processes and machines.
 
     Attributes:
-        model: as for `Labeler`
+        model: model source, as for `Labeler`
         fingerprint: fingerprint of the model
         source: see `list_source`
-        out: folder or URL that gets a folder with the results
-        format: kind of files
+        out: folder or URL in which the results folder is created
+        format: file format of the results
         shard_size: maximum number of images in a file
         options: further arguments of `Labeler`
     """
@@ -62,7 +62,7 @@ class LabelJob:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that determines the results, except for the images; where they are computed does not."""
+        """Everything besides the images that determines the results, which excludes the device."""
         options = {name: value for name, value in self.options.items() if name != "device"}
         return {
             "source": self.source,
@@ -75,7 +75,7 @@ class LabelJob:
 
     @property
     def folder(self) -> Storage:
-        """The folder of the results, which is named by the model and the settings."""
+        """The results folder, named after the model and the settings."""
         digits = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:_DIGITS]
         name = Path(self.model).name or "model"
         return Storage(f"{self.out.rstrip('/')}/{name}-{digits}")
@@ -95,11 +95,11 @@ class LabelJob:
         return parquet_results.SUFFIX if self.format == "parquet" else tar_results.PART_SUFFIX
 
     def done(self, part: Slice, sizes: Mapping[str, int]) -> Done | None:
-        """The result of a slice; None if it is missing or not valid.
+        """The result of a slice; None if it is missing or invalid.
 
         Args:
             part: the slice
-            sizes: the files in the folder
+            sizes: file name -> size of each file in the results folder
         """
         name = self.file(part)
         with suppress(InputError):
@@ -130,10 +130,10 @@ class LabelJob:
             return parquet_results.read_facts(file)
 
     def tar_facts(self, part: Slice, sizes: Mapping[str, int]) -> dict[str, Any] | None:
-        """What the file beside a slice's tar file says, if both are whole.
+        """The contents of the sidecar of a slice's tar file; None unless both files are complete.
 
         Raises:
-            InputError: it cannot be read
+            InputError: the sidecar cannot be read
         """
         name = self.file(part)
         beside = beside_tar(name)
@@ -159,7 +159,9 @@ class SliceLabeler:
         options = job.options if device is None else {**job.options, "device": device}
         self._job, self._labeler = job, Labeler(job.model, **options)
         if self._labeler.fingerprint != job.fingerprint:
-            raise InputError(f"model {job.model} here differs from the one of this job: give all machines the same")
+            raise InputError(
+                f"model {job.model} differs from the model of this job: use the same model on all machines"
+            )
         if job.format == "tar":
             tar_results.check_task(self._labeler.model.task)
         self._facts = {
@@ -185,23 +187,23 @@ class SliceLabeler:
             facts |= tar_results.write_labels(path, name, part.first, labels, self._facts)
             if facts["shard"] is None:
                 raise _NothingLabeledError
-        # Written last: it says that the tar file is whole.
+        # Written last, because it marks the tar file as complete.
         with folder.writing(beside_tar(name)) as path:
             path.write_text(json_line(facts), encoding="utf-8")
         return Done(facts["images"], facts["errors"])
 
 
 def beside_tar(name: str) -> str:
-    """The name of the file beside a tar file."""
+    """The name of a tar file's sidecar."""
     return name.removesuffix(tar_results.SUFFIX) + tar_results.PART_SUFFIX
 
 
 def task_facts(task: Any) -> dict[str, Any]:
-    """What results say about the task: its name, and the names of its classes or joints."""
+    """The task's entries in the results' metadata: its name, and the names of its classes or joints."""
     names = {key: list(getattr(task, key)) for key in ("classes", "joints") if hasattr(task, key)}
     return {"task": task.name, **names}
 
 
 def absolute(place: str) -> str:
-    """A path that other processes understand; URLs are unchanged."""
+    """An absolute path, valid in other processes; URLs are unchanged."""
     return place if is_url(place) else str(Path(place).absolute())

@@ -1,4 +1,4 @@
-"""The label of one image, as it is stored."""
+"""The stored label of one image."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,17 +24,17 @@ _DEPTH_SCALES = (1000.0, 256.0, 100.0, 10.0)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Label:
-    """The label of one image, or why there is none.
+    """The label of one image, or the error if it has none.
 
     Attributes:
         path: the image's name
-        height: of the image, pixels
-        width: of the image, pixels
+        height: image height in pixels
+        width: image width in pixels
         prediction: PNG: class indices, depth in units (0 = none), or 16-bit normals; None for pose
-        people: pose: for each person "keypoints" (x, y, score of each joint, flat), "box_xywh" and "score"
+        people: for pose, one entry per person: "keypoints" (x, y, score of each joint, flat), "box_xywh" and "score"
         confidence: see `image_confidence`
         confidence_map: 8-bit PNG of `pixel_confidence`, 255 = 1
-        error: one line; then there is no label
+        error: one-line error if the image has no label, else None
     """
 
     path: str
@@ -53,12 +53,12 @@ class Label:
 
 
 def labeled(path: str, prediction: Prediction, pixels: Confidence | None, scale: float) -> Label:
-    """The label that a prediction becomes.
+    """Convert a prediction to a label.
 
     Args:
         path: the image's name
-        prediction: its prediction
-        pixels: the confidence of its pixels, (H, W)
+        prediction: the image's prediction
+        pixels: (H, W) confidence of each pixel
         scale: depth units per meter
 
     Raises:
@@ -77,13 +77,13 @@ def labeled(path: str, prediction: Prediction, pixels: Confidence | None, scale:
 
 
 def depth_scale(task: Task) -> float:
-    """The finest number of units per meter with which 16 bits hold a task's largest depth."""
+    """The largest number of units per meter at which a task's maximum depth fits in 16 bits."""
     largest = getattr(task, "max_depth_m", 0)
     return next((scale for scale in _DEPTH_SCALES if largest * scale <= _LARGEST), _LARGEST / max(largest, 1e-6))
 
 
 def depth_units(depth_m: NDArray[np.float32], valid: NDArray[np.bool_] | None, scale: float) -> NDArray[np.uint16]:
-    """Depth (H, W) in whole units; 0 where there is none."""
+    """Depth (H, W) in integer units; 0 where there is no depth."""
     measured = np.isfinite(depth_m) & (depth_m > 0) & (True if valid is None else valid)
     units = np.rint(np.where(measured, depth_m, 0) * np.float64(scale))
     # 0 means no measurement, so a measured value is never rounded to 0.
@@ -91,14 +91,14 @@ def depth_units(depth_m: NDArray[np.float32], valid: NDArray[np.bool_] | None, s
 
 
 def png(array: NDArray[Any]) -> bytes:
-    """An image file of (H, W) integers."""
+    """Encode (H, W) integers as a PNG file."""
     file = BytesIO()
     Image.fromarray(array).save(file, "PNG")
     return file.getvalue()
 
 
 def _utf8(text: str) -> str:
-    """Names of files that are not UTF-8 have no place in other systems."""
+    """Replace bytes of a file name that are not UTF-8, because other systems reject them."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

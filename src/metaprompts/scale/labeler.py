@@ -25,7 +25,7 @@ _Found = tuple[Prediction, Confidence | None]
 
 
 class Labeler:
-    """Labels batches of images: a callable for Ray Data, Spark or a loop of your own.
+    """Labels batches of images: a callable for Ray Data, Spark or your own loop.
 
     Args:
         model: as for `metaprompts.load`: a folder, a hub id, or an embedded model
@@ -33,16 +33,17 @@ class Labeler:
         precision: precision of an engine
         device: compute device; by default the GPU if there is one
         batch_size: images per forward pass
-        caption: caption of all images, if the model reads captions
-        detector: pose: finds the people, see `metaprompts.load_detector`; None: each image is one whole person
-        confidence: whether to compute the confidence of labels; it takes a second prediction for depth and normals
+        caption: caption for all images, if the model reads captions
+        detector: for pose, finds the people, see `metaprompts.load_detector`; if None, each image is assumed to show
+            one whole person
+        confidence: whether to compute the confidence of labels; for depth and normals, this takes a second prediction
 
     Attributes:
         fingerprint: hexadecimal digits that identify the model's weights and configuration
         depth_scale: number of units per meter in depth labels
 
     Raises:
-        InputError: the model or the detector does not load, or an option does not fit
+        InputError: the model or the detector cannot be loaded, or an option does not apply to the model
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Labeler:
             the columns of parquet results, with one row for each image; an unreadable image has only an "error"
 
         Raises:
-            InputError: the batch has none of the columns
+            InputError: the batch has neither column
         """
         rows = [label.row(self.fingerprint) for _, label, _ in self.labels(_contents(batch))]
         return {name: [row[name] for row in rows] for name in COLUMNS}
@@ -90,7 +91,7 @@ class Labeler:
             contents: the images, read lazily
 
         Yields:
-            the image, its label, and the prediction that the label is made of; None with an error
+            the image, its label, and the prediction from which the label was made, or None if there was an error
         """
         for group in read_batches(contents, self._batch_size):
             images = [_pixels(each) for each in group]
@@ -104,7 +105,7 @@ class Labeler:
                     yield content, labeled(content.name, *found, self.depth_scale), found[0]
 
     def _predictions(self, images: Sequence[ImageArray]) -> list[_Found | InputError]:
-        """The prediction of each image and the confidence of its pixels; or why it cannot be predicted."""
+        """The prediction and the pixel confidence of each image, or the error if it cannot be predicted."""
         if not images:
             return []
         try:
@@ -112,7 +113,7 @@ class Labeler:
         except InputError as error:
             if len(images) == 1:
                 return [error]
-        # One of them is to blame.
+        # One of the images caused the error: predict them one by one.
         return [found for image in images for found in self._predictions([image])]
 
     def _predicted(self, images: Sequence[ImageArray]) -> Iterator[_Found]:
@@ -135,7 +136,7 @@ def _loaded(model: str | Path, engine: str, precision: str, device: Any) -> Any:
 
 
 def model_fingerprint(model: str | Path) -> str:
-    """Sixteen hexadecimal digits of a model's weights and configuration.
+    """A fingerprint of a model's weights and configuration, sixteen hexadecimal digits.
 
     Raises:
         InputError: the model does not exist

@@ -14,7 +14,7 @@ from metaprompts.scale.job import Done, LabelJob, SliceLabeler
 from metaprompts.scale.source import Slice
 from metaprompts.utils.multiprocessing import prepare_worker
 
-# A slice that ends this number of workers is given up.
+# Give up on a slice after this many workers have died while labeling it.
 _TRIES = 3
 
 
@@ -31,11 +31,11 @@ def label_in_processes(job: LabelJob, slices: Iterator[Slice], workers: int) -> 
 
     Args:
         job: the job
-        slices: read when a process is free
+        slices: the slices; one is read whenever a process is free
         workers: number of processes; several GPUs are shared among them
 
     Raises:
-        InputError: a process raised it, or a slice ended several processes
+        InputError: raised by a process, or several processes died while labeling one slice
     """
     free = [_Worker(job, number, workers) for number in range(workers)]
     busy: dict[Connection, tuple[_Worker, Slice, int]] = {}
@@ -105,10 +105,10 @@ class _Worker:
             return
 
     def result(self) -> Done | int | None:
-        """The result; or the exit code of a process that ended.
+        """The result, or the exit code if the process ended.
 
         Raises:
-            InputError: the process raised it
+            InputError: raised by the process
         """
         try:
             found = self.pipe.recv()

@@ -24,15 +24,15 @@ def write_labels(
 
     Args:
         path: the file
-        labels: in order
-        facts: what the file also says, as JSON in its metadata; "fingerprint" is the model's
+        labels: the labels in order
+        facts: stored as JSON in the file's metadata; "fingerprint" is that of the model
 
     Returns:
         the number of labels with an error
     """
     arrow = pyarrow()
     schema, images, errors = _schema(arrow), 0, 0
-    # PNG does not shrink further.
+    # PNG data does not compress further.
     with arrow.parquet.ParquetWriter(path, schema, compression="none", write_page_checksum=True) as writer:
         for group in read_batches(labels, _GROUP):
             rows = [label.row(facts["fingerprint"]) for _, label, _ in group]
@@ -44,7 +44,7 @@ def write_labels(
 
 
 def read_facts(file: IO[bytes]) -> dict[str, Any] | None:
-    """What a file says about itself; None if it is not a whole file of labels."""
+    """The metadata of a file; None if it is not a complete file of labels."""
     arrow = pyarrow()
     try:
         found = arrow.parquet.read_metadata(file)

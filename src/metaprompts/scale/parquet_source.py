@@ -12,10 +12,10 @@ _BATCH = 4096
 
 
 def pyarrow() -> Any:
-    """The library, with its parquet module.
+    """Import pyarrow with its parquet module.
 
     Raises:
-        InputError: it is not installed
+        InputError: pyarrow is not installed
     """
     try:
         import pyarrow
@@ -56,7 +56,7 @@ def _texts(table: Any, column: str) -> Iterator[str]:
 
 
 def read_rows(file: str, rows: Sequence[int]) -> Iterator[bytes]:
-    """Yield the bytes of increasing rows of a parquet file.
+    """Yield the bytes of some rows of a parquet file, given in increasing order.
 
     Raises:
         InputError: the file cannot be read
@@ -83,12 +83,12 @@ def _opened(path: Path, file: str) -> Any:
         return pyarrow().parquet.ParquetFile(path)
     except InputError:
         raise
-    except Exception as error:  # pyarrow raises errors of its own
+    except Exception as error:  # pyarrow raises its own error types
         raise InputError(f"{file} is not a readable parquet file: {one_line(error)}") from error
 
 
 def _columns(schema: Any, file: str) -> tuple[bool, str | None]:
-    """Whether there are bytes, and the column that names the images."""
+    """Whether the file has a column of bytes, and which column names the images."""
     has_bytes = any(_is_bytes(schema, name) for name in _BYTES)
     types = pyarrow().types
     texts = [name for name in _PATHS if name in schema.names and _is_text(types, schema.field(name).type)]

@@ -46,11 +46,11 @@ class Plan:
 
 
 def pack(part: Slice) -> bytes:
-    """A slice as a few bytes."""
+    """Serialize a slice to a few bytes."""
     return zlib.compress(json.dumps([part.number, part.first, part.items]).encode(), level=1)
 
 
 def unpack(packed: bytes) -> Slice:
-    """The slice that `pack` packed."""
+    """Restore a slice serialized by `pack`."""
     number, first, items = json.loads(zlib.decompress(packed))
     return Slice(number=number, first=first, items=tuple(Item(*item) for item in items))

@@ -1,4 +1,4 @@
-"""A contact sheet of the images whose labels are most doubtful."""
+"""A contact sheet of the images with the least confident labels."""
 
 from collections.abc import Collection, Iterator
 from heapq import nsmallest
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def write_review(job: LabelJob, plan: Plan, count: int) -> None:
-    """Write the images with the lowest confidence and their labels, the most doubtful first.
+    """Write the images with the lowest confidence and their labels, least confident first.
 
     Args:
         job: a finished job
@@ -50,7 +50,7 @@ def write_review(job: LabelJob, plan: Plan, count: int) -> None:
 
 
 def _contents(plan: Plan, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], Content]:
-    """Images by the number of their slice and their place in it."""
+    """Images by slice number and position in the slice."""
     found = {}
     for part in plan:
         for place, item in enumerate(part.items):
@@ -60,7 +60,7 @@ def _contents(plan: Plan, places: Collection[tuple[int, int]]) -> dict[tuple[int
 
 
 def _confidences(job: LabelJob, plan: Plan) -> Iterator[tuple[float, int, int]]:
-    """The confidence of each image, its slice, and its place in the slice."""
+    """The confidence of each image, its slice, and its position in the slice."""
     for part in plan:
         for place, confidence in enumerate(job.confidences(part)):
             if confidence is not None:

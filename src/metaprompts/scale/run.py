@@ -22,10 +22,10 @@ Runner = Callable[[LabelJob, Iterator[Slice]], Iterator[Done]]
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a job has labeled.
+    """A summary of a job's results.
 
     Attributes:
-        images: number of images of this run and earlier ones
+        images: number of images in this run and earlier ones
         errors: how many of them have no label
         earlier: how many were labeled by earlier runs
         unfinished: number of slices that other parts of the job still have to label
@@ -38,13 +38,13 @@ class Summary:
 
 
 def run(job: LabelJob, runner: Runner, part: tuple[int, int] = (0, 1), *, review: int = 0) -> Summary:
-    """Label what is not labeled yet; the same call goes on after any interruption.
+    """Label what is not labeled yet; the same call resumes after any interruption.
 
     Args:
         job: the job
         runner: labels slices
-        part: index and number of runs that share the job, each of which labels its part
-        review: number of images in a contact sheet of the most doubtful labels
+        part: index of this run, and number of runs that share the job
+        review: number of images in the contact sheet of the least confident labels
 
     Raises:
         InputError: the source cannot be read, results cannot be written, or the model does not load
@@ -103,7 +103,7 @@ def _finish(job: LabelJob, plan: Plan) -> int:
     for name in obsolete:
         folder.remove(name)
     if obsolete:
-        report_lines([f"removed {counted(len(obsolete), 'file')} of images that were replaced since"])
+        report_lines([f"removed {counted(len(obsolete), 'file')} of images that have since been replaced"])
     if job.format == "tar":
         write_shard_index(job, plan, sizes)
     with folder.writing(SUMMARY_FILE) as path:

@@ -29,7 +29,7 @@ def write_shard_index(job: LabelJob, plan: Plan, sizes: Mapping[str, int]) -> No
         sizes: the files in its folder
 
     Raises:
-        InputError: a result was removed meanwhile, or a file cannot be written
+        InputError: a result was removed in the meantime, or a file cannot be written
     """
     task = ModelConfig.from_dict(read_json(model_folder(job.model) / CONFIG_FILE)).task
 
@@ -37,7 +37,7 @@ def write_shard_index(job: LabelJob, plan: Plan, sizes: Mapping[str, int]) -> No
         for part in plan:
             facts = job.tar_facts(part, sizes)
             if facts is None:
-                raise InputError(f"{job.folder.place(job.file(part))} is gone: run the same command again")
+                raise InputError(f"{job.folder.place(job.file(part))} no longer exists: run the same command again")
             yield facts
 
     if task.reads_boxes:
@@ -64,7 +64,7 @@ def _write_index(
 
 
 def _shards(parts: Iterator[dict[str, Any]], counter: _Counter) -> Iterator[dict[str, Any]]:
-    """The shards, whose samples are counted over all of them."""
+    """The shards; samples are numbered across all of them."""
     for part in parts:
         if (shard := part["shard"]) is not None:
             first = counter.samples

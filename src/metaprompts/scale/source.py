@@ -23,10 +23,10 @@ _DIGITS = 16
 
 
 class Item(NamedTuple):
-    """Where one image is.
+    """The location of one image.
 
     Attributes:
-        name: its name in the results
+        name: name of the image in the results
         file: the image file, or the tar or parquet file that contains it; a path or URL
         at: -1 for an image file, the offset in a tar file, the row of a parquet file
         size: number of bytes in a tar file, else -1
@@ -46,7 +46,7 @@ class Slice:
 
     Attributes:
         number: index of the slice
-        first: index of its first image in the source
+        first: index of the slice's first image in the source
         items: the images
     """
 
@@ -56,13 +56,13 @@ class Slice:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal digits that change with the images, their order or their place in the source."""
+        """Hexadecimal digits that change with the images, their order or their position in the source."""
         text = json_line([self.number, self.first, self.items])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
 
 
 def slices(items: Iterable[Item], size: int) -> Iterator[Slice]:
-    """Cut a source into slices; one slice has images of one tar or parquet file, or image files.
+    """Cut a source into slices; a slice has images from a single tar or parquet file, or only image files.
 
     Args:
         items: the images in order
@@ -84,7 +84,7 @@ def _container(item: Item) -> str:
 
 
 def list_source(source: str, out: str) -> Iterator[Item]:
-    """Yield the images of a source in a fixed order; at most one folder's names are held at a time.
+    """Yield the images of a source in a fixed order; only the names of one folder are in memory at a time.
 
     Args:
         source: a folder, which is searched recursively for images; a quoted pattern; an image; a .tar file; a .parquet
@@ -123,7 +123,7 @@ def _items(text: str, out: str, skipped: Counter[str], *, listed: bool = False) 
     elif Path(text).is_dir():
         yield from _in_folder(Path(text), out, skipped)
     else:
-        # Files of any extension are accepted, if they are named.
+        # A file that is named explicitly may have any extension.
         yield _checked(text, listed=listed)
 
 
@@ -136,7 +136,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _checked(text: str, *, listed: bool) -> Item:
-    """An image file; a missing one is an error, but in a list only a row with its error."""
+    """An image file; a missing file is an error, but in a list it becomes a row with an error."""
     found = _file(text, listed=listed)
     if found.version == "missing" and not listed:
         raise InputError(f"{text} does not exist: give a folder, a quoted pattern, a .txt list, .tar or .parquet files")
@@ -149,7 +149,7 @@ def _file(text: str, *, listed: bool = False) -> Item:
 
 
 def _in_folder(folder: Path, out: str, skipped: Counter[str]) -> Iterator[Item]:
-    # A source inside the output folder is searched all the same.
+    # A source inside the output folder is still searched.
     own = [] if is_url(out) or os.path.realpath(out) == os.path.realpath(folder) else [Path(out)]
     for path in walk_files(folder, own):
         if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -163,7 +163,7 @@ def _in_remote_folder(url: str, out: str, skipped: Counter[str]) -> Iterator[Ite
         if not files.exists(top):
             raise FileNotFoundError
         for _, folders, found in files.walk(top, detail=True):
-            # The walk goes on in this order.
+            # The walk visits subfolders in this order.
             for name in sorted(folders):
                 folders[name] = folders.pop(name)
             for _, info in sorted(found.items()):
@@ -178,7 +178,7 @@ def _in_remote_folder(url: str, out: str, skipped: Counter[str]) -> Iterator[Ite
 
 
 def _in_list(text: str, out: str, skipped: Counter[str]) -> Iterator[Item]:
-    """The entries of a list; relative ones are relative to the list's folder."""
+    """The entries of a list; relative paths are relative to the list's folder."""
     folder = text.rpartition("/")[0]
     with local_copy(text) as path:
         try:
@@ -207,4 +207,4 @@ def _in_tar(text: str, skipped: Counter[str]) -> Iterator[Item]:
                     elif info.isreg():
                         skipped[ending] += 1
         except tarfile.TarError as error:
-            raise InputError(f"{text} is not a whole, uncompressed tar file ({one_line(error)})") from error
+            raise InputError(f"{text} is not a complete, uncompressed tar file ({one_line(error)})") from error

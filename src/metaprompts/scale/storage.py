@@ -1,4 +1,4 @@
-"""Files in local folders, or anywhere that fsspec reaches."""
+"""Files in local folders, or anywhere that fsspec can access."""
 
 import re
 import tempfile
@@ -24,7 +24,7 @@ def is_url(text: str) -> bool:
 
 @contextmanager
 def reaching(url: str) -> Iterator[tuple[Any, str]]:
-    """Yield the file system of a URL, and the path in it; its errors become one line.
+    """Yield the file system of a URL and the path in it; errors in the block become one line.
 
     Raises:
         InputError: the file system is unknown, not installed or not reachable, or the block failed
@@ -37,13 +37,13 @@ def reaching(url: str) -> Iterator[tuple[Any, str]]:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{url} does not exist: check the URL") from error
-    # Every file system raises errors of its own.
+    # Every file system raises its own error types.
     except Exception as error:
         raise InputError(f"{url} cannot be accessed: {one_line(error)}") from error
 
 
 def version(url: str) -> str:
-    """A text that changes when a file is replaced; "missing" if there is no file.
+    """A string that changes when a file is replaced; "missing" if there is no file.
 
     Raises:
         InputError: the file system of a URL is unknown or not installed
@@ -113,7 +113,7 @@ class Storage:
             return {each["name"].rsplit("/", 1)[-1]: each["size"] or 0 for each in files.ls(path, detail=True)}
 
     def remove_leftovers(self) -> None:
-        """Remove what killed processes have left unfinished; files being written by others are kept."""
+        """Remove unfinished files of killed processes; files that other processes are writing are kept."""
         if not is_url(self.url):
             remove_scratch(Path(self.url))
 
@@ -129,7 +129,7 @@ class Storage:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Yield a local path to write; when the block succeeds, the file appears whole in the folder.
+        """Yield a local path to write; when the block succeeds, the complete file appears in the folder.
 
         Raises:
             InputError: the file cannot be written
@@ -143,7 +143,7 @@ class Storage:
             yield Path(folder) / name
             with reaching(place) as (files, path):
                 files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-                # Object stores show an upload when it is complete; a partial file elsewhere is found to be invalid.
+                # Object stores show only complete uploads; elsewhere, a partial file fails validation.
                 files.put_file(str(Path(folder) / name), path)
 
     def remove(self, name: str) -> None:

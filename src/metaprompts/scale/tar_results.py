@@ -23,12 +23,12 @@ from metaprompts.utils.schema import to_dict
 
 SUFFIX = ".tar"
 PART_SUFFIX = ".json"
-"""Suffix of the file beside a tar file that says what is in it."""
+"""Suffix of a tar file's sidecar, which describes its contents."""
 
 _ROOT = Path()
 # Class 255 means "ignored" in masks.
 _CLASSES_AT_MOST = 255
-# Numbers of people are below this in an image.
+# No image has this many people.
 _PEOPLE = 10**4
 
 
@@ -36,10 +36,12 @@ def check_task(task: Task) -> None:
     """Check that labels of a task can be trained on.
 
     Raises:
-        InputError: masks cannot hold its classes
+        InputError: the task has more classes than masks can hold
     """
     if len(getattr(task, "classes", ())) > _CLASSES_AT_MOST:
-        raise InputError(f"the model has {task.outputs} classes, but masks in tar files hold {_CLASSES_AT_MOST}")
+        raise InputError(
+            f"the model has {task.outputs} classes, but masks in tar files hold at most {_CLASSES_AT_MOST}"
+        )
 
 
 def write_labels(
@@ -53,14 +55,14 @@ def write_labels(
 
     Args:
         path: the file; it is not written if no image has a label
-        name: its later name
+        name: the file's final name
         first: index of the first image in the source
         labels: images and labels in order
         facts: "fingerprint" of the model and "depth_scale"
 
     Returns:
-        what the file says about itself: "shard", "left_out", "people" of each record, "images", "errors", and the
-        "confidences" of all images
+        the file's metadata: "shard", "left_out", "people" of each record, "images", "errors", and the "confidences" of
+        all images
     """
     said = _Said()
     records = _records(first, labels, facts, said)
@@ -71,7 +73,7 @@ def write_labels(
 
 @dataclass
 class _Said:
-    """What is said about the images of a tar file."""
+    """Metadata of the images in a tar file."""
 
     images: int = 0
     errors: int = 0
