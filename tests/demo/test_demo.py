@@ -83,3 +83,14 @@ def test_a_folder_of_other_scenes_is_left_alone(home, tmp_path, monkeypatch, cap
     assert main(["demo", "--out", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+def test_quick_is_the_smallest_demo(tmp_path, monkeypatch, capsys):
+    """--quick sets the three sizes; a size given beside it is an error, not ignored."""
+    runs = []
+    monkeypatch.setattr("metaprompts.demo.demo.run_demo", lambda settings: runs.append(settings) or tmp_path)
+    assert main(["demo", "--quick"]) == 0
+    assert (runs[0].scenes, runs[0].training_scenes, runs[0].live_seconds) == (8, 16, 5.0)
+    assert main(["demo", "--quick", "--scenes", "9"]) == 2
+    assert "--quick and --scenes contradict each other; give only one" in capsys.readouterr().err
+    assert len(runs) == 1

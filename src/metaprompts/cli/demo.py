@@ -6,6 +6,7 @@ from typing import Annotated
 
 from metaprompts.cli.console import say
 from metaprompts.cli.options import option
+from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range
 
 
@@ -27,6 +28,8 @@ class Demo:
     """Number of scenes for the live training."""
     live_seconds: float = 60.0
     """Duration of the live training."""
+    quick: bool = False
+    """Check an installation with 8 scenes, 16 training scenes and 5 seconds of training; scores mean little then."""
 
     def run(self) -> int:
         """Run the demo."""
@@ -34,17 +37,17 @@ class Demo:
 
         import torch
 
-        from metaprompts.demo.config import DemoConfig
+        from metaprompts.demo.config import QUICK, DemoConfig
         from metaprompts.demo.demo import run_demo
 
-        settings = DemoConfig(
-            out=self.out,
-            seed=self.seed,
-            scenes=self.scenes,
-            training_scenes=self.training_scenes,
-            live_seconds=self.live_seconds,
-            workers=max(1, min(os.cpu_count() or 1, 8)),
-        )
+        workers = max(1, min(os.cpu_count() or 1, 8))
+        sizes = {name: getattr(self, name) for name in QUICK}
+        if self.quick:
+            changed = [name for name, size in sizes.items() if size != getattr(Demo, name)]
+            if changed:
+                raise InputError(f"--quick and --{changed[0].replace('_', '-')} contradict each other; give only one")
+            sizes = QUICK
+        settings = DemoConfig(out=self.out, seed=self.seed, workers=workers, **sizes)
         torch.manual_seed(0)
         say(f"report: {run_demo(settings).resolve()}\n")
         return 0

@@ -6,6 +6,8 @@ from pathlib import Path
 from metaprompts.errors import InputError
 
 LARGEST_SEED = 10**9
+# demo --quick: enough to show that an installation works.
+QUICK = {"scenes": 8, "training_scenes": 16, "live_seconds": 5.0}
 
 
 @dataclass(frozen=True, kw_only=True)
