@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
+    __version__: str
     from metaprompts.engines.calibrate import calibrate
     from metaprompts.engines.evaluate import evaluate
     from metaprompts.engines.loading import load
@@ -54,11 +53,23 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import attributes when they are first used, because PyTorch and diffusers take seconds to import."""
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'metaprompts' has no attribute {name!r}")
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    """The version of the installed package, which was built from a Git tag."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("metaprompts")
+    except PackageNotFoundError:
+        return "0.0.0"
 
 
 def __dir__() -> list[str]:
