@@ -392,8 +392,8 @@ def test_a_check_detects_a_changed_number_and_leaves_it(trained, tmp_path):
     path.write_text(json.dumps(changed))
     found = check_all([prompts], tmp_path, roots, selects=lambda run: run.seed == 1)
     assert [str(one) for one in found] == [
-        "c/full/1  d1 stored 1.3200, again 1.3200: the same",
-        "c/few/1  d1 stored 1.0815, again 1.0800: DIFFERENT",
+        "c/full/1  d1 stored 1.3200, retrained 1.3200: the same",
+        "c/few/1  d1 stored 1.0815, retrained 1.0800: DIFFERENT",
     ]
     assert json.loads(path.read_text()) == changed
 
@@ -406,4 +406,4 @@ def test_a_check_knows_divergences_and_reads_other_folders(trained, tmp_path):
     write(tmp_path / "kept/prompts", {"c--full--0": {"seed": 0, "failed": "x", "diverged": True, "training": key}})
     (found,) = check_all([prompts], tmp_path / "out", {"here": tmp_path}, stored=tmp_path / "kept")
     assert not found.is_same
-    assert "stored diverged, again 0.3200" in str(found)
+    assert "stored diverged, retrained 0.3200" in str(found)

@@ -210,7 +210,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (TINY.replace("_depth", "_segmentation").replace("d1", "iou_per_class") + "variants = [{name='a'}]", "mAcc$"),
         (
             TINY.replace("micro_depth", "gone") + "variants = [{name='a'}]",
-            "run c/a/0 is not possible: no recipe 'gone'",
+            "run c/a/0 is invalid: no recipe 'gone'",
         ),
         (
             TINY + "variants = [{name='a', settings={'training.seed'=3}}]",

@@ -102,7 +102,7 @@ def test_a_check_of_chosen_runs_fails_for_a_changed_number(study, data, trained,
     assert main([*words, "--only", "depth/two/*"]) == 0
     assert [run.path for run, _ in trained] == ["depth/two/1"]
     assert main([*words, "--check"]) == 0
-    assert "depth/two/1  d1 stored 0.2500, again 0.2500: the same" in capsys.readouterr().out
+    assert "depth/two/1  d1 stored 0.2500, retrained 0.2500: the same" in capsys.readouterr().out
     path = tmp_path / "out/study/results/depth--two--1.json"
     path.write_text(path.read_text().replace("0.25", "0.26"))
     assert main([*words, "--check"]) == 1

@@ -38,7 +38,7 @@ DATA = (
     ],
 )
 def test_every_command(root, capsys, words):
-    """Curves and worst.jpg of a run in the image folder were images without a partner: --resume could not go on."""
+    """Curves and worst.jpg of a run in the image folder were images without a counterpart: --resume could not go on."""
     files = sorted(root.rglob("*"))
     assert main([*words, "link/run/x.png"]) == 2
     error = capsys.readouterr().err

@@ -419,7 +419,10 @@ def test_of_two_images_with_one_name_the_second_gets_a_longer_one(models, tmp_pa
     assert {path.name for path in (tmp_path / "o").glob("*_depth.png")} == {
         *("x_depth.png", "b_x_png_depth.png", "b_x_png_2_depth.png")
     }
-    assert f"{second}: the results of {first} are named x already, so these are named b_x_png" in caplog.text
+    assert (
+        f"{second}: the results of {first} are already named x, so the results of this image are named b_x_png"
+        in caplog.text
+    )
 
 
 def test_engines_agree(models, images, tmp_path, capsys):
@@ -456,7 +459,7 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
     ("words", "line"),
     [
         (["--steps", "4"], "4 refinement steps requested, but the model has 3: give 1 to 3"),
-        (["--merge-tokens", "0.9"], "the share of tokens to merge is 0.9; expected 0 to 0.75"),
+        (["--merge-tokens", "0.9"], "the fraction of tokens to merge is 0.9; expected 0 to 0.75"),
         (
             ["--engine", "eager", "--precision", "int8"],
             "engine eager supports fp32 and bf16, not int8: choose openvino for that",

@@ -139,8 +139,8 @@ def test_frames_that_do_not_fit_are_named(models, tmp_path, capsys):
     ("words", "line"),
     [
         ([], "nothing to predict: give images, folders, videos, or --camera 0"),
-        (["photo.png", "--every", "2"], "--every is for videos, but no input is one"),
-        (["photo.png", "--temporal", "off"], "--temporal is for videos, but no input is one"),
+        (["photo.png", "--every", "2"], "--every is for videos, but no input is a video"),
+        (["photo.png", "--temporal", "off"], "--temporal is for videos, but no input is a video"),
         (["photo.png", "--fps", "5"], "--fps is for folders of frames: photo.png is a file"),
         (["clip.mp4", "--start", "2", "--end", "1"], "end is 1 seconds, start 2; expected a later end"),
         (["clip.mp4", "--start", "7"], "clip.mp4 has no frame in the selected time"),

@@ -378,11 +378,11 @@ def test_onnx_does_not_go_on_by_the_cpu_unasked(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("gpu", "engine onnx has no device 'gpu'; expected cpu, cuda, or one such as cuda:1"),
-        ("cuda:x", "engine onnx has no device 'cuda:x'; expected cpu, cuda, or one such as cuda:1"),
+        ("gpu", "engine onnx has no device 'gpu'; expected cpu, cuda, or a device such as cuda:1"),
+        ("cuda:x", "engine onnx has no device 'cuda:x'; expected cpu, cuda, or a device such as cuda:1"),
         (
             "cuda",
-            "this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or give --device cpu",
+            "this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or pass --device cpu",
         ),
     ],
 )

@@ -310,7 +310,7 @@ def test_a_file_in_the_place_of_the_folder_is_reported_at_once(
     [
         ("depth", (100, 128), "--size is 100 128; expected multiples of 64"),
         ("pose", (128, 128), r"--size is 128 128, but the model's crops of people are 64 64: leave it out"),
-        ("segmentation", None, "the model does not record its training size: give --size HEIGHT WIDTH"),
+        ("segmentation", None, "the model does not record its training size: pass --size HEIGHT WIDTH"),
     ],
 )
 def test_a_size_that_does_not_fit_is_refused(

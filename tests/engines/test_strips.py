@@ -101,5 +101,5 @@ def test_refuses_what_is_no_strip() -> None:
 
 def test_refuses_other_layers() -> None:
     other = encoder(down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D", "DownEncoderBlock2D"))
-    with pytest.raises(InputError, match="built of AttnDownEncoderBlock2D"):
+    with pytest.raises(InputError, match="encoder contains AttnDownEncoderBlock2D"):
         StripEncoder(other, 8)

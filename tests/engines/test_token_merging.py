@@ -130,5 +130,5 @@ def test_a_step_with_merged_tokens_can_be_exported() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 0.8, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
-    with pytest.raises(InputError, match=r"the share of tokens to merge is .*; expected 0 to 0\.75"):
+    with pytest.raises(InputError, match=r"the fraction of tokens to merge is .*; expected 0 to 0\.75"):
         OptimizedModel(small_model("depth"), merged_tokens=share)

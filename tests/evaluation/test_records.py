@@ -102,7 +102,7 @@ def test_an_evaluation_goes_on_only_where_it_is_the_same(tmp_path):
     assert not belongs_to(tmp_path, WHAT | {"weights": "xyz"}, restart=False)
     with RecordWriter(tmp_path, 0) as writer:
         writer.write(records(0)[0])
-    with pytest.raises(InputError, match="unfinished evaluation that differs in weights: give another --out"):
+    with pytest.raises(InputError, match="unfinished evaluation that differs in weights: choose another --out"):
         belongs_to(tmp_path, WHAT | {"weights": "xyz"}, restart=False)
     write_records(tmp_path, read_records(tmp_path))
     assert not belongs_to(tmp_path, WHAT | {"weights": "xyz"}, restart=False)

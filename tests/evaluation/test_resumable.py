@@ -168,7 +168,7 @@ def test_records_of_other_weights_are_never_used(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         evaluate_split(model, evaluation_of("depth", tmp_path, what=1), on_done=interrupt_after(4))
     assert model.calls > 0
-    with pytest.raises(InputError, match="differs in what: give another --out, or --resume never"):
+    with pytest.raises(InputError, match="differs in what: choose another --out, or pass --resume never"):
         evaluate_split(model, evaluation_of("depth", tmp_path, what=2))
 
 

@@ -61,7 +61,7 @@ def test_without_pyarrow(label, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, _, errors = label("photos", format="parquet")
     assert code == 2
-    assert "parquet needs pyarrow: pip install 'metaprompts[label]', or give --format tar" in errors
+    assert "parquet needs pyarrow: pip install 'metaprompts[label]', or pass --format tar" in errors
 
 
 def test_nothing_but_its_engine_imports_ray():

@@ -171,7 +171,7 @@ def test_people_that_are_not_drawn_are_reported(tmp_path):
     assert pose().unseen(0.6) == "no joint scores at least 0.6 (the highest 0.5): nothing is drawn"
     assert pose(people=0).unseen() == "no people: nothing is drawn"
     some = replace(pose(2), people=(pose().people[0], replace(pose().people[0], scores=np.zeros(2, np.float32))))
-    assert some.unseen() == "no joint of 1 of 2 people scores at least 0.3: not drawn"
+    assert some.unseen() == "1 of 2 people not drawn: none of their joints scores at least 0.3"
     drawn, hidden = (np.asarray(pose().show(min_score=score))[:9, :9] for score in (0.3, 0.6))
     assert drawn.any()
     assert not hidden.any()

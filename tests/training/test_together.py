@@ -161,7 +161,7 @@ def test_an_error_of_one_process_ends_all(images, tmp_path):
             {"processes": 8, "micro_batch": 2},
             "has 3 images per step, not a multiple of training.micro_batch_size 2: choose a divisor of 3",
         ),
-        (24, {"processes": 4, "loss_batch": 4}, "loss_group_size is 4, and a pass has 6 .* choose a divisor of 6"),
+        (24, {"processes": 4, "loss_batch": 4}, "loss_group_size is 4, but a pass has 6 .* choose a divisor of 6"),
     ],
 )
 def test_what_does_not_come_out_even_is_refused(batch, settings, message):

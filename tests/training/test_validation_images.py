@@ -81,7 +81,7 @@ def test_which_images_are_held_out_follows_from_the_seed_and_their_names(tmp_pat
 
 
 def test_one_image_cannot_be_shared(tmp_path):
-    with pytest.raises(InputError, match="cannot hold out a share of 1 training image"):
+    with pytest.raises(InputError, match="cannot hold out a fraction of 1 training image"):
         hold_out([str(tmp_path / "a.png")] * 3, 0.5, 0, tmp_path)
     assert hold_out(["a.png", "b.png"], 0.01, 0, tmp_path)[1]
     assert hold_out(["a.png", "b.png"], 0.99, 0, tmp_path)[0]
@@ -89,7 +89,7 @@ def test_one_image_cannot_be_shared(tmp_path):
 
 @pytest.mark.parametrize("value", ["0", "1", "1.5", "-0.1", "nan"])
 def test_what_is_no_share_is_refused(value):
-    with pytest.raises(InputError, match=f"data.val is {value}; expected a list or folder, a share"):
+    with pytest.raises(InputError, match=f"data.val is {value}; expected a list or folder, a fraction"):
         read_recipe("micro_segmentation", ["--data.val", value])
 
 

@@ -62,7 +62,7 @@ def image_name(study: Study) -> str:
 
 
 def _trained(path: Path, folder: Path) -> tuple[Study, dict[str, Result]]:
-    """A study without cells that were not trained, and its results."""
+    """A study restricted to the cells that were trained, and its results."""
     study = read_study(path)
     found = read_results(study, folder)
     trained = {run.cell.name for run in study.runs() if run.name in found}

@@ -17,7 +17,7 @@ _RATES = {
 }
 _RATE_OF_OTHERS = 5.0
 _STEPS_OF_RATES = 3
-# The share of a step's time that does not grow with K: encoder, head, loss.
+# The fraction of a step's time that does not grow with K: encoder, head, loss.
 _WITHOUT_UNET = 0.2
 # Seconds per run for starting, validating and saving.
 _OVERHEAD_S = 40.0

@@ -1,4 +1,4 @@
-"""A study's numbers as an image."""
+"""Plot the results of a study."""
 
 from metaprompts.ablation.study import Cell, Study, Variant
 from metaprompts.ablation.tables import Entry, Results, entry, spelled
@@ -10,7 +10,7 @@ def study_figure(study: Study, results: Results) -> ImageArray:
     """Draw a panel for each cell and a row for each variant: seeds, mean, 95 % interval, missing seeds.
 
     Args:
-        study: the study
+        study: the study to plot
         results: run name -> result
 
     Returns:

@@ -18,7 +18,7 @@ class Checked:
     """A stored score and the score of the retrained run.
 
     Attributes:
-        run: the run
+        run: the retrained run
         stored: the stored score; None if the run diverged
         again: the new score; None if the run diverged
     """
@@ -36,7 +36,7 @@ class Checked:
 
     def __str__(self) -> str:
         stored, again = ("diverged" if value is None else f"{value:.4f}" for value in (self.stored, self.again))
-        return f"{self.run.path}  {self.run.cell.metric} stored {stored}, again {again}: " + (
+        return f"{self.run.path}  {self.run.cell.metric} stored {stored}, retrained {again}: " + (
             "the same" if self.is_same else "DIFFERENT"
         )
 
@@ -77,7 +77,7 @@ def check_all(
                 shutil.rmtree(folder, ignore_errors=True)
                 known[Training(run=run, folder=folder, root=roots[run.cell.data])] = results[run.name]
     if not known:
-        raise InputError(f"nothing to check: {stored or out} has no results of these runs")
+        raise InputError(f"nothing to check: {stored or out} has no results for these runs")
     done: list[Checked] = []
 
     def finish(training: Training, result: Result) -> None:

@@ -62,8 +62,8 @@ def stored_result(study: Study, run: Run, out: Path, shared: Mapping[str, Sequen
     """The stored result of a run, or that of a run with the same key in another study.
 
     Args:
-        study: the study
-        run: the run
+        study: the study of the run
+        run: the run whose result is read
         out: folder of all studies
         shared: see `paths_by_key`
 

@@ -53,7 +53,7 @@ class Training:
     """A run to be trained in a separate process.
 
     Attributes:
-        run: the run
+        run: the run to train
         folder: folder of the run
         root: root folder of the images
         quick: whether it is only a smoke test
@@ -73,8 +73,8 @@ class Training:
     def start(self) -> subprocess.Popen[bytes]:
         """Start or resume training with one thread; the output goes to a file in the folder.
 
-        The process has its own session, so that Ctrl-C and closing the terminal reach only the parent, which asks the
-        process once to end.
+        The process has its own session, so that Ctrl-C and closing the terminal reach only the parent, which then asks
+        the process once to stop.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / _LOG).open("wb") as log:
@@ -93,7 +93,7 @@ class Training:
             returned: exit code of the process, or minus the number of the signal that ended it
 
         Raises:
-            InputError: the run was asked to end, or its input is bad
+            InputError: the run was asked to stop, or its input is bad
             TrainingFailedError: the run neither finished nor diverged, for another reason
         """
         run = self.run
@@ -132,7 +132,7 @@ def train_all(
         processes: number of parallel runs
         selects: whether to include a run
         again: discard existing results and retrain
-        on_done: called for every result, including stored ones
+        on_done: called for every result, including stored results
         on_failed: called for every failed run
 
     Raises:
@@ -169,7 +169,7 @@ def train_in_processes(
 ) -> None:
     """Train several runs at a time; any error other than a failed run stops all of them.
 
-    Started runs are then asked to end and waited for; they can be resumed later.
+    Runs in progress are then asked to stop, and can be resumed later.
     """
     waiting = list(trainings)
     running: dict[subprocess.Popen[bytes], Training] = {}
@@ -194,7 +194,7 @@ def train_in_processes(
 
 
 def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask each process once to end, and wait for all; after a second request (Ctrl-C), they end immediately."""
+    """Ask each process once to stop, and wait for all of them; a second request (Ctrl-C) ends them immediately."""
     signaled: set[subprocess.Popen[bytes]] = set()
     while any(process.poll() is None for process in running):
         # A second Ctrl-C most likely arrives during this wait.

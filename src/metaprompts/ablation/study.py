@@ -32,7 +32,7 @@ _PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell: a recipe and data, on which every variant is trained.
+    """A cell: a recipe and its data, which are used to train the variants.
 
     Attributes:
         name: short name made of letters, digits and single dashes
@@ -88,7 +88,7 @@ class GeneratedScenes:
         count: number of scenes
         val_count: number of these scenes that are for validation
         seed: seed of the first scene; validation begins a million later
-        parts: numbers N, for each of which lists of the first N scenes of each split are written: train_N.txt,
+        parts: numbers N; for each N, lists of the first N scenes of each split are written: train_N.txt,
             depth_val_N.txt, annotations/person_keypoints_train_N.json and so on
     """
 
@@ -181,7 +181,9 @@ class Study:
         for variant in self.variants:
             for key, number in variant.paper.items():
                 if key not in known:
-                    raise InputError(f"paper of variant {variant.name} has {key}; expected a cell or the metric of one")
+                    raise InputError(
+                        f"paper of variant {variant.name} has {key}; expected a cell, or the metric of a cell"
+                    )
                 if isinstance(number, bool) or not isinstance(number, int | float):
                     raise InputError(f"paper of variant {variant.name} has {key} = {number!r}; expected a number")
             if variant.paper and self.paper is None:
@@ -245,7 +247,7 @@ class Run:
             made = read_recipe(name, words)
             check_prompt_keys(made, words)
         except InputError as error:
-            raise InputError(f"run {self.path} is not possible: {error}") from error
+            raise InputError(f"run {self.path} is invalid: {error}") from error
         if not made.data.validates:
             raise InputError(f"cell {self.cell.name} has data.val none, so it has no score to compare: set data.val")
         if self.cell.metric not in made.task.metrics:

@@ -43,11 +43,11 @@ def worst_samples(task: AnyTask, records: Mapping[int, Mapping[str, Any]], count
 
 @torch.no_grad()
 def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
-    """Draw a row for each of the worst images: the image, its truth and its prediction, with name and score.
+    """Draw a row for each of the worst images: image, ground truth and prediction, with name and score.
 
     Args:
         model: the evaluated model
-        evaluation: the finished evaluation; the sheet goes into its folder
+        evaluation: the finished evaluation; the sheet is written to its folder
         count: number of images
 
     Returns:
@@ -80,7 +80,7 @@ def _metric(task: AnyTask) -> str:
 
 
 def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[ImageArray], set[int]]:
-    """Image, truth and prediction, and the legend's entries for them."""
+    """Image, ground truth and prediction, and the legend entries that they need."""
     sample = evaluation.images.sample(index)
     prediction = _predicted(model, evaluation, index, sample)
     drawn = (sample.image, model.task.draw_target(sample), model.task.draw_prediction(prediction, sample))

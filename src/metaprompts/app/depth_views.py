@@ -166,7 +166,7 @@ def _pixel(point: tuple[float, float], scale: float, size: tuple[int, ...]) -> t
 
 
 def _bar(facts: dict[str, Any]) -> str:
-    """The colors with meters below, as HTML."""
+    """A color bar labeled in meters, as HTML."""
     near, far = facts["near_m"], facts["far_m"]
     row = color_depth(np.linspace(max(near, 1e-6), max(far, near, 2e-6), _COLORS)[None], near, far)[0]
     colors = ", ".join(f"#{bytes(color).hex()}" for color in row)

@@ -1,4 +1,4 @@
-"""The numbers that describe a prediction, and its picture."""
+"""The numbers that describe a prediction, and its visualization."""
 
 from pathlib import Path
 from typing import Any

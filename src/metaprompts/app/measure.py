@@ -21,8 +21,8 @@ class Measurement:
     """Two points in space.
 
     Attributes:
-        distance_m: the straight line between them, meters
-        depths_m: depths of the two points, meters along the camera's axis
+        distance_m: straight-line distance between the points, in meters
+        depths_m: depths of the two points, in meters along the camera's axis
     """
 
     distance_m: float
@@ -34,8 +34,8 @@ def measure(depth_m: NDArray[np.float32], first: Point, second: Point, camera: I
 
     Args:
         depth_m: (H, W) meters along the camera's axis
-        first: column and row
-        second: column and row
+        first: column and row of the first pixel
+        second: column and row of the second pixel
         camera: the image's camera
 
     Raises:
@@ -63,7 +63,7 @@ def camera_of(fov_x_deg: float | None, size: tuple[int, int], stated: tuple[floa
 
 
 def draw_points(photo: Image.Image, points: Sequence[tuple[float, float]]) -> Image.Image:
-    """The photo with its points, and a line if there are two.
+    """The photo with the points drawn, connected by a line if there are two.
 
     Args:
         photo: as shown on the page

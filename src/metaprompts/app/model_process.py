@@ -1,4 +1,4 @@
-"""Calls the models, which run in a process of their own: one call at a time, each with a time limit."""
+"""Calls the models, which run in a separate process: one call at a time, each with a time limit."""
 
 import logging
 import threading

@@ -19,7 +19,7 @@ _OUTLINE_PX = 3
 def classes_view(tab: Tab) -> View:
     """The photo tinted by class, with names and shares."""
     with gr.Tab("Classes", id="main"):
-        gr.Markdown("Point at a class below the picture to see it alone.", elem_classes="note")
+        gr.Markdown("Hover over a class below the image to see it alone.", elem_classes="note")
         picture = gr.AnnotatedImage(label="Classes and their shares", elem_id=f"classes-{tab.index}")
     return View(components=[picture], update=lambda result: [_classes(result)])
 
@@ -43,7 +43,7 @@ def normals_view(tab: Tab) -> View:
 
 
 def picture_view(tab: Tab) -> View:
-    """The picture of a prediction of any other task."""
+    """The visualization of a prediction of any other task."""
     with gr.Tab("Prediction", id="main"):
         picture = gr.Image(label=tab.facts.task, type="filepath", interactive=False)
     return View(components=[picture], update=lambda result: [str(result.shown)])

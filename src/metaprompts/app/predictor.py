@@ -59,7 +59,7 @@ class AppPredictor:
 
     @property
     def facts(self) -> ModelFacts:
-        """What the page knows about the model."""
+        """The facts about the model that the page shows."""
         config = self.model.config
         reads_captions = config.prompts.kind == "caption"
         has_maps = config.rearrangement.enabled and not reads_captions

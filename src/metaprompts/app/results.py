@@ -18,7 +18,7 @@ from metaprompts.visualize.text import ImageArray
 STEM = "image"
 """Prefix of the names of all downloads. Names that come from users are never used as paths."""
 
-# Pictures on the page are enlarged or reduced so that their longer side is in this range.
+# Images on the page are enlarged or reduced so that their longer side is in this range.
 _VIEW_PX = (768, 1600)
 
 
@@ -45,7 +45,7 @@ class Result:
 
     @property
     def shown(self) -> Path:
-        """The prediction as a picture of the same size as ``photo``, without a legend."""
+        """The visualized prediction, of the same size as ``photo``, without a legend."""
         return self.folder / "shown.png"
 
     def downloads(self) -> list[str]:
@@ -109,7 +109,7 @@ class Results:
         """A result by the name of its folder.
 
         Raises:
-            InputError: it does not exist, or was removed
+            InputError: the result does not exist, or was removed
         """
         if name is None:
             raise InputError("there is no prediction yet: choose an image first")

@@ -32,7 +32,7 @@ def serving(
         settings: the models
         limits: limits on requests
         host: address to listen on
-        port: None for the first free one from 7860
+        port: None for the first free port from 7860
 
     Yields:
         the address of the page

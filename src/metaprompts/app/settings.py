@@ -1,4 +1,4 @@
-"""Settings of the app, and what its page knows about a model."""
+"""Settings of the app, and the facts about a model that its page shows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ class Limits:
     Attributes:
         upload_bytes: maximum size of an uploaded file
         side_px: maximum height and width of an image
-        queue: requests that may wait; one more is rejected
+        queue: maximum number of waiting requests; further requests are rejected
         timeout_s: seconds that one request may take, not counting time in the queue
     """
 

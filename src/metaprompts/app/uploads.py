@@ -1,4 +1,4 @@
-"""Read uploaded images, and describe what is wrong with one without naming the server's folders."""
+"""Read uploaded images, with errors that do not name the server's folders."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -82,7 +82,7 @@ def steps_view(tab: Tab) -> View:
     """The predictions after each refinement step."""
     with gr.Tab("Steps") as page:
         gr.Markdown(
-            f"The model refines its prediction in {tab.facts.steps} steps; these are the predictions after each.",
+            f"The model refines its prediction in {tab.facts.steps} steps; these are the predictions after each step.",
             elem_classes="note",
         )
         gallery = gr.Gallery(

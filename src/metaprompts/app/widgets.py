@@ -56,7 +56,7 @@ class _WithoutStubFile(ComponentMeta):  # type: ignore[misc]
 
 
 class Photo(gr.Image, metaclass=_WithoutStubFile):  # type: ignore[misc]
-    """An image field whose handlers get the uploaded file; Gradio would open it, with error messages of its own."""
+    """An image field whose handlers get the uploaded file; Gradio would open it, with its own error messages."""
 
     is_template = True
 

@@ -61,7 +61,7 @@ class Contexts:
 
 @dataclass(frozen=True)
 class Said:
-    """A captioner's captions of a split's images.
+    """The captions that a captioner generated for a split's images.
 
     Attributes:
         captions: path -> caption
@@ -91,7 +91,7 @@ def prepare_contexts(
         samples: samples of a split
         prompts: prompts whose text encoder reads the captions
         data: the recipe's data section
-        root: folder to which names in a caption file are relative
+        root: folder that names in a caption file are relative to
         device: compute device
         tolerant: whether to ignore images without a caption until they are read
 
@@ -141,7 +141,7 @@ def _images(samples: SampleDataset) -> dict[str, int]:
 
 
 def _from_own_share(images: Mapping[str, int]) -> dict[str, int]:
-    """The same images, but beginning with the share of this process."""
+    """The same images, starting with this process's share."""
     rank, count = process_rank(), process_count()
     names = list(images)
     first = len(names) * rank // count

@@ -22,7 +22,7 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 @dataclass
 class Captioner:
-    """An image-to-text model of transformers: BLIP, BLIP-2, GIT, a vision encoder with a text decoder.
+    """An image-to-text model from transformers: BLIP, BLIP-2, GIT, or a vision encoder with a text decoder.
 
     Decoding is greedy, so that an image always gets the same caption. The model is loaded when the first image is not
     in the store.
@@ -112,7 +112,7 @@ def _load(source: str, device: torch.device) -> tuple[Any, Any]:
         with without_progress_bars():
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
             model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    except Exception as error:  # the hub, transformers, safetensors and pickle raise errors of their own
+    except Exception as error:  # the hub, transformers, safetensors and pickle raise their own error types
         raise CaptionerError(f"captioner {source} cannot be loaded: {' '.join(str(error).split())}") from error
     return processor, model.eval().to(device)
 

@@ -67,7 +67,7 @@ class EncodingStore:
         encode: Callable[[Sequence[str]], Tensor],
         on_done: Callable[[int], None] = lambda captions: None,
     ) -> None:
-        """Encode missing captions; captions that another process has encoded meanwhile are skipped.
+        """Encode missing captions; captions that another process has encoded in the meantime are skipped.
 
         Args:
             captions: the captions, without duplicates
@@ -87,7 +87,7 @@ class EncodingStore:
 
 @dataclass(frozen=True)
 class CaptionStore:
-    """Captions that a captioner gave to images; the key of an entry is the image's pixels.
+    """Captions that a captioner generated for images; the key of an entry is the image's pixels.
 
     Attributes:
         cache: root folder of the cache

@@ -45,13 +45,13 @@ class Ablate:
     processes: Annotated[int, Range(1, 10**6)] = 1
     """Number of parallel runs."""
     only: tuple[str, ...] = option((), metavar="CELL/VARIANT/SEED")
-    """Only runs that match; any of the three parts may be *; may be repeated."""
+    """Select the runs that match; any of the three parts may be *. May be repeated."""
     again: bool = False
     """Discard the results of --only, and retrain."""
     check: bool = False
     """Retrain finished runs in OUT/check; exit code 1 if one fails or its result differs by more than 1e-3."""
     stored: Path | None = option(None, metavar="DIR")
-    """With --check or --show: read results from DIR/STUDY/ instead of OUT; for example results."""
+    """With --check or --show: read results from DIR/STUDY/ instead of OUT; for example --stored results."""
     quick: bool = False
     """Smoke-test the studies in a minute or two: two steps, one seed, one cell per recipe, all in OUT/quick."""
     plan: bool = False
@@ -126,7 +126,7 @@ class Ablate:
             studies = [kept for study in studies if (kept := _without_missing(study, given)) is not None]
         for pattern in self.only:
             if not any(fnmatchcase(run.path, pattern) for study in studies for run in study.runs()):
-                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED, each part may be *")
+                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED; each part may be *")
         return studies
 
     def _is_selected(self, run: "Run") -> bool:

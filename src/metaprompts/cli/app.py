@@ -19,10 +19,10 @@ class App:
     """Serve a web page that predicts images, with a tab for each model.
 
     Depth shows a slider over photo and depth, distances between two clicked points, and a 3-D surface; segmentation
-    shows classes with their shares, and pose shows people with their skeletons. All show where meta prompts respond,
-    the prediction after each refinement step, and the files that metaprompts predict writes. Without MODEL, the three
-    embedded models are served. Needs pip install 'metaprompts[app]'. The page works without a network; docs/app.md
-    describes its limits and its API. Ctrl-C stops it.
+    shows classes with their shares, and pose shows people with their skeletons. All tabs show where meta prompts
+    respond, the prediction after each refinement step, and the files that metaprompts predict writes. Without MODEL,
+    the three embedded models are served. Needs pip install 'metaprompts[app]'. The page works without a network;
+    docs/app.md describes its limits and its API. Ctrl-C stops the app.
     """
 
     models: tuple[str, ...] = argument("MODEL", (), names=embedded_models)
@@ -31,17 +31,18 @@ class App:
     adapter: tuple[Path, ...] = option((), metavar="DIR", group=_MODEL)
     """A model trained on a frozen MODEL; several adapters share its weights."""
     detector: str = option("micro-segmentation", metavar="DETECTOR", group=_MODEL)
-    """Pose: finds the people, see metaprompts predict."""
+    """Pose: the detector that finds people, see metaprompts predict."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 also serves other machines: anyone who can reach the address can use the app."""
     port: Annotated[int, Range(1, 65535)] | None = None
-    """Port to listen on; by default the first free one from 7860."""
+    """Port to listen on; by default the first free port from 7860."""
     max_upload: str = option("20MB", metavar="SIZE", group=_LIMITS)
-    """Largest uploaded file."""
+    """Maximum size of an uploaded file."""
     max_side: Annotated[int, Range(16, 65535)] = option(4096, metavar="PIXELS", group=_LIMITS)
-    """Largest height and width of an image."""
+    """Maximum height and width of an image, in pixels."""
     queue: Annotated[int, Range(1, 10000)] = option(32, metavar="N", group=_LIMITS)
-    """Requests that may wait, as the models answer one at a time. Further requests are rejected with a message."""
+    """Maximum number of waiting requests; the models answer one at a time. Further requests are rejected with a
+    message."""
     timeout: Annotated[float, Range(1, 86400)] = option(120.0, metavar="SECONDS", group=_LIMITS)
     """Time limit of one prediction, not counting the wait in the queue."""
     device: str | None = option(None, group=_SPEED)

@@ -35,7 +35,7 @@ class Boxes:
     """Boxes by image.
 
     Attributes:
-        path: the file they come from
+        path: the file that the boxes come from
         names: image id -> file name, if the file lists its images
         ids: image -> image id
         by_id: image id -> boxes (x, y, width, height, score) in pixels

@@ -23,7 +23,7 @@ class Calibrate(WithModelRecipeKeys):
     images are usually enough. The calibrated model is saved in a new folder that every command reads; its weights do
     not change.
 
-    Every key of the recipe can be changed: metaprompts calibrate MODEL --help lists them. The most common ones:
+    Every key of the recipe can be changed: metaprompts calibrate MODEL --help lists them. The most common keys:
       --data.root DIR            folder of the images
       --data.val LIST            lines of an image and its depth file, relative to DIR
       --data.depth_scale N       divisor of the stored depth, for example 1000 for millimeters

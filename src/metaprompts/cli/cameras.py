@@ -17,8 +17,8 @@ class Cameras:
     """The camera of each image: from an option, its EXIF data, or assumed.
 
     Attributes:
-        fov_x_deg: horizontal field of view of all images, degrees; None if unknown
-        focal_px: focal length of all images, pixels; None if unknown
+        fov_x_deg: horizontal field of view of all images in degrees; None if unknown
+        focal_px: focal length of all images in pixels; None if unknown
         matrix: the camera of all images, from --intrinsics; None if unknown
     """
 
@@ -33,9 +33,9 @@ class Cameras:
         """Check the options.
 
         Args:
-            fov_x_deg: --fov-x
-            focal_px: --focal-px
-            intrinsics: --intrinsics
+            fov_x_deg: value of --fov-x
+            focal_px: value of --focal-px
+            intrinsics: value of --intrinsics
             used: whether another option needs cameras; if not, the result is None
 
         Raises:
@@ -63,8 +63,8 @@ class Cameras:
 
         Args:
             image: path of the image
-            height: height of the upright image, pixels
-            width: width of the upright image, pixels
+            height: height of the upright image in pixels
+            width: width of the upright image in pixels
         """
         from metaprompts.data.io.intrinsics import Intrinsics, exif_intrinsics
 

@@ -60,7 +60,7 @@ class _Commands(click.Group):
 
 
 def command_line() -> click.Group:
-    """The whole command line; its commands return an instance of their dataclass."""
+    """The root command; its subcommands return an instance of their dataclass."""
     made = _Commands(
         "metaprompts",
         _ALL,

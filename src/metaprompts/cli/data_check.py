@@ -27,9 +27,9 @@ class Check(WithRecipeKeys):
     """Check that a recipe's data exists, is complete and can be read.
 
     Prints what each split contains, how this compares with the published data set, and which files are bad. For depth,
-    also prints the share of pixels unmeasured or beyond task.max_depth_m, and the number of constant or repeated maps;
-    for masks, the share of each class, classes that never occur, and values without a class. Give --data.root DIR, the
-    folder of the data set, or --data.shards DIR, a folder written by metaprompts data shard.
+    also prints the fraction of pixels that are unmeasured or beyond task.max_depth_m, and the number of constant or
+    repeated maps; for masks, the share of each class, classes that never occur, and values without a class. Give
+    --data.root DIR, the folder of the data set, or --data.shards DIR, a folder written by metaprompts data shard.
 
     Exit code: 0 if all data is good, 1 if a split is missing or files are bad, 2 if no data is usable.
     """
@@ -37,10 +37,10 @@ class Check(WithRecipeKeys):
     recipe: str = argument("RECIPE", names=recipe_names)
     """A .toml file, a run's recipe.json, or the name of a shipped recipe."""
     full: bool = False
-    """Read every sample, instead of only 8 per split and, for class shares, 200 masks."""
+    """Read every sample, instead of only 8 samples per split and, for class shares, 200 masks."""
     out: Path | None = option(None, metavar="IMAGE")
-    """Output image (.png, .jpg) of some samples with labels overlaid; for segmentation with a histogram of the
-    classes. By default ./data-check-RECIPE.jpg; none for no image."""
+    """Output image (.png, .jpg) of some samples with labels overlaid; for segmentation with a histogram of the classes.
+    By default ./data-check-RECIPE.jpg; none to write no image."""
 
     def run(self) -> int:
         """Check the data."""

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthOptions:
-    """What is done with depth predictions besides saving them.
+    """How depth predictions are processed, besides being saved.
 
     Attributes:
-        clouds: writes them in 3-D; None if not requested
+        clouds: writes point clouds or surfaces; None if not requested
         rescaled: cameras of the images whose depth is rescaled; None if not requested
     """
 
@@ -29,7 +29,7 @@ class DepthOptions:
 
     @classmethod
     def of(cls, point_cloud: str | None, edge: float, cameras: Cameras | None, *, rescale: bool) -> "DepthOptions":
-        """Check the options; ``cameras`` are None only if nothing needs them.
+        """Check the options; ``cameras`` is None only if no option needs cameras.
 
         Raises:
             InputError: a library is missing
@@ -43,7 +43,7 @@ class DepthOptions:
         """Check that no option is given that videos do not support.
 
         Raises:
-            InputError: one is given
+            InputError: such an option is given
         """
         for name in self._given():
             raise InputError(f"{name} is for images, but an input is a video: leave it out")

@@ -28,7 +28,7 @@ class Evaluate(WithModelRecipeKeys):
       --test.num_windows N       depth: number of square windows along the long side (NYU: 2, KITTI: 16)
       --test.crop nyu            depth: evaluated region: nyu, garg or eigen
       --test.oks_nms 0.9         pose: OKS threshold of non-maximum suppression within an image
-      --data.val_boxes FILE      pose: JSON of detected boxes, with scores, instead of the annotated ones
+      --data.val_boxes FILE      pose: JSON of detected boxes, with scores, instead of the annotated boxes
       --data.captions FILE       models that read captions: JSON of images and captions; or --data.captioner MODEL
       --training.device cuda     the compute device
       --training.val_batch_size  images per forward pass
@@ -37,7 +37,7 @@ class Evaluate(WithModelRecipeKeys):
     DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
     evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares).
     Running the same command again predicts only images that are new or have changed. Scores are fractions of 1, meters
-    or degrees; an undefined score is shown as "-" (null in the files), and the exit code is 1 if the main one (mIoU,
+    or degrees; an undefined score is shown as "-" (null in the files), and the exit code is 1 if the main score (mIoU,
     RMSE, AP, mean_deg) is undefined.
 
     Several processes share the work: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...

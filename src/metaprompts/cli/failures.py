@@ -17,11 +17,11 @@ _MEMORY_WORDS = (
 _LESS_MEMORY = {
     "train": "lower training.micro_batch_size or the size of the crops, or set backbone.gradient_checkpointing "
     "(metaprompts memory RECIPE computes the memory of a run)",
-    "predict": "lower --batch-size, or give --max-memory or --window",
+    "predict": "lower --batch-size, or pass --max-memory or --window",
     "evaluate": "lower training.val_batch_size, or give test.window (depth: test.num_windows)",
     "submit": "lower training.val_batch_size, or give test.window (depth: test.num_windows)",
     "data": "lower data.num_workers",
-    "export": "give a smaller --size",
+    "export": "use a smaller --size",
 }
 _CURES = {
     errno.ENOSPC: "make room",

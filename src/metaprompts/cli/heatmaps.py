@@ -22,7 +22,7 @@ _CELL = (240, 320)
 
 @dataclass(frozen=True, kw_only=True)
 class Heatmaps(WithModelRecipeKeys):
-    """Show where in images prompts respond, or measure over a data set what they respond to.
+    """Show where prompts respond in images, or measure what they respond to over a data set.
 
     With images: writes for each image STEM_promptNNN.png, the gray image overlaid with the prompt's heatmap (from dark
     blue to dark red, scaled for each prompt), and STEM_prompts.png, a sheet of all heatmaps. An image that cannot be
@@ -65,11 +65,12 @@ class Heatmaps(WithModelRecipeKeys):
     caption: str | None = option(None, group=_CAPTIONS)
     """Caption for all images, if the model reads captions."""
     captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
-    """Instead of --caption: JSON of images and captions; names are relative to its folder, or file names only."""
+    """Instead of --caption: JSON of images and captions; image names are relative to the file's folder, or bare file
+    names."""
     captioner: str | None = option(None, metavar="MODEL", group=_CAPTIONS)
     """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
     text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)
-    """Source of the text encoder; by default the one used in training."""
+    """Source of the text encoder; by default the source used in training."""
     white_level: int | None = option(None, metavar="N")
     """Value of white in images with more than 8 bits, for example 4095 for 12 bits; by default 65535."""
     recipe: str | None = option(None, names=recipe_names)

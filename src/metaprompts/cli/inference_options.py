@@ -71,7 +71,7 @@ class InferenceOptions:
         """Check that an image, not yet decoded, and its prediction fit in memory.
 
         Raises:
-            InputError: they take too much memory
+            InputError: the image and its prediction take too much memory
         """
         for model in self.models:
             self._budgets[id(model)].check_image(height, width)
@@ -99,7 +99,7 @@ class InferenceOptions:
             if model.latent_encoder.rows is not None and not isinstance(fast, MetaPromptModel) and not fast.strips:
                 raise InputError(
                     f"{size[0]}x{size[1]} pixels do not fit in memory at once, and engine {fast.engine} cannot split "
-                    "the VAE into strips: give --engine eager, or a smaller --window"
+                    "the VAE into strips: pass --engine eager, or a smaller --window"
                 )
             return batch
 

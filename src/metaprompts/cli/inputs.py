@@ -12,7 +12,7 @@ def check_exists(*paths: Path | None) -> None:
     """Check that files and folders exist; None is skipped.
 
     Raises:
-        InputError: one does not exist
+        InputError: a file or folder does not exist
     """
     for path in paths:
         if path is not None and not path.expanduser().exists():

@@ -19,7 +19,7 @@ class Memory(WithRecipeKeys):
     be changed as well: metaprompts memory RECIPE --help lists them. The backbone is assumed to be Stable Diffusion 1.5,
     unless its source is a diffusers folder, micro or random:NAME. Not counted: temporary memory of operations,
     allocator fragmentation, and PyTorch's own memory (a GPU context takes about half a GiB); so leave a tenth free.
-    docs/memory.md compares it with measurements.
+    docs/memory.md compares the result with measurements.
     """
 
     recipes: tuple[str, ...] = argument("RECIPE", names=recipe_names)

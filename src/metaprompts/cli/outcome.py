@@ -16,7 +16,7 @@ def report_outcome(done: str, total: int, failures: Sequence[str]) -> int:
         failures: one message per failed image
 
     Returns:
-        the exit code: 0; 1 if some failed and others did not; 2 if all did
+        the exit code: 0; 1 if some failed and others did not; 2 if all failed
     """
     say(f"{done}\n")
     for failure in failures:

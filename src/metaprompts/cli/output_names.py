@@ -32,7 +32,11 @@ def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> dict[Path, Pat
         name = _free_name(plain, path, owners)
         if name != plain:
             logger.warning(
-                "%s: the results of %s are named %s already, so these are named %s", path, owners[plain], plain, name
+                "%s: the results of %s are already named %s, so the results of this image are named %s",
+                path,
+                owners[plain],
+                plain,
+                name,
             )
         owners[name] = path
         names[path] = name

@@ -37,7 +37,7 @@ class PeopleOptions:
         """Check that the options do not contradict each other.
 
         Raises:
-            InputError: they do
+            InputError: the options contradict each other
         """
         given = self.given
         if self.boxes is not None and self.detector is not None:
@@ -88,7 +88,7 @@ class PeopleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Locates the people in an image; without boxes and detector, the image is taken for one whole person.
+    """Locates the people in an image; without boxes and detector, the image is assumed to show one whole person.
 
     Attributes:
         boxes: boxes from a file

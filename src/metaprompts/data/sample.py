@@ -59,7 +59,7 @@ class DenseTarget:
 
     Attributes:
         values: (H, W) or (H, W, C)
-        nothing: the value of padding
+        nothing: value of padded pixels
         mirrored: factor of each channel in a mirrored image: -1 for components that point to the right
     """
 
@@ -121,7 +121,7 @@ def check_same_size(image: NDArray[Any], target: NDArray[Any], image_path: Path,
     """Check that an image and its target have the same height and width.
 
     Raises:
-        InputError: they differ; the message names both files and sizes
+        InputError: the sizes differ; the message names both files and sizes
     """
     if image.shape[:2] != target.shape[:2]:
         (height, width), (target_height, target_width) = image.shape[:2], target.shape[:2]

@@ -22,7 +22,7 @@ def listed_file(name: str, roots: Sequence[Path]) -> Path | None:
 
     Args:
         name: the name as written in the list
-        roots: folders to which the name may be relative; the first one that contains the file is used
+        roots: folders that the name may be relative to; the first one that contains the file is used
     """
     for spelled in dict.fromkeys((name, name.replace("\\", "/"))):
         places = [root / spelled.lstrip("/") for root in roots]

@@ -123,7 +123,7 @@ def _galleries(subject: Subject) -> Iterator[Gallery]:
 
 
 def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
-    """Train depth from the miniature's weights, and score it before and after; K = 1, as there is only a minute."""
+    """Train depth from the miniature's weights, and score it before and after; K = 1, to take only a minute."""
     recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes)
     split = validation_split(recipe)
     few = replace(split, samples=_First(split.samples, _LIVE_CHECK))

@@ -19,12 +19,11 @@ from metaprompts.visualize.text import ImageArray
 _PROMPTS = 6
 _SHOWN_HEIGHT = 256
 _TEXTS = {
-    "class": "Each row shows the prompt that most prefers a class, in the scene that contains most of that class. z "
-    "is the "
-    "prompt's mean response on the class minus its mean response everywhere, in standard deviations.",
-    "direction": "Each row shows the prompt that most prefers surfaces facing one direction, in the scene with most "
-    "such surfaces. z is the prompt's mean response on these surfaces minus its mean response everywhere, in standard "
-    "deviations.",
+    "class": "Each row shows the prompt that most prefers a class, in the scene that contains the most of that class. "
+    "z is the prompt's mean response on the class minus its mean response everywhere, in standard deviations.",
+    "direction": "Each row shows the prompt that most prefers surfaces facing one direction, in the scene with the "
+    "most such surfaces. z is the prompt's mean response on these surfaces minus its mean response everywhere, in "
+    "standard deviations.",
     "depth": "Prompts that respond most to far and to near objects. The correlation between response and depth is 1 "
     "if the response grows with distance, -1 if it falls.",
     "joint": "Each row shows the prompt that most prefers a joint, on the largest person on whom that joint is "

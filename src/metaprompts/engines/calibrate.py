@@ -85,7 +85,7 @@ def calibrate(
         overrides: recipe keys and their values, for example {"data.root": "photos"}; or words of a command line
         out: folder of the calibrated model, with calibration.json
         recipe: recipe name or file; None for the model's recipe.json
-        shift_only: fit only one factor of all depths
+        shift_only: fit only one factor for all depths
 
     Returns:
         the calibration of this model's predictions, and the scores before and after
@@ -173,7 +173,7 @@ def _log_pairs(predicted_m: Tensor, target_m: Tensor) -> LogPairs:
 
 
 def _left_out(pairs: Sequence[LogPairs], *, shift_only: bool) -> dict[str, float] | None:
-    """The scores of each image when calibrated by the other images; None if there are no others, or no fit to them."""
+    """The scores of each image, calibrated by the other images; None if there are none or a fit is impossible."""
     if len(pairs) == 1:
         return None
     try:

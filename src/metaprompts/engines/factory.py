@@ -50,7 +50,7 @@ class Approximation:
 
     Attributes:
         steps: refinement steps, if fewer than K
-        merged_tokens: share of the finest level's tokens to merge in self-attention, 0 to 0.75
+        merged_tokens: fraction of the finest level's tokens to merge in self-attention, 0 to 0.75
         encoder: folder of an encoder distilled from the model's VAE by `metaprompts distill-encoder`
     """
 
@@ -72,7 +72,7 @@ EXACT = Approximation()
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine, and in one line why it was chosen."""
+    """An engine, and one line on why it was chosen."""
 
     engine: EngineName
     why: str
@@ -175,7 +175,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
         if not installed(needed):
             raise InputError(f"{needed} is not installed: pip install 'metaprompts[{_INSTALL[needed]}]'")
     if engine in CONVERTING and device.type != "cpu":
-        raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
+        raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: pass --device cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,7 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
     enough = images is None or images >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
     if device.type != "cpu":
         if order.precision == "int8":
-            raise InputError("int8 is for the CPU: give --device cpu, or another precision")
+            raise InputError("int8 is for the CPU: pass --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
             return Choice("compile", f"{count} on a GPU, worth compiling for")
         return Choice("eager", f"on {device.type}, too few ({count}) to pay for compiling")

@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 aten = torch.ops.aten
 
 
-# Share of free memory, because other programs also need memory.
+# Fraction of free memory, because other programs also need memory.
 _SHARE = 0.8
 # Python and the libraries, 0.51 GB, plus freed blocks that glibc keeps because they are smaller than its threshold.
 _PROGRAM = 650 * 10**6
@@ -68,7 +68,7 @@ class Work:
     Attributes:
         encoder: peak memory of the VAE's encoder
         rest: peak memory of all parts after the encoder
-        copies: share of ``encoder`` for the weights in double precision, which does not depend on the number of views
+        copies: the part of ``encoder`` taken by weights in double precision, independent of the number of views
     """
 
     encoder: int
@@ -116,7 +116,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
             return Choice(batch=1, rows=rows, needed=needed)
     raise InputError(
         f"predicting {size[0]}x{size[1]} pixels at a time needs at least {_gigabytes(needed)}, but the limit is "
-        f"{_gigabytes(limit)}: free memory, raise --max-memory, or give a smaller --window"
+        f"{_gigabytes(limit)}: free memory, raise --max-memory, or use a smaller --window"
     )
 
 
@@ -181,7 +181,7 @@ class Budget:
 
     Args:
         model: the predicting model
-        limit: memory limit in bytes; None for no limit
+        limit: memory limit in bytes; None if there is no limit
         most: maximum number of views per forward pass
         reserved: bytes in use all the time, for example for the weights of other models
     """
@@ -194,7 +194,7 @@ class Budget:
         """Check that an image and its prediction fit in memory next to the weights.
 
         Raises:
-            InputError: they do not fit
+            InputError: the image and its prediction do not fit in memory
         """
         needed = _PROGRAM + weight_bytes(self._model) + self._reserved + self._model.task.pixel_bytes * height * width
         if self._limit is not None and needed > self._limit:
@@ -288,7 +288,7 @@ def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
 def _counting(
     module: nn.Module, rows: int | None, encoder: LatentEncoder
 ) -> Iterator[tuple[MemoryTracker, dict[str, Tensor]]]:
-    """Yield the memory tracker with a module's tensors made fake; encodes in strips meanwhile."""
+    """Yield a memory tracker; inside the block, the module's tensors are fake, and images are encoded in strips."""
     mode = FakeTensorMode()
     tensors: dict[str, Tensor] = {name: mode.from_tensor(each) for name, each in _tensors(module).items()}
     live = MemoryTracker(tensors.values(), _convolution_work)

@@ -22,7 +22,7 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
 
     Args:
         prepared: the prepared model, in float32
-        folder: output folder of encode.onnx, ... and their weights
+        folder: output folder for encode.onnx, ... and their weights
     """
     # Ignore warnings about libraries that are not needed here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -112,11 +112,11 @@ def onnx_provider(name: str | None) -> Provider:
     if kind == "cpu":
         return CPU
     if kind != "cuda" or not (number or "0").isdecimal():
-        raise InputError(f"engine onnx has no device {name!r}; expected cpu, cuda, or one such as cuda:1")
+        raise InputError(f"engine onnx has no device {name!r}; expected cpu, cuda, or a device such as cuda:1")
     provider = "CUDAExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
-        raise InputError("this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or give --device cpu")
-    # With TF32, the default, matrix products would have 10 bits.
+        raise InputError("this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or pass --device cpu")
+    # With TF32, the default, matrix products would have 10-bit mantissas.
     return provider, {"device_id": int(number or 0), "use_tf32": 0}
 
 
@@ -146,7 +146,7 @@ class OnnxParts(ConvertedParts):
         # Without CUDA's libraries, ONNX Runtime only warns and falls back to the CPU.
         if any(provider[0] not in session.get_providers() for session in self._sessions.values()):
             raise InputError(
-                "ONNX Runtime cannot use CUDA, perhaps because its libraries are missing: give --device cpu"
+                "ONNX Runtime cannot use CUDA, perhaps because its libraries are missing: pass --device cpu"
             )
 
     def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:

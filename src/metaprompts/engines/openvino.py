@@ -31,7 +31,7 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
 
     Args:
         prepared: the prepared model, in float32
-        folder: output folder of encode.xml, encode.bin, ...
+        folder: output folder for encode.xml, encode.bin, ...
         precision: "fp32" stores 32-bit weights, "bf16" 16-bit, "int8" 8-bit
     """
     switch_off_telemetry()

@@ -117,12 +117,12 @@ class OptimizedModel(nn.Module):
     Args:
         model: the model to prepare
         steps: refinement steps, if fewer than K (an approximation)
-        merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75 (an approximation)
+        merged_tokens: fraction of the finest level's tokens to merge in self-attention, up to 0.75 (an approximation)
         encoder: a distilled encoder to use instead of the VAE's (an approximation)
 
     Raises:
-        InputError: the model has fewer steps, the UNet has layers that use time differently, the share is invalid, or
-            the encoder was distilled from a different VAE
+        InputError: the model has fewer steps, the UNet has layers that use time differently, the fraction is invalid,
+            or the encoder was distilled from a different VAE
 
     Attributes:
         encode, unet_step, decode: see `Parts`
@@ -186,7 +186,7 @@ class Conditions(nn.Module):
         """The conditioning of the steps.
 
         Args:
-            batch: B
+            batch: batch size, B
             context: (B, N, D), if the prompts are captions; else None
         """
         if isinstance(self.prompts, CaptionPrompts) or context is not None:

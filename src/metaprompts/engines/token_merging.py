@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import PyramidUNet
 
-# The share of tokens that are not destinations: three of each 2x2 block.
+# The fraction of tokens that are not destinations: three of each 2x2 block.
 LARGEST_SHARE = 0.75
 # The share is in thousandths, so that the number of merged tokens is an integer in a graph for any size.
 _PARTS = 1_000
@@ -30,13 +30,13 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
 
     Args:
         unet: changed in place; its cross-attentions must be `KeyedCrossAttention`
-        share: share of tokens to merge into others; 0 changes nothing
+        share: fraction of tokens to merge into others; 0 changes nothing
 
     Raises:
-        InputError: the share is invalid, or the level has no self-attention
+        InputError: the fraction is invalid, or the level has no self-attention
     """
     if not 0 <= share <= LARGEST_SHARE:
-        raise InputError(f"the share of tokens to merge is {share}; expected 0 to {LARGEST_SHARE}")
+        raise InputError(f"the fraction of tokens to merge is {share}; expected 0 to {LARGEST_SHARE}")
     if share == 0:
         return
     found = 0
@@ -47,13 +47,15 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
             level.attentions[place] = WithMapSize(layer)
             found += 1
     if not found:
-        raise InputError("the UNet's finest level has no attention, so no tokens can be merged: leave the share at 0")
+        raise InputError(
+            "the UNet's finest level has no attention, so no tokens can be merged: leave the fraction at 0"
+        )
 
 
 def _merged_attention(block: BasicTransformerBlock, share: float) -> "MergedSelfAttention":
     if block.only_cross_attention:
         raise InputError(
-            "the UNet's finest level has no self-attention, so no tokens can be merged: leave the share at 0"
+            "the UNet's finest level has no self-attention, so no tokens can be merged: leave the fraction at 0"
         )
     return MergedSelfAttention(block.attn1, share)
 
@@ -85,7 +87,7 @@ class MergedSelfAttention(nn.Module):
 
     Args:
         layer: the original layer, whose weights are shared
-        share: share of tokens to merge into others
+        share: fraction of tokens to merge into others
     """
 
     def __init__(self, layer: Attention, share: float) -> None:

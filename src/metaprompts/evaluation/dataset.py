@@ -197,7 +197,7 @@ def _tensors_of(images: Sequence[EvalSample]) -> list[dict[str, Tensor]]:
 
 
 def _applied(transforms: Sequence[Transform], sample: Sample) -> Sample:
-    # No transform here is random; the generator only satisfies their interface.
+    # No transform here is random; the generator is only required by the interface.
     generator = np.random.default_rng(0)
     for transform in transforms:
         sample = transform(sample, generator)

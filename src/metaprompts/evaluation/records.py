@@ -151,8 +151,8 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
     if any(map(_complete_bytes, _parts(folder))):
         differing = [key for key in expected if not isinstance(found, dict) or found.get(key) != expected[key]]
         raise InputError(
-            f"{folder} holds an unfinished evaluation that differs in {', '.join(differing) or 'version'}: give "
-            "another --out, or --resume never to discard it"
+            f"{folder} holds an unfinished evaluation that differs in {', '.join(differing) or 'version'}: "
+            "choose another --out, or pass --resume never to discard it"
         )
     return False
 

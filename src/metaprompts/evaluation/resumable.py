@@ -40,7 +40,7 @@ class Evaluation:
         metric_kwargs: arguments of the task's metric
         out: folder for metrics.json, per_image.jsonl and evaluation.json
         what: plain values that identify this evaluation; a stored evaluation is resumed only if they match
-        root: folder to which the names of files inside it are relative
+        root: folder that the names of files inside it are relative to
         group: number of samples read and predicted together
         workers: number of reader processes
     """
@@ -71,7 +71,7 @@ def evaluate_split(
 
     Args:
         model: set to evaluation mode, and restored afterwards
-        evaluation: the evaluation
+        evaluation: inputs and output folder
         restart: discard the records of earlier runs
         processes: the processes that share the work
         on_done: called with the number of newly finished samples

@@ -23,7 +23,7 @@ _BINS_PER_DEG = 10
 
 
 class AngleScores:
-    """Mean and median angle, and shares of pixels within 11.25, 22.5 and 30 degrees; all pixels count equally.
+    """Mean and median angle, and fractions of pixels within 11.25, 22.5 and 30 degrees; all pixels count equally.
 
     The median is interpolated within a histogram whose bins are a tenth of a degree wide.
     """

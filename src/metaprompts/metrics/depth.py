@@ -24,7 +24,8 @@ class DepthScores(Metric):  # type: ignore[misc]
         max_depth_m: targets must be below this; 10 for NYU Depth v2, 80 for KITTI
         rows: first counted row, and the row after the last; None for all rows
         columns: as ``rows``, for columns
-        crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None for no crop
+        crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None to score the whole
+            image
         clamp_to_max: also clamp finite predictions above ``max_depth_m``
     """
 

@@ -70,7 +70,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, small
     Args:
         predicted_m: any shape, meters, > 0
         target_m: the same shape, meters, > 0
-        variance_focus: how far a common scale is ignored, 0..1
+        variance_focus: degree to which a common scale is ignored, 0..1
         smallest: lower bound of the value under the square root
 
     Returns:
@@ -99,7 +99,7 @@ def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
 def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
     """The nine usual depth errors of one image.
 
-    d1, d2, d3: share of pixels with max(p/t, t/p) below 1.25, 1.25^2, 1.25^3; rel: mean abs(p - t)/t; sq_rel: mean
+    d1, d2, d3: fraction of pixels with max(p/t, t/p) below 1.25, 1.25^2, 1.25^3; rel: mean abs(p - t)/t; sq_rel: mean
     (p - t)^2/t; rmse: meters; rmse_log: of natural logarithms; log10: mean abs(log10 p - log10 t); silog: with
     variance focus 0.5.
 

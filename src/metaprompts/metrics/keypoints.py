@@ -30,9 +30,9 @@ class KeypointScores(Metric):  # type: ignore[misc]
     Args:
         ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. An annotation without
             "iscrowd" is not a crowd; if it has no "area" above 0, the area of its box is used. All categories with the
-            same joints as the first category with joints are scored as one, whatever their ids; other categories are
-            skipped, as in training. Crowds and people without labeled joints may lack keypoints; they are skipped, as
-            in COCO.
+            same joints as the first category with joints are scored as one, regardless of their ids; other categories
+            are skipped, as in training. Crowds and people without labeled joints may lack keypoints; they are skipped,
+            as in COCO.
         sigmas: J numbers, the spread of annotations for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints with scores at or below this do not count in the person's score
         nms_threshold: remove people whose OKS with a better-scored person in the same image is above this (mmpose:

@@ -41,7 +41,7 @@ def keypoint_similarity(
     Args:
         keypoints: (J,2) pixels
         others: (P,J,2) pixels
-        area: area of the one person, square pixels
+        area: area of the one person in square pixels
         other_areas: (P,) square pixels
         sigmas: J numbers, the spread of annotations for each joint
 

@@ -8,12 +8,12 @@ from metaprompts.errors import InputError
 
 
 class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
-    """PCK: the share of labeled joints that lie within ``threshold`` times the long side of the person's box.
+    """PCK: the fraction of labeled joints that lie within ``threshold`` times the long side of the person's box.
 
     Joints are pooled over people and processes before dividing.
 
     Args:
-        threshold: allowed distance, as a share of the box's long side
+        threshold: allowed distance, as a fraction of the box's long side
     """
 
     full_state_update = False
@@ -51,11 +51,11 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
         self.labeled += labeled.sum().to(self.labeled.device)
 
     def compute(self) -> dict[str, float]:
-        """The share of correct joints over all processes; see `scores`."""
+        """The fraction of correct joints over all processes; see `scores`."""
         return self.scores()
 
     def scores(self) -> dict[str, float]:
-        """The share of correct joints in this process.
+        """The fraction of correct joints in this process.
 
         Returns:
             ``pck@THRESHOLD`` in 0..1, nan if no joint was labeled

@@ -39,7 +39,7 @@ class ClassResponses:
     """The mean of each prompt's map over the pixels of each class; maps are enlarged to the labels' size.
 
     Args:
-        prompts: N
+        prompts: number of prompts, N
         classes: names of the classes; pixels labeled 255 are ignored
     """
 
@@ -87,7 +87,7 @@ class DepthResponses:
     """The correlation of each prompt's map with depth; maps are enlarged to the size of the depth map.
 
     Args:
-        prompts: N
+        prompts: number of prompts, N
         min_depth_m: measurements must be above this
         max_depth_m: measurements must be below this
     """
@@ -128,7 +128,7 @@ class JointResponses:
     Means and standard deviations are over all pixels of the maps of all crops.
 
     Args:
-        prompts: N
+        prompts: number of prompts, N
         joints: names of the joints
     """
 
@@ -206,7 +206,7 @@ def peaks(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _enlarged(maps: Tensor, size: Sequence[int]) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of maps (N,h,w), enlarged, as float64 (n,H,W), and the indices of these n maps among the N."""
+    """Yield enlarged maps (n,H,W) in float64, a few of the maps (N,h,w) at a time, with their indices among the N."""
     for start in range(0, len(maps), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         enlarged = F.interpolate(maps[None, part].double(), size=tuple(size), mode="bilinear", align_corners=False)

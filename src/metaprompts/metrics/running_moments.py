@@ -13,7 +13,7 @@ else:
     torch = lazy_module("torch")
 
 
-# Resizing a constant map leaves differences of up to this share of the value.
+# Resizing a constant map leaves differences of up to this fraction of the value.
 _ROUNDING = 1e-12
 
 
@@ -24,7 +24,7 @@ class RunningMoments:
     their spread would cancel.
 
     Args:
-        variables: N
+        variables: number of variables, N
     """
 
     def __init__(self, variables: int) -> None:

@@ -67,7 +67,8 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         """The scores over everything counted in this process.
 
         Returns:
-            ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: share of counted pixels that
+            ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: fraction of counted pixels
+            that
                 are correct; ``mAcc``: mean over the classes that occur in the labels; ``iou_per_class``: one number per
             class. All in 0..1, and nan if the denominator is zero.
         """

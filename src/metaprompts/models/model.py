@@ -47,7 +47,7 @@ class MetaPromptModel(
         backbone: the backbone's networks; by default ``config.backbone`` with random weights
 
     Raises:
-        InputError: the backbone does not fit the config
+        InputError: the backbone does not match the config
     """
 
     def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
@@ -222,7 +222,7 @@ class MetaPromptModel(
         Args:
             image: path, PIL image, or uint8 array (H, W, 3)
             boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; or a detector, see
-                `metaprompts.load_detector`; by default the whole image is one person
+                `metaprompts.load_detector`; by default the whole image is treated as one person
             caption: caption of the image, if the prompts are captions: a text, or the output of `encode_captions`
                 (N, D)
             window: segmentation and depth: (height, width) in pixels of overlapping windows, to predict the image at
@@ -233,7 +233,7 @@ class MetaPromptModel(
             DepthPrediction, SegmentationPrediction or PosePrediction
 
         Raises:
-            InputError: the image cannot be read, a caption is missing or unexpected, or windows do not fit
+            InputError: the image cannot be read, a caption is missing or unexpected, or the windows are invalid
         """
         if window is not None or stride is not None:
             from metaprompts.data.io.images import as_image
@@ -294,7 +294,7 @@ class MetaPromptModel(
             settings: the fields of `ModelConfig` except ``backbone``
 
         Raises:
-            InputError: the backbone or the required text encoder cannot be loaded or does not fit
+            InputError: the backbone or the required text encoder cannot be loaded or does not match
         """
         backbone = load_backbone(source) if isinstance(source, str) else source
         architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))

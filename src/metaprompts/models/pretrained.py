@@ -111,7 +111,8 @@ class PretrainedModel(nn.Module, ModelHubMixin):
             options: options for a hub id: revision, cache_dir, force_download, local_files_only, token
 
         Raises:
-            InputError: the model does not exist, a file is missing, damaged, or does not fit, or the base differs or
+            InputError: the model does not exist, a file is missing, damaged, or does not match the config, or the base
+                differs or
             does not support ``dtype``
         """
         _check_precision(dtype, shared=base is not None)

@@ -38,7 +38,7 @@ def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor 
         labels
 
     Raises:
-        InputError: there are no labels, or the text encoder cannot be loaded or does not fit
+        InputError: there are no labels, or the text encoder cannot be loaded or does not match the UNet
     """
     if prompts.kind == "meta":
         return replace(prompts, labels=None, templates=None, text_source=None, text_fingerprint=None), None

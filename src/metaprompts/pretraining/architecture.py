@@ -21,7 +21,7 @@ class Architecture:
         text_encoder: CLIPTextConfig, without the values that the tokenizer determines
 
     Raises:
-        InputError: the parts do not fit together
+        InputError: the parts are incompatible
     """
 
     unet: dict[str, Any]

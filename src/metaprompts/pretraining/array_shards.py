@@ -15,7 +15,7 @@ PART_ROWS = 250
 
 
 def part_ranges(count: int) -> list[range]:
-    """The row indices of each part, for ``count`` rows in all."""
+    """The row indices of each part, for ``count`` rows in total."""
     return [range(start, min(start + PART_ROWS, count)) for start in range(0, count, PART_ROWS)]
 
 
@@ -39,7 +39,7 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
 
 
 def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[range]:
-    """The parts, for ``count`` rows in all, that are not written yet.
+    """The parts, for ``count`` rows in total, that are not written yet.
 
     Args:
         folder: output folder of all parts

@@ -52,7 +52,7 @@ class Learning:
     warmup_steps: int = 200
     """Number of warm-up steps, over which the learning rate rises linearly."""
     decay_fraction: float = 0.2
-    """Final share of the steps, over which the learning rate falls to 0."""
+    """Final fraction of the steps, over which the learning rate falls to 0."""
     ema_decay: float = 0.999
     """EMA decay of the averaged weights."""
 
@@ -63,7 +63,7 @@ class Learning:
             raise InputError(f"{self._prefix}max_grad_norm is {self.max_grad_norm}; expected more than 0")
         for name in ("decay_fraction", "ema_decay"):
             if not 0 < getattr(self, name) < 1:
-                raise InputError(f"{self._prefix}{name} is {getattr(self, name)}; expected a share between 0 and 1")
+                raise InputError(f"{self._prefix}{name} is {getattr(self, name)}; expected a fraction between 0 and 1")
 
     @property
     def _prefix(self) -> str:
@@ -89,7 +89,7 @@ class Vae(Learning):
     crop: int = 64
     """Side of the crops in pixels; a multiple of 8."""
     whole_share: float = 0.15
-    """Final share of the steps, which use whole images in smaller batches."""
+    """Final fraction of the steps, which use whole images in smaller batches."""
     chroma_weight: float = 2.0
     """Weight of the chroma error (blue and red difference), relative to 1 for red, green and blue."""
     edge_weight: float = 1.0
@@ -141,7 +141,7 @@ class Diffusion(Learning):
     batch_size: int = 32
     lr: float = 1e-3
     drop_caption: float = 0.1
-    """Share of captions dropped, for classifier-free guidance."""
+    """Fraction of captions dropped, for classifier-free guidance."""
     sample_every: int = 1_000
     """Steps between sample sheets."""
     sample_steps: int = 25
@@ -153,7 +153,9 @@ class Diffusion(Learning):
         super().__post_init__()
         _at_least(1, "diffusion.", self, "sample_every", "sample_steps", "guidance")
         if not 0 <= self.drop_caption < 1:
-            raise InputError(f"diffusion.drop_caption is {self.drop_caption}; expected a share from 0 to less than 1")
+            raise InputError(
+                f"diffusion.drop_caption is {self.drop_caption}; expected a fraction from 0 to less than 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

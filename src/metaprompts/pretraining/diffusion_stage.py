@@ -57,7 +57,7 @@ class DiffusionObjective:
         self._scheduler = DDPMScheduler(**NOISE)
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """Mean squared error of the velocity (Salimans and Ho, 2022): noise at early timesteps, image at late ones."""
+        """MSE of the velocity (Salimans and Ho, 2022): the noise at early timesteps, the image at late timesteps."""
         size = self._settings.batch_size
         numbers, rng_state = step_generators(self._seed, step)
         rows = numbers.integers(len(self._latents), size=size)
@@ -117,7 +117,7 @@ def train_diffusion(
         progress: called at every step
 
     Raises:
-        InputError: the loss is non-finite, or a checkpoint does not fit
+        InputError: the loss is non-finite, or a checkpoint does not match
     """
     channels_last(text_to_image)
     captions, empty = words.tokens(words.captions), words.tokens([""])[0]

@@ -1,4 +1,4 @@
-"""Run all pre-training stages in order, skipping finished ones."""
+"""Run all pre-training stages in order, skipping finished stages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

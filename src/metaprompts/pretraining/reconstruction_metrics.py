@@ -49,9 +49,9 @@ class Reconstruction:
     """Metrics on held-out images.
 
     Attributes:
-        psnr: PSNR of the reconstruction, dB
-        psnr_blocky: PSNR of averaged 8x8 blocks scaled back, dB
-        psnr_gray: PSNR of the true images without color, dB
+        psnr: PSNR in dB of the reconstruction
+        psnr_blocky: PSNR in dB of averaged 8x8 blocks scaled back
+        psnr_gray: PSNR in dB of the true images without color
         chroma: standard deviations of blue and red difference in the reconstruction
         chroma_true: standard deviations of blue and red difference in the true images
     """
@@ -77,7 +77,7 @@ class Reconstruction:
         """The reasons why the reconstruction is not good enough, with numbers; empty if it is good enough.
 
         Args:
-            margin_db: required improvement over averaged blocks, dB
+            margin_db: required improvement in dB over averaged blocks
             chroma_tolerance: allowed relative error of each standard deviation in ``chroma``
         """
         found = []

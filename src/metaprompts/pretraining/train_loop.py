@@ -140,7 +140,7 @@ def new_state(model: nn.Module, settings: Learning, average: WeightAverage) -> T
 
 
 def save(train_state: TrainState, train_config: TrainConfig) -> None:
-    """Write the newest checkpoint; keep the one before it, and the last one before the learning rate began to fall."""
+    """Write the newest checkpoint; keep the previous checkpoint, and the last one before the learning rate fell."""
     settings, folder = train_config.settings, train_config.folder
     newest = checkpoint_path(folder, train_state.step)
     # Random numbers depend only on seed and step.

@@ -102,7 +102,7 @@ def _carry(convolution: nn.Conv2d, matrix: Tensor, taps: _Taps | None = None) ->
     Args:
         convolution: a convolution with any kernel size
         matrix: (outputs, inputs)
-        taps: weights of the pixels in the window; None for only the center pixel
+        taps: weights of the pixels in the window; None to use only the center pixel
     """
     outputs, inputs = matrix.shape
     window = torch.zeros_like(convolution.weight[0, 0])

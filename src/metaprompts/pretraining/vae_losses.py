@@ -37,7 +37,7 @@ def edge_loss(error: Tensor) -> Tensor:
 
 
 def pooled_loss(error: Tensor) -> Tensor:
-    """Mean absolute errors of the averages of 2x2, 4x4 and 8x8 blocks, summed, which teach absolute color early.
+    """Sum of the mean absolute errors of 2x2, 4x4 and 8x8 block averages, which teaches absolute color early.
 
     Args:
         error: (B, 3, H, W) with H and W multiples of 8

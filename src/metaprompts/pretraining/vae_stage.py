@@ -103,7 +103,7 @@ def train_vae(
         progress: called at every step
 
     Raises:
-        InputError: the config cannot be built, the loss is non-finite, or a checkpoint does not fit
+        InputError: the config cannot be built, the loss is non-finite, or a checkpoint does not match
     """
     torch.manual_seed(train_config.seed)
     vae = AutoencoderKL.from_config(config)

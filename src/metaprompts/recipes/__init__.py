@@ -1,1 +1,1 @@
-"""Training recipes: their sections, the shipped ones, and how a file is read."""
+"""Training recipes: their sections, the shipped recipes, and the loader."""

@@ -27,7 +27,7 @@ _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
-    # The list of held-out images is valid only for the data and the share that it was drawn from.
+    # The list of held-out images is valid only for the data and the fraction that it was drawn with.
     "data.val": "data.held_out",
     "schedule.warmup_steps": "schedule.warmup_fraction",
     "schedule.warmup_fraction": "schedule.warmup_steps",

@@ -105,7 +105,7 @@ def _recipe_next_to(source: Path) -> Path:
 
 
 def _check_same_share(source: Path, recipe: Recipe) -> None:
-    """Check the share held out for validation; a different share would contain training images."""
+    """Check the fraction held out for validation; a different fraction would contain training images."""
     if recipe.data.val_share is None or recipe.data.held_out is not None:
         return
     trained = read_json(_recipe_next_to(source)).get("data", {}).get("held_out")

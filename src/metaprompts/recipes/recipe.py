@@ -65,8 +65,8 @@ class Training:
         fsdp: with several processes, shard weights, gradients and moments (FSDP2); else each process holds all (DDP)
         compile: compile the model first (torch.compile)
         ema_decay: decay of the exponential moving average of the weights; the average is validated and saved instead of
-            the weights; the first steps use a lower decay, (1 + step) / (10 + step). None for no average
-        report_to: trackers for live metrics: tensorboard, wandb, trackio, mlflow; none for no tracker
+            the weights; the first steps use a lower decay, (1 + step) / (10 + step). None to keep no average
+        report_to: trackers for live metrics: tensorboard, wandb, trackio, mlflow; none to use no tracker
         seed: random seed
         trainable: "full"; or, with a frozen backbone that is not saved: "lora" (low-rank updates of the UNet's
             attention, and all parts except the UNet) or "prompts" (all parts except the UNet)
@@ -75,7 +75,8 @@ class Training:
         init_from: a trained model, whose weights are copied where they fit: a folder (for example runs/first/best), a
             hub id, or an embedded model (for example micro-segmentation); none for the backbone's weights alone
         validate_every: steps between validations; the last step is always validated
-        early_stopping: stop after this many consecutive validations without a better mIoU, RMSE or AP; none for never
+        early_stopping: stop after this many consecutive validations without a better mIoU, RMSE or AP; none to never
+            stop early
         val_batch_size: images per validation pass; must be 1 if images differ in size
         output_dir: folder for models, metrics, checkpoints and the resolved recipe
         checkpoint_seconds: time between checkpoints, from which --resume auto resumes
@@ -143,7 +144,7 @@ class Recipe:
         backbone: initial UNet and VAE
         prompts: the meta prompts
         refinement: the recurrent refinement
-        rearrangement: the rearrangement
+        rearrangement: the feature rearrangement
         data: location of the images
         augment: random transforms in training
         optimizer: AdamW

@@ -19,7 +19,7 @@ class Optimizer:
             depth no)
         attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
             without decay. They do in the released segmentation recipe, where the key "norm" overrides the key "unet".
-        max_grad_norm: maximum global gradient norm; none for no clipping
+        max_grad_norm: maximum global gradient norm; none to disable clipping
         kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
     """
 
@@ -43,16 +43,16 @@ class Schedule:
         kind: "poly" (segmentation), "poly_one_cycle" (depth), "step" (pose), "warmup_stable_decay" or "constant"
         power: exponent of poly (released: 1) or of poly_one_cycle (released: 0.9)
         warmup_steps: (except poly_one_cycle) steps of linear warm-up
-        warmup_fraction: (except poly_one_cycle) instead of warmup_steps, the share of all steps spent on warm-up, for
-            runs of any length
-        warmup_start_factor: (except poly_one_cycle) learning rate at the first warm-up step, as a share of the full
+        warmup_fraction: (except poly_one_cycle) instead of warmup_steps, the fraction of all steps spent on warm-up,
+            for runs of any length
+        warmup_start_factor: (except poly_one_cycle) learning rate at the first warm-up step, as a fraction of the full
             rate
         min_lr: (poly_one_cycle) first and last learning rate
-        pct_start: (poly_one_cycle) share of the steps spent rising. The released code rises for epochs // 2 whole
+        pct_start: (poly_one_cycle) fraction of the steps spent rising. The released code rises for epochs // 2 whole
             epochs, 12 of 25, so its recipes say 0.48.
-        milestones: (step) shares of the steps after which the learning rate falls
+        milestones: (step) fractions of the steps after which the learning rate falls
         gamma: (step) factor on the learning rate at each milestone
-        decay_fraction: (warmup_stable_decay) final share of the steps, over which the learning rate falls to 0
+        decay_fraction: (warmup_stable_decay) final fraction of the steps, over which the learning rate falls to 0
     """
 
     kind: Literal["poly", "poly_one_cycle", "step", "warmup_stable_decay", "constant"] = "constant"
@@ -76,7 +76,7 @@ class Schedule:
         if self.warmup_fraction and self.kind == "poly_one_cycle":
             raise InputError(
                 f"schedule.warmup_fraction is {self.warmup_fraction:g}, but schedule.kind poly_one_cycle has no "
-                "warm-up: set it to none, and schedule.pct_start to the share of steps spent rising"
+                "warm-up: set it to none, and schedule.pct_start to the fraction of steps spent rising"
             )
 
     def warmup(self, steps: int) -> int:

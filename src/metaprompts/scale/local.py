@@ -30,7 +30,7 @@ def label_in_processes(job: LabelJob, slices: Iterator[Slice], workers: int) -> 
     """Label slices with several processes, and yield results as they finish; killed processes are replaced.
 
     Args:
-        job: the job
+        job: the labeling job
         slices: the slices; one is read whenever a process is free
         workers: number of processes; several GPUs are shared among them
 
@@ -74,7 +74,7 @@ def _counted(tries: int, part: Slice, code: int | None) -> int:
     if tries + 1 == _TRIES:
         raise InputError(
             f"{_TRIES} worker processes ended (exit code {code}) while labeling the {len(part.items)} images from "
-            f"{part.items[0].name}: if memory is short, give fewer --workers, or a smaller --batch-size"
+            f"{part.items[0].name}: if memory runs out, use fewer --workers, or a smaller --batch-size"
         )
     return tries + 1
 

@@ -21,7 +21,7 @@ def pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError("parquet needs pyarrow: pip install 'metaprompts[label]', or give --format tar") from error
+        raise InputError("parquet needs pyarrow: pip install 'metaprompts[label]', or pass --format tar") from error
     return pyarrow
 
 

@@ -25,7 +25,7 @@ class Summary:
     """A summary of a job's results.
 
     Attributes:
-        images: number of images in this run and earlier ones
+        images: number of images in this run and earlier runs
         errors: how many of them have no label
         earlier: how many were labeled by earlier runs
         unfinished: number of slices that other parts of the job still have to label
@@ -41,7 +41,7 @@ def run(job: LabelJob, runner: Runner, part: tuple[int, int] = (0, 1), *, review
     """Label what is not labeled yet; the same call resumes after any interruption.
 
     Args:
-        job: the job
+        job: the labeling job
         runner: labels slices
         part: index of this run, and number of runs that share the job
         review: number of images in the contact sheet of the least confident labels

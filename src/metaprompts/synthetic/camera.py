@@ -16,7 +16,7 @@ class Camera:
     """A pinhole camera. Pixel centers have integer coordinates: the top left one is (0, 0).
 
     Attributes:
-        position: position of the pinhole, meters
+        position: position of the pinhole in meters
         yaw_deg: rotation to the right
         pitch_deg: tilt upward
         focal_px: focal length in pixels, the same in both directions
@@ -59,7 +59,7 @@ class Camera:
         """Project points of the world into the image.
 
         Args:
-            x: numbers or arrays, meters
+            x: numbers or arrays, in meters
             y: like x
             z: like x
 

@@ -14,7 +14,7 @@ View = tuple[World, Camera, Rendering]
 
 # The distance assumed for the sky.
 _SKY_M = 1e6
-# A point is visible if its depth differs by less than this share from the rendered depth.
+# A point is visible if its depth differs by less than this fraction from the rendered depth.
 _SAME_DEPTH = 0.02
 
 
@@ -26,8 +26,8 @@ def exact_flow(now: View, before: View) -> tuple[NDArray[np.float32], NDArray[np
         before: the previous view, of the same size
 
     Returns:
-        (H, W, 2) float32: x and y to add to a pixel's position to find its point in the previous view, pixels; and (H,
-        W) bool, whether the point is visible there
+        (H, W, 2) float32: x and y to add to a pixel's position to find its point in the previous view, in pixels; and
+        (H, W) bool, whether the point is visible there
     """
     world, camera, rendering = now
     rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)

@@ -18,7 +18,7 @@ class Figure:
 
     Attributes:
         thing: the visible object
-        joints: positions of the `COCO_JOINTS`, meters
+        joints: positions of the `COCO_JOINTS` in meters
     """
 
     thing: Thing

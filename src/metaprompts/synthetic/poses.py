@@ -33,7 +33,7 @@ class Posture:
         right_arm: direction of the right arm
         left_leg: pose of the left leg
         right_leg: pose of the right leg
-        head_turn_deg: turn of the head to the person's right, degrees
+        head_turn_deg: turn of the head in degrees, to the person's right
     """
 
     doing: str

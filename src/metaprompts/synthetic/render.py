@@ -73,7 +73,7 @@ class _View:
     Attributes:
         number: number of the solid
         shape: shape of the solid
-        solid: the solid
+        solid: the solid in world coordinates
         bounds: the rows and columns that the solid may cover: first row, row after the last, first column, column after
             the last
         nearest_m: lower bound of the solid's depth
@@ -287,7 +287,7 @@ def _neighbors(values: Any) -> Iterator[Any]:
 
 
 def _blurred(colors: Array) -> Array:
-    """What `_borrowed` would give if all centers showed the same solid."""
+    """The result of `_borrowed` if all centers showed the same solid."""
     total = np.zeros_like(colors)
     for neighbor, weight in zip(_neighbors(colors), _BLUR, strict=True):
         total += np.float32(weight) * neighbor
@@ -317,7 +317,7 @@ def _solids_at_samples(views: list[_View], camera: Camera, which: Places, x_px: 
 def _borrowed(
     colors: Array, which: Places, x_px: Places, y_px: Places, shift: tuple[float, float], found: Places
 ) -> Array:
-    """(3, n), colors of samples, interpolated between those surrounding centers that show the same solid."""
+    """(3, n), colors of samples, interpolated between the surrounding centers that show the same solid."""
     height, width = which.shape
     share_x, share_y = abs(shift[0]), abs(shift[1])
     neighbor_x = np.clip(x_px + (1 if shift[0] > 0 else -1), 0, width - 1)

@@ -131,8 +131,8 @@ def scene_of(
     Args:
         seed: the world's seed
         kind: "room" or "street"
-        world: the world
-        camera: the camera
+        world: the rendered world
+        camera: the camera that sees it
         figures: the people, who are also things in the world
         rendering: the world as the camera sees it
         opening: beginning of the caption

@@ -19,12 +19,12 @@ class SolidTable:
         solids: S solids
 
     Attributes:
-        solids: the solids
+        solids: the solids in order
         shapes: (S,) names; a box that tapers is a "wedge"
         centers: (3, S) meters
         frames: (3, 3, S): unit vectors of each frame, then their components
         sizes: (3, S), meters per unit
-        half_sides: (3, S), half sides of the box around each solid, meters
+        half_sides: (3, S), half sides of the box around each solid in meters
         taper: (2, S)
         half_length: (S,)
         casts_shadow: (S,)

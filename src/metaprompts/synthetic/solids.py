@@ -32,9 +32,9 @@ class Material:
         color: RGB in [0, 1]
         second: the pattern's other color
         pattern: layout of the two colors
-        size: size of the pattern's unit, meters
+        size: size of the pattern's unit in meters
         grain: variation of brightness between spots
-        grain_size: grain size of the spots, meters
+        grain_size: grain size of the spots in meters
         glows: whether the surface emits light instead of being lit
         shine: strength of the highlight
     """
@@ -59,11 +59,11 @@ class Solid:
 
     Attributes:
         shape: which unit shape
-        center: center of the frame, meters
+        center: center of the frame in meters
         directions: unit vectors of the frame's x, y and z
         sizes: meters per unit along each direction
         material: material of the surface
-        taper: width (x) and length (z) at the top, as shares of those at the bottom
+        taper: width (x) and length (z) at the top, as fractions of those at the bottom
         half_length: half length of a capsule, in units of y
         casts_shadow: whether it casts a shadow
     """

@@ -26,7 +26,7 @@ def building(rng: Rng, facing: float, wide: float, facade: tuple[str, Color]) ->
     Args:
         rng: source of all randomness
         facing: the street's side: 1 if the street lies toward +x, -1 if toward -x
-        wide: width along the street (z), meters
+        wide: width along the street (z) in meters
         facade: name and color of the facade
     """
     color = facade[1]

@@ -82,11 +82,11 @@ def albedo(materials: MaterialTable, which: Places, points: Arrays, normals: Arr
 
 
 def pulse(position: Array, share: float, width: Array) -> Array:
-    """The share of an interval that periodic marks cover.
+    """The fraction of an interval that periodic marks cover.
 
     Args:
         position: center of the interval; marks begin at integers
-        share: share of each unit that is marked
+        share: fraction of each unit that is marked
         width: width of the interval
 
     Returns:

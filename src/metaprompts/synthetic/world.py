@@ -49,7 +49,7 @@ class Light:
     """The only light that casts shadows; a sun is a lamp that is far away.
 
     Attributes:
-        position: position of the light, meters
+        position: position of the light in meters
         strength: strength of the light on a surface that faces it, at ``reach_m``
         reach_m: distance at which a lamp's light has fallen to half; None for a sun
         casts_shadows: false for a gray sky
@@ -72,8 +72,8 @@ class Sky:
     Attributes:
         zenith: color straight up
         horizon: color at the horizon, and of the haze
-        clouds: share of the sky that clouds cover, from 0 to 1
-        haze_m: distance at which haze hides half of the color; None for no haze
+        clouds: fraction of the sky that clouds cover, from 0 to 1
+        haze_m: distance at which haze hides half of the color; None if there is no haze
     """
 
     zenith: Color

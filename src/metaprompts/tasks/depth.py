@@ -179,7 +179,7 @@ class Depth(FusedTask):
         return DepthStatistics(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
-        """Check that at least one pixel has depth in range, and log the share out of range in a few samples."""
+        """Check that at least one pixel has depth in range, and log the fraction out of range in a few samples."""
         statistics = self.sample_statistics()
         for sample in readable_samples(samples, at_most=_TRIED):
             statistics.update(sample)

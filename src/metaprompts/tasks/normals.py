@@ -90,11 +90,11 @@ class NormalsData(PairedSection):
             )
 
     def parts(self, split: Split) -> Openers:
-        """The one part of a split."""
+        """The only part of a split."""
         return self.sharded(split) or self.reading_images({split: lambda: _NormalPairs(self, self.names(split))})
 
     def read(self, path: Path) -> NDArray[np.float32]:
-        """Read normals (H, W, 3): right, up, toward the camera; 0 where there are none."""
+        """Read normals (H, W, 3): right, up, toward the camera; 0 where there is no normal."""
         if self.focal_px is None:
             return read_normals(path) * np.array(_AXES[self.axes], np.float32)
         return normals_from_depth(read_depth_m(path, DepthEncoding(depth_scale=self.depth_scale)), self.focal_px)

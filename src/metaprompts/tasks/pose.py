@@ -78,7 +78,7 @@ class PoseProtocol(EvaluationProtocol):
         check_ranges(self, "test")
 
     def predict(self, model: Predictor, batch: Batch) -> Tensor:
-        """Heatmaps (B,J,h,w); mirrored ones need no shift, as UDP mirrors pixel centers onto pixel centers."""
+        """Heatmaps (B,J,h,w); mirrored heatmaps need no shift, because UDP mirrors pixel centers onto pixel centers."""
         predict = with_context(model, batch)
         heatmaps = predict(batch["image"]).float()
         if not self.flip:

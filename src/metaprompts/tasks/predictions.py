@@ -77,9 +77,9 @@ class DepthPrediction(NotebookDisplay):
         """The pixels as 3-D points; ``.save("points.ply")`` or ``.save("surface.glb")`` writes them.
 
         Args:
-            fov_x_deg: horizontal field of view of the image, degrees
-            focal_px: or the camera's focal length in pixels
-            intrinsics: or the camera; without any of the three, `default_intrinsics`
+            fov_x_deg: horizontal field of view of the image in degrees
+            focal_px: focal length in pixels, instead of the field of view
+            intrinsics: the camera, instead of either; if none of the three is given, `default_intrinsics` is used
             edge: see `PointCloud.from_depth`
 
         Raises:
@@ -174,7 +174,7 @@ class SegmentationPrediction(NotebookDisplay):
             _check_size("confidence", self.confidence, self.image)
 
     def shares(self) -> dict[str, float]:
-        """The share of the image that each class covers, 0..1; classes that do not occur are omitted."""
+        """The fraction of the image that each class covers, 0..1; classes that do not occur are omitted."""
         return {self.classes[index]: share for index, share in self._present().items()}
 
     def show(self, *, legend: bool = True) -> Image.Image:
@@ -250,7 +250,7 @@ class PersonPose:
     Attributes:
         keypoints: (J,2) float32, x and y in pixels of the image
         scores: (J,) float32, confidence of each joint
-        box_xywh: left, top, width, height of the person's box, pixels
+        box_xywh: left, top, width, height of the person's box, in pixels
         score: confidence of the person as a whole
     """
 
@@ -328,7 +328,7 @@ class PosePrediction(NotebookDisplay):
         hidden = int((best < min_score).sum())
         if hidden == len(best):
             return f"no joint scores at least {min_score:g} (the highest {best.max():.2g}): nothing is drawn"
-        hidden_note = f"no joint of {hidden} of {len(best)} people scores at least {min_score:g}: not drawn"
+        hidden_note = f"{hidden} of {len(best)} people not drawn: none of their joints scores at least {min_score:g}"
         return hidden_note if hidden else None
 
     def _drawn(self, min_score: float) -> NDArray[np.uint8]:

@@ -61,8 +61,8 @@ def image_confidence(prediction: Any, pixels: Confidence | None) -> float | None
     """The confidence of an image, from 0 to 1: the mean over its pixels, or over the joints of its people.
 
     Args:
-        prediction: its prediction
-        pixels: its `pixel_confidence`
+        prediction: prediction of the image
+        pixels: `pixel_confidence` of the prediction
 
     Returns:
         None for an image without people

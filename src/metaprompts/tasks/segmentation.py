@@ -60,7 +60,7 @@ class SegmentationProtocol(EvaluationProtocol):
 
     Attributes:
         window: side of square windows, in pixels (ADE20K: 512; Cityscapes: 1024); none for the whole image at once
-        stride: step between windows, in pixels (ADE20K: 341; Cityscapes: 512); none for half a window
+        stride: step between windows, in pixels (ADE20K: 341; Cityscapes: 512); none to use half a window
         scales: scale factors of images (published: 0.5,0.75,1,1.25,1.5,1.75,2)
         window_batch: windows per forward pass
     """
@@ -100,7 +100,7 @@ class SegmentationProtocol(EvaluationProtocol):
         )
 
     def quick(self) -> Self:
-        """One scale, no mirror image; windows are kept, because the model was trained at their size."""
+        """The protocol with one scale and no mirror image; windows keep the size that the model was trained at."""
         return replace(self, flip=False, scales=(1.0,))
 
     def ratios(self) -> tuple[float, ...]:
@@ -218,7 +218,7 @@ class Segmentation(Task):
         return data.parts(split, self.classes)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> LabelHistogram | None:
-        """Check that some pixel has a class, and count classes in at most 100 masks, the same masks every time."""
+        """Check that some pixel has a class, and count classes in at most 100 masks, always the same ones."""
         check_any_label(samples, name)
         if not warns:
             return None

@@ -44,7 +44,7 @@ def window_starts(long: int, short: int, windows: int) -> list[int]:
     """Start positions of the released code's square windows.
 
     Args:
-        long: the image's long side, pixels
+        long: the image's long side in pixels
         short: the image's short side, which is the windows' side
         windows: number of windows, at least 2
 
@@ -61,13 +61,13 @@ def slide_logits(
     """Segment in a grid of overlapping windows and average their logits, as mmsegmentation's ``slide_inference``.
 
     Windows that would extend beyond the image are shifted back to its edge; if the image is smaller than the window,
-    the window shrinks to it. Memory holds only the sum over windows and ``batch`` crops.
+    the window shrinks to it. Only the sum over windows and ``batch`` crops are held in memory.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w) logits
         images: (B,3,H,W) in [0,1]
-        window: height and width of a window, pixels
-        stride: vertical and horizontal step, pixels
+        window: height and width of a window in pixels
+        stride: vertical and horizontal step in pixels
         batch: crops predicted at once; every image of ``images`` gives one crop per window
 
     Returns:
@@ -99,13 +99,13 @@ def slide_rows(
 ) -> Iterator[tuple[int, Tensor]]:
     """Average a grid of overlapping windows like `slide_logits`, and yield rows once no later window covers them.
 
-    Memory holds the rows of one window's height, as wide as the image, and ``batch`` crops.
+    Only the rows of one window's height, as wide as the image, and ``batch`` crops are held in memory.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w); resized to the crops' size bilinearly if it is smaller
         image: (3,H,W), of the type that ``predict`` takes
-        window: height and width of a window, pixels
-        stride: vertical and horizontal step, pixels
+        window: height and width of a window in pixels
+        stride: vertical and horizontal step in pixels
         batch: crops predicted at once
 
     Yields:
@@ -174,8 +174,8 @@ def check_no_gaps(window: tuple[int, int], stride: tuple[int, int], batch: int =
     """Check that a grid of windows covers all pixels.
 
     Args:
-        window: height and width, pixels
-        stride: vertical and horizontal step, pixels
+        window: height and width in pixels
+        stride: vertical and horizontal step in pixels
         batch: crops predicted at once
 
     Raises:

@@ -24,7 +24,7 @@ def mean_probabilities(
     """Segment the same images at several scales, and mirrored, as mmsegmentation's ``aug_test``.
 
     The logits of each view are resized to the images' size and go through softmax; returns the mean over the views.
-    Memory holds that mean, the logits of one view, and their resized copy if sizes differ.
+    Only that mean, the logits of one view, and their resized copy if sizes differ are held in memory.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w) logits

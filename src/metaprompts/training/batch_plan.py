@@ -68,7 +68,7 @@ class BatchPlan:
             changes.append(f"training.loss_group_size {group} instead of {given}")
         if micro_batch != batch and micro_batch % group:
             raise InputError(
-                f"training.loss_group_size is {group}, and a pass has {micro_batch} of a step's {batch} images: a "
+                f"training.loss_group_size is {group}, but a pass has {micro_batch} of the step's {batch} images: a "
                 f"pass must hold whole groups, so choose a divisor of {micro_batch}, or larger passes"
             )
         return cls(

@@ -97,7 +97,7 @@ class Checkpoints:
         self._check_same_images(state["images"], path)
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
-        # Damaged checkpoints would be taken for newer ones than those still to be written.
+        # Damaged checkpoints would be mistaken for checkpoints newer than those still to be written.
         self._remove(newer for newer in checkpoints_in(self._folder) if newer > path)
         with restoring(path):
             train_state.step = state["step"]
@@ -109,10 +109,10 @@ class Checkpoints:
                     self._samples.note(state["skipped"])
 
     def save(self, train_state: RunState, *, finished: bool = False) -> None:
-        """Write a checkpoint, then remove outdated ones; all processes must call this.
+        """Write a checkpoint, then remove outdated checkpoints; all processes must call this.
 
         Raises:
-            InputError: the checkpoint cannot be written; earlier ones are kept
+            InputError: the checkpoint cannot be written; earlier checkpoints are kept
         """
         skipped = skipped_by_all(self._samples, self._dist) or []
         state, generators = train_state.state(), self._dist.gather(rng_state())

@@ -74,7 +74,7 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
     task, data = recipe.task, recipe.data
     if split == "val" and not data.validates:
         raise InputError(
-            "data.val is none, so there is no validation split: pass --data.val LIST, or a share of the training "
+            "data.val is none, so there is no validation split: pass --data.val LIST, or a fraction of the training "
             "images "
             "such as --data.val 0.1"
         )
@@ -122,7 +122,7 @@ def _shards_hold_out(recipe: Recipe) -> bool:
     """Whether the recipe's shards were written with the same share held out, in which case nothing is held out again.
 
     Raises:
-        InputError: the shards were written with a different share or seed
+        InputError: the shards were written with a different fraction or seed
     """
     data, seed = recipe.data, recipe.training.seed
     origin = {} if data.shards is None else read_index(data.shards).origin.data
@@ -152,7 +152,7 @@ def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, toleran
     Args:
         recipe: the recipe, which gives the sources of captions and text encoder
         samples: samples of a split
-        root: folder to which names in a caption file are relative
+        root: folder that names in a caption file are relative to
         tolerant: whether to ignore images without a caption until they are read
 
     Raises:

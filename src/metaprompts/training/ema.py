@@ -12,7 +12,7 @@ class WeightAverage:
 
     Args:
         model: the model whose weights initialize the average
-        decay: share of the previous average kept at each step, 0 to below 1; the first steps use `decay_at`
+        decay: fraction of the previous average kept at each step, 0 to below 1; the first steps use `decay_at`
         begins: number of steps after which averaging starts from the current weights
     """
 
@@ -59,6 +59,6 @@ class WeightAverage:
 def decay_at(step: int, decay: float) -> float:
     """The decay after ``step`` steps: it rises from 0 to ``decay``, so the average forgets the initial weights.
 
-    With 0.999 from the start, they would still have a share of 0.37 after a thousand steps.
+    With 0.999 from the start, they would still have a weight of 0.37 after a thousand steps.
     """
     return min(decay, (1 + step) / (10 + step)) if step else 0.0

@@ -236,7 +236,7 @@ def _early_stop(train_state: RunState, steps: int, recipe: Recipe) -> str:
 
 
 def _until(is_over: Callable[[], bool], batches: Iterator[Passes]) -> Iterator[Passes]:
-    """Batches until ``is_over``, which is called before each batch is read, returns True."""
+    """Yield batches until ``is_over`` returns True; it is called before each batch is read."""
     while not is_over() and (batch := next(batches, None)) is not None:
         yield batch
 
@@ -326,7 +326,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, r
 def training_step(
     model: MetaPromptModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], max_grad_norm: float | None
 ) -> dict[str, float]:
-    """One optimizer step in this process only.
+    """Take one optimizer step, in this process only.
 
     Returns:
         the loss terms and their sum, "total"

@@ -89,7 +89,7 @@ class TrainingMemory:
     architecture: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values; the parts of the peak include their total."""
+        """Convert to plain values; the parts of the peak include their total."""
         values = asdict(self)
         values["peak"]["total"] = self.peak.total
         return values
@@ -103,7 +103,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     precision used on a GPU, unless training.device is "cpu".
 
     Args:
-        recipe: the recipe
+        recipe: the recipe to train
         processes: number of processes that share the step
 
     Raises:

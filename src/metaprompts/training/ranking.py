@@ -13,7 +13,7 @@ def main_metric(task: AnyTask) -> str:
 
 
 def is_as_good(task: AnyTask, new: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
-    """Whether a later validation replaces the best one so far.
+    """Whether a later validation replaces the best validation so far.
 
     Ties are broken by the task's next metric. If all metrics tie, the later validation is kept: its model was trained
     longer, and a first validation with AP 0 must not stay the best forever.
@@ -21,7 +21,7 @@ def is_as_good(task: AnyTask, new: Mapping[str, Any], best: Mapping[str, Any] | 
     Args:
         task: defines which metrics decide, and which values are better
         new: scores of the later validation
-        best: scores of the best one so far; None if there is none
+        best: scores of the best validation so far; None if there is none
 
     Returns:
         True unless ``best`` is better; nan is worse than any number

@@ -40,7 +40,7 @@ def check_trackers(names: tuple[str, ...] | None) -> None:
     if missing := [name for name in names or () if name not in installed]:
         raise InputError(
             f"training.report_to names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, "
-            "or leave it out (--training.report_to none for no tracker)"
+            "or leave it out (--training.report_to none uses no tracker)"
         )
 
 

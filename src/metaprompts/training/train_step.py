@@ -33,7 +33,7 @@ def optimizer_step(
         model: the model whose gradients are clipped
         optimizer: optimizer of the model's parameters
         passes: functions that each compute losses, as scalars with a graph, over the same number of images
-        max_grad_norm: maximum norm of all gradients together; None for no clipping
+        max_grad_norm: maximum norm of all gradients together; None to disable clipping
         process_group: the processes that take this step together, each on its own rows of the batch
 
     Returns:
@@ -131,7 +131,7 @@ def step_losses(
         batch: "image" and the targets (B, ...)
         loss_batch: see `grouped_losses`
         step_decay: step k is weighted by step_decay^(K - k), like the iterations of RAFT (Teed and Deng, ECCV 2020);
-            None for only the last step
+            None to use only the last step
 
     Returns:
         the loss terms of the last step by name, and "earlier_steps", the weighted sum of the losses of all earlier

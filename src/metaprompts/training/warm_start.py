@@ -126,7 +126,7 @@ def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], sou
 
 
 def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
-    """Warn if the largest depth differs: a head predicts depth as a share of it."""
+    """Warn if the largest depth differs: a head predicts depth as a fraction of it."""
     own, other = getattr(model.task, "max_depth_m", None), _section(config, "task").get("max_depth_m")
     if own is not None and isinstance(other, int | float) and other > 0 and own != other:
         _warn(

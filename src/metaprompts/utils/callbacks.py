@@ -69,7 +69,7 @@ class CallbackList(Callback):
     """Calls several callbacks, in order.
 
     Args:
-        callbacks: the callbacks
+        callbacks: the callbacks to call
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:

@@ -1,4 +1,4 @@
-"""States of a run on disk; they are written atomically, and damaged ones are skipped."""
+"""States of a run on disk; they are written atomically, and damaged states are skipped."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -43,7 +43,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
-    """Read the first intact state, with a warning for every damaged one before it.
+    """Read the first intact state, with a warning for every damaged state before it.
 
     Args:
         paths: the files, in order; missing files are skipped

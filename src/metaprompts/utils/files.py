@@ -70,8 +70,8 @@ def scratch_folder(place: Path, failed: str, advice: str = "nothing there was ch
 
     Args:
         place: the final path of the folder or its files
-        failed: beginning of the error if the disk is full or not writable
-        advice: end of that error
+        failed: beginning of the error message if the disk is full or not writable
+        advice: end of the error message
 
     Raises:
         InputError: the folder cannot be written

@@ -54,8 +54,8 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
                 remove_scratch(folder, deep=deep)
                 yield
             finally:
-                # Removed while the lock is held: a process that has opened the file meanwhile sees that it is gone, and
-                # creates a new one.
+                # Removed while the lock is held: a process that has just opened the file notices that it no longer
+                # exists, and creates a new one.
                 with suppress(OSError):
                     (folder / LOCK_FILE).unlink()
                 os.close(handle)

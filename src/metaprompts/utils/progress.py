@@ -31,7 +31,7 @@ class ProgressBar:
         title: description of the work
         total: amount of work
         quiet: report nothing, as on non-zero ranks
-        below: a running bar below which this one is shown
+        below: a running bar, below which the new bar is shown
     """
 
     def __init__(
@@ -84,7 +84,7 @@ def tracked(
         items: the items to yield
         total: number of items; None for ``len``
         what: description of the work, for example "drawing scenes"
-        below: a running bar below which this one is shown
+        below: a running bar, below which the new bar is shown
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

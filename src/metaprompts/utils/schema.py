@@ -49,7 +49,7 @@ def check_ranges(settings: Any, where: str) -> None:
 
     Args:
         settings: an instance
-        where: the section's name, for errors; "" for none
+        where: the section's name, for errors; "" if it has none
 
     Raises:
         InputError: a number is out of its range, or not a number

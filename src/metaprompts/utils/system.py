@@ -45,7 +45,7 @@ def releasing_files() -> Iterator[None]:
     """Periodically, and at the end, release memory of pages read from big mapped files (for example weights).
 
     Released pages are read again when needed. Writable mappings with changes are skipped, and nothing may write to a
-    mapping meanwhile. Does nothing where /proc/self/smaps does not exist.
+    mapping in the meantime. Does nothing where /proc/self/smaps does not exist.
     """
     if not _SMAPS.exists():
         yield
@@ -111,7 +111,7 @@ def _is_big_data(mapping: Sequence[bytes]) -> bool:
 
 
 def _of_process(what: str) -> int:
-    # Unlike the peak of getrusage, this one does not start from the parent's.
+    # Unlike the peak of getrusage, this peak does not start from the parent's.
     if found := fact(Path("/proc/self/status"), what):
         return int(found.split()[0]) * _KIB
     # Not available on every system.

@@ -268,7 +268,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def _place(named: tuple[str, Tensor]) -> tuple[bool, int, str]:
-    """A sort key with which nearly all tensors have PyTorch's own alignment in a mapped file.
+    """A sort key that gives nearly all tensors PyTorch's own alignment in a mapped file.
 
     The format has no padding. Tensors whose size is a multiple of the alignment come first, so that each is aligned;
     the others follow, widest types first. On unaligned addresses PyTorch's CPU kernels round differently.

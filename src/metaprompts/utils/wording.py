@@ -23,7 +23,7 @@ def agreeing(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def listed(names: Sequence[str], at_most: int) -> str:
-    """The first names, and the number of further ones: "a, b and 3 more"."""
+    """The first names, and the number of further names: "a, b and 3 more"."""
     more = len(names) - at_most
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
 

@@ -14,7 +14,7 @@ from metaprompts.visualize.text import INK, ImageArray, blank, stack_down, text_
 # The darkest colors of inferno are too close to the black of pixels without depth.
 _DARKEST = 0.12
 _ENOUGH = 2**25
-# Depth is sparse if the share of measured pixels is below this.
+# Depth is sparse if the fraction of measured pixels is below this.
 _SPARSE = 0.5
 
 
@@ -48,9 +48,9 @@ def color_depth(
 
     Args:
         depth_m: (H,W) meters
-        minimum: depth of the brightest color, meters; None to use ``depth_range``
-        maximum: depth of the darkest color, meters; None to use ``depth_range``
-        valid: (H,W), (H,W), pixels that are False are black, as are pixels with NaN, infinite or non-positive depth
+        minimum: depth of the brightest color in meters; None to use ``depth_range``
+        maximum: depth of the darkest color in meters; None to use ``depth_range``
+        valid: (H,W), False where pixels are drawn black, like those with NaN, infinite or non-positive depth
 
     Returns:
         (H,W,3)
@@ -90,8 +90,8 @@ def depth_legend(
     """A color bar labeled in meters.
 
     Args:
-        minimum: depth of the brightest color, meters
-        maximum: depth of the darkest color, meters
+        minimum: depth of the brightest color in meters
+        maximum: depth of the darkest color in meters
         width: width of the strip in pixels; raised to at least 160
         size_px: size of the font; None to choose it for the width
         notes: sentences below the bar
@@ -122,8 +122,8 @@ def add_depth_legend(colored: ImageArray, minimum: float, maximum: float) -> Ima
 
     Args:
         colored: (H,W,3) from ``color_depth``
-        minimum: depth of the brightest color, meters
-        maximum: depth of the darkest color, meters
+        minimum: depth of the brightest color in meters
+        maximum: depth of the darkest color in meters
 
     Returns:
         (H + bar, max(W, 160), 3)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
-# Among fonts with the letters, the one with the fewest of these words in its name is used.
+# Among fonts with the letters, the font with the fewest of these words in its name is used.
 _FANCY = "bold italic oblique mono serif condensed light thin black heavy display math emoji medium extra".split()
 _JOINERS = "\u200c\u200d"
 _PROBE_PX = 16
-# Minimum share of letters that have a glyph of their own, because capitals may serve as small letters.
+# Minimum fraction of letters that have their own glyph, because capitals may serve as small letters.
 _OWN_GLYPHS = 0.25
 
 

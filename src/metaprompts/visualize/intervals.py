@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Inches: width of the chart, height of a row, and space for a panel's title and axis.
 _WIDTH, _ROW, _BORDER = 9.0, 0.28, 0.7
 _FIRST, _OTHER, _LOST = "#265ebe", "#b5472f", "#be1e28"
-# Share of the axis left free on both sides.
+# Fraction of the axis left free on both sides.
 _MARGIN = 0.06
 
 
@@ -27,10 +27,10 @@ class Row:
     Attributes:
         name: written to the left
         values: values of the single seeds
-        mean: NaN for none
-        half_width: half width of the interval around the mean; NaN for none
+        mean: mean of the values; NaN if there are none
+        half_width: half width of the interval around the mean; NaN if there is no interval
         note: written next to the numbers
-        lost: reason for missing seeds, written in red; "" for none
+        lost: reason for missing seeds, written in red; "" if none are missing
     """
 
     name: str

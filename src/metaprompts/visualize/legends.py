@@ -15,7 +15,7 @@ _OUTLINE: Color = (150, 150, 156)
 
 
 def legend_text_px(height: int, width: int) -> int:
-    """The font size of a legend for an image of this size, pixels."""
+    """The font size in pixels of a legend for an image of this size."""
     return max(_SMALLEST_PX, min(width, 4 * height) // _SHARE)
 
 
@@ -34,9 +34,9 @@ def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], widt
     """Color swatches with names, on as many lines as needed.
 
     Args:
-        entries: C names, which are shortened if needed, each with a suffix, which is never shortened
+        entries: C pairs of a name, which is shortened if needed, and a suffix, which is never shortened
         colors: (C,3) RGB
-        width: width of the strip, pixels
+        width: width of the strip in pixels
         size_px: size of the font
 
     Returns:
@@ -67,7 +67,7 @@ def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) ->
     Args:
         bands: consecutive rows (h,width,3)
         width: width of the image
-        strip: (strip height, max(width, 160), 3); None for no strip
+        strip: (strip height, max(width, 160), 3); None to add no strip
     """
     if strip is None:
         yield from bands

@@ -57,7 +57,7 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
 
 
 def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArray:
-    """Draw the share of each class's pixels predicted as each class; rows without pixels are gray.
+    """Draw the fraction of each class's pixels predicted as each class; rows without pixels are gray.
 
     Args:
         pixels: (C, C), truth in rows, prediction in columns

@@ -43,7 +43,7 @@ class PointCloud:
         points_m: (H, W, 3) float32, meters: x right, y down, z forward from the camera
         colors: (H, W, 3) uint8 RGB
         kept: (H, W) bool, False where there is no depth, and at depth edges
-        intrinsics: the camera with which the points were computed
+        intrinsics: the camera that was used to compute the points
     """
 
     points_m: NDArray[np.float32]
@@ -68,8 +68,8 @@ class PointCloud:
             colors: (H, W, 3) uint8 RGB
             intrinsics: the camera
             valid: (H, W) bool, pixels with a depth; None for all pixels whose depth is finite and above 0
-            edge: drop pixels whose depth differs from that of a neighbor by more than this share of the nearer depth,
-                because they lie between two surfaces and would float in mid-air; None keeps all
+            edge: drop pixels whose depth differs from that of a neighbor by more than this fraction of the nearer
+                depth, because they lie between two surfaces and would float in mid-air; None keeps all
 
         Raises:
             InputError: edge is not positive
@@ -148,7 +148,7 @@ class PointCloud:
 
 
 def depth_edges(depth_m: NDArray[np.float32], edge: float) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels with a neighbor whose depth differs by more than a share of the nearer of the two depths."""
+    """(H, W) bool: pixels with a neighbor whose depth differs by more than a fraction of the nearer one."""
     found = np.zeros(depth_m.shape, np.bool_)
     for ahead, behind in (
         (np.s_[1:, :], np.s_[:-1, :]),

@@ -40,7 +40,7 @@ def draw_skeleton(
         scores: (P,J)
         skeleton: pairs of joint indices connected by limbs
         threshold: joints with lower scores are not drawn, nor are the limbs that end in them
-        joints: J names, which determine each joint's side, see `read_names`; None for no sides
+        joints: J names, which determine each joint's side, see `read_names`; None if sides are unknown
 
     Returns:
         (H,W,3)
@@ -64,7 +64,7 @@ def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int
     Args:
         joints: names of the joints
         lines: sentences below the legend
-        size: height and width of the image, pixels
+        size: height and width of the image in pixels
 
     Returns:
         (strip height, max(width, 160), 3)

@@ -27,7 +27,7 @@ _COMPUTED = 256
 
 
 def palette(classes: int) -> ImageArray:
-    """Distinct colors, the same in every run and for every count; the first ones differ the most.
+    """Distinct colors, the same in every run and for every count; the first colors differ the most.
 
     Args:
         classes: number of classes
@@ -98,7 +98,7 @@ def class_legend(
         colors: (C,3) RGB
         width: width of the strip in pixels; raised to at least 160
         numbers: numbers of the classes; None for 0, 1, 2, ...
-        shares: share of the image that each class covers, 0..1, written after the name; None to write none
+        shares: fraction of the image that each class covers, 0..1, written after the name; None to write none
         size_px: size of the font; None to choose it for the width
 
     Returns:
@@ -115,7 +115,7 @@ def class_entries(names: Sequence[str], shares: Sequence[float]) -> dict[str, di
 
     Args:
         names: names of the C classes
-        shares: share of the image that each class covers, 0..1
+        shares: fraction of the image that each class covers, 0..1
     """
     rows = enumerate(zip(names, shares, palette(len(names)), strict=True))
     return {
@@ -133,7 +133,7 @@ def _borders(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 @cache
 def _spread_colors() -> ImageArray:
-    """Colors chosen one after another: each is the candidate farthest, in CIELAB, from all previous ones."""
+    """Colors chosen one after another: each is the candidate farthest, in CIELAB, from all previous colors."""
     levels = np.linspace(20, 250, 16).round().astype(np.uint8)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     lab = _lab(candidates)

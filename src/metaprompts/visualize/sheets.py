@@ -21,8 +21,8 @@ def contact_sheet(
 
     Args:
         rows: images (H,W,3) of any sizes; rows may differ in length
-        captions: one line for each image, nested like ``rows``; "" for no caption; long captions are shortened
-        cell: height and width of a cell, pixels
+        captions: one line for each image, nested like ``rows``; "" leaves out a caption; long captions are shortened
+        cell: height and width of a cell in pixels
 
     Returns:
         (sheet height, sheet width, 3)
@@ -33,7 +33,7 @@ def contact_sheet(
     if not any(rows):
         raise InputError("a contact sheet got no images; give at least one row with an image")
     if captions is not None and [len(row) for row in rows] != [len(row) for row in captions]:
-        raise InputError("the captions of a contact sheet are not nested like its images; give one per image")
+        raise InputError("the captions of a contact sheet are not nested like its images; expected one per image")
     caption_height = text_size("0", _SIZE_PX)[1] + 4 if captions is not None else 0
     down, across = cell[0] + caption_height + _GAP, cell[1] + _GAP
     sheet = blank(len(rows) * down + _GAP, max(map(len, rows)) * across + _GAP)

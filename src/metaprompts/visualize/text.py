@@ -16,7 +16,7 @@ INK: Color = (32, 32, 36)
 
 
 def text_size(text: str, size_px: int) -> tuple[int, int]:
-    """Width and height of one line, pixels; the height does not depend on the letters."""
+    """Width and height of one line in pixels; the height does not depend on the letters."""
     text, font = _drawable(text, size_px)
     return int(np.ceil(font.getlength(text))), sum(own_font(size_px).getmetrics())
 

@@ -106,7 +106,7 @@ class TestFolders:
         ]
 
     def test_partners_in_another_unicode_form(self, tmp_path):
-        """An image from a Mac and its mask from Linux were "2 files without partner"."""
+        """An image from a Mac and its mask from Linux were "2 files without counterpart"."""
         for folder, form, ending in (("images", "NFD", "jpg"), ("labels", "NFC", "png")):
             (tmp_path / folder).mkdir()
             (tmp_path / folder / f"{unicodedata.normalize(form, 'Zürich')}.{ending}").touch()
@@ -137,7 +137,7 @@ class TestFolders:
 
     def test_one_without_partner(self, root):
         (root / "labels/c.png").touch()
-        with pytest.raises(InputError, match=r"^1 file of .* without a partner of the same name: \S*labels/c.png;"):
+        with pytest.raises(InputError, match=r"^1 file of .* without a counterpart of the same name: \S*labels/c.png;"):
             match_folders(root / "images", root / "labels")
 
     def test_many_without_partner(self, root):

@@ -51,7 +51,7 @@ def test_empty_root_names_the_official_folder(tmp_path):
 def test_unmatched_pair(copy):
     root = copy("ade20k")
     next(root.rglob("annotations/training/*.png")).unlink()
-    with pytest.raises(InputError, match=r"1 file of .*training.* without a partner.*ADE_train_\d+\.jpg"):
+    with pytest.raises(InputError, match=r"1 file of .*training.* without a counterpart.*ADE_train_\d+\.jpg"):
         Ade20k(root, "train")
 
 
@@ -71,5 +71,5 @@ def test_bad_mask(copy, spoil, kind, words):
 
 
 def test_other_number_of_classes(scenes):
-    with pytest.raises(InputError, match="classes are 17; ADE20K has 150"):
+    with pytest.raises(InputError, match="classes has 17 classes; ADE20K has 150"):
         Ade20k(scenes("ade20k"), "train", classes=17)

@@ -119,7 +119,9 @@ def test_unmatched_pair(copy, lonely):
     gone = masks(root / ("gtFine" if lonely == "image" else "leftImg8bit") / "train", "*")[0]
     for path in gone.parent.glob(gone.name[:19] + "*"):
         path.unlink()
-    with pytest.raises(InputError, match=r"1 file of .* without a partner of the same name: \S*aachen_000000_000019_"):
+    with pytest.raises(
+        InputError, match=r"1 file of .* without a counterpart of the same name: \S*aachen_000000_000019_"
+    ):
         Cityscapes(root, "train")
 
 
@@ -147,5 +149,5 @@ def test_an_id_is_no_class(copy):
 
 
 def test_other_number_of_classes(scenes):
-    with pytest.raises(InputError, match="classes are 20; Cityscapes has 19"):
+    with pytest.raises(InputError, match="classes has 20 classes; Cityscapes has 19"):
         Cityscapes(scenes("cityscapes"), "val", classes=20)

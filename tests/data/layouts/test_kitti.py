@@ -108,7 +108,7 @@ class TestSelection:
         root = copy("kitti")
         depth = next(root.glob("depth_selection/val_selection_cropped/groundtruth_depth/*.png"))
         depth.rename(depth.with_name(depth.name.replace("image_02", "image_03")))
-        with pytest.raises(InputError, match=r"2 files of .* without a partner.*image_02.png, \S+image_03.png"):
+        with pytest.raises(InputError, match=r"2 files of .* without a counterpart.*image_02.png, \S+image_03.png"):
             KittiSelection(root)
 
     def test_missing_and_empty(self, copy, tmp_path):

@@ -100,7 +100,7 @@ def test_missing_split(copy, folder):
 def test_unmatched_pair(copy):
     root = copy("mapillary")
     next(root.glob("training/images/*.jpg")).unlink()
-    with pytest.raises(InputError, match=r"1 file of .* without a partner of the same name: \S+\.png"):
+    with pytest.raises(InputError, match=r"1 file of .* without a counterpart of the same name: \S+\.png"):
         Mapillary(root, "train", classes=66)
 
 
@@ -117,9 +117,9 @@ def test_bad_mask(copy, spoil, kind, words, classes):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"classes": 66, "as_cityscapes": True}, "are 66; expected the 19 of Cityscapes"),
-        ({"classes": 19}, "are 19; Mapillary Vistas v1.2 has 66 labels, and 65 of them are evaluated"),
-        ({"classes": 66, "version": "v2.0"}, "are 66; Mapillary Vistas v2.0 has 124 labels, and 116"),
+        ({"classes": 66, "as_cityscapes": True}, "has 66 classes; expected the 19 of Cityscapes"),
+        ({"classes": 19}, "has 19 classes; Mapillary Vistas v1.2 has 66 labels, and 65 of them are evaluated"),
+        ({"classes": 66, "version": "v2.0"}, "has 66 classes; Mapillary Vistas v2.0 has 124 labels, and 116"),
     ],
 )
 def test_other_number_of_classes(scenes, settings, words):

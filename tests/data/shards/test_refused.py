@@ -60,7 +60,7 @@ class TestRefused:
         before = files(out)
         other = of_two(nyu)
         with pytest.raises(
-            InputError, match=r"that differ in data.train_list: give .* or --resume never to discard them"
+            InputError, match=r"that differ in data.train_list: use .* or pass --resume never to discard them"
         ):
             begin(out, origin(other))
         with pytest.raises(InputError, match=r"that differ in --shard-bytes"):

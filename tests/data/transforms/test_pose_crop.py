@@ -166,7 +166,7 @@ class TestPoseCrop:
     @pytest.mark.parametrize(
         ("names", "words"),
         [
-            (NAMES[:2], "joint 'left_hand' has no partner on the right: .* --task.flip_pairs"),
+            (NAMES[:2], "joint 'left_hand' has no counterpart on the right: .* --task.flip_pairs"),
             (("a", "b", "c"), r"mirroring is on, but no name .* \(a, b, c\): pass --task.flip_pairs .*augment.flip 0"),
             (("l_hand", "Left hand", "r_hand"), "joints 'l_hand' and 'Left hand' are the same"),
         ],

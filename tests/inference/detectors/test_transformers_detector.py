@@ -153,7 +153,7 @@ def test_weights_that_are_missing_are_not_invented(broken):
 
 def test_a_model_of_another_kind(broken):
     rewrite(broken, model_type="bert")
-    with pytest.raises(InputError, match="is a bert model of transformers; expected an object detector"):
+    with pytest.raises(InputError, match="is a bert model from transformers; expected an object detector"):
         load_detector(broken, "cpu")
 
 

@@ -124,7 +124,7 @@ class TestSingleFiles:
         state["model.diffusion_model.input_blocks.0.0.weight"] = torch.ones(32, 9, 3, 3)
         write_tensors(tmp_path / "x.safetensors", state)
         assert refusal(tmp_path / "x.safetensors").endswith(
-            "x.safetensors is a model for inpainting: its UNet takes 9 channels; choose a text-to-image model"
+            "x.safetensors is an inpainting model: its UNet takes 9 channels; choose a text-to-image model"
         )
 
     def test_nan(self, tmp_path):

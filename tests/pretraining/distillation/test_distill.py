@@ -94,7 +94,7 @@ def test_scales_latents_as_the_vae_does(made):
 
 
 def test_another_vae_is_refused(made):
-    with pytest.raises(InputError, match=r"was distilled from VAE \w{16}, but this model has \w{16}: make another"):
+    with pytest.raises(InputError, match=r"was distilled from VAE \w{16}, but this model has \w{16}: make a new"):
         OptimizedModel(small_model("depth"), encoder=SmallEncoder.read(made))
 
 

@@ -40,14 +40,14 @@ class Section:
     """The common data section.
 
     Attributes:
-        root: folder to which all paths are relative
+        root: folder that all paths are relative to
         shards: folder written by metaprompts data shard, whose splits replace those in root; keys for files and folders
             then have no effect. On the command line, --data.root without --data.shards unsets it
         num_workers: processes that read and transform samples
         prefetch: batches that each process prefetches during training
         on_error: what to do if a training sample is unreadable or lacks a required caption: "stop" the run, or "skip"
             to the next sample; bad validation samples always stop the run
-        max_bad_samples: with "skip": number of bad samples above which the run stops
+        max_bad_samples: with "skip", the number of bad samples above which the run stops
         exif: EXIF orientation of images: "check" applies it if the size of labels or annotations shows that they belong
             to the upright image, and otherwise raises an error; "apply" always applies it, "ignore" never does
         white_level: value of white in images with more than 8 bits, for example 4095 for 12 bits; none for 65535
@@ -55,7 +55,7 @@ class Section:
         captioner: instead of captions, a captioning model: hub id or folder, for example Salesforce/blip2-opt-2.7b
         cache: cache folder for captions and their encodings; none for $METAPROMPTS_CACHE, or ~/.cache/metaprompts if
             that is not set
-        held_out: names, below root, of the images held out by a share in data.val. A run writes them into its
+        held_out: names, relative to root, of the images held out by a fraction in data.val. A run writes them into its
             recipe.json, to hold out the same images again; none to draw them
         min_confidence: with shards of metaprompts label: pixels and joints below this confidence are not trained on
     """
@@ -92,25 +92,25 @@ class Section:
             )
 
     def size_of_prediction(self) -> tuple[int, int] | None:
-        """(height, width) whose area a trained model resizes images to; none for the images' own size."""
+        """(height, width); a trained model resizes images to this area. None keeps the images' own size."""
         return None
 
     @property
     def val_share(self) -> float | None:
-        """The share of the training images held out for validation; None if ``val`` names a split."""
+        """The fraction of the training images held out for validation; None if ``val`` names a split."""
         value = getattr(self, "val", None)
         return value if isinstance(value, float) else None
 
     @property
     def validates(self) -> bool:
-        """Whether there is a validation split at all."""
+        """Whether the recipe has a validation split."""
         return getattr(self, "val", "") is not None
 
     def _read_val(self, **unused: Any) -> None:
-        """Parse ``val``, which is a share or a name; a share rules out keys that locate a validation split.
+        """Parse ``val``, which is a fraction or a name; a fraction rules out keys that locate a validation split.
 
         Raises:
-            InputError: the number is not a share, or ``unused`` keys have values
+            InputError: the number is not a fraction, or ``unused`` keys have values
         """
         value = getattr(self, "val", None)
         share = _number(value)
@@ -118,19 +118,19 @@ class Section:
             object.__setattr__(self, "val", share)
         elif share is not None and not (self.root is not None and (self.root / str(value)).exists()):
             raise InputError(
-                f"data.val is {value}; expected a list or folder, a share of the training images between 0 and 1 such "
-                "as 0.1, or none for no validation"
+                f"data.val is {value}; expected a list or folder, a fraction of the training images between 0 and 1 "
+                "such as 0.1, or none to train without validation"
             )
         if self.held_out is not None and self.val_share is None:
             raise InputError(
-                f"data.held_out names {len(self.held_out)} images, but data.val is not a share of the training "
+                f"data.held_out names {len(self.held_out)} images, but data.val is not a fraction of the training "
                 "images: pass --data.held_out none"
             )
         if isinstance(getattr(self, "val", None), str):
             return
         for name, given in unused.items():
             if given:
-                shown = "none" if not self.validates else f"{self.val_share:g}, a share of the training images"
+                shown = "none" if not self.validates else f"{self.val_share:g}, a fraction of the training images"
                 off = "false" if given is True else "none"
                 raise InputError(f"data.{name} is {given}, but data.val is {shown}: pass --data.{name} {off}")
 
@@ -187,7 +187,7 @@ class Section:
             check_outside(out, folder)
 
     def names_from(self, split: Split) -> Path:
-        """Folder to which a split's paths are relative: the root, or the source folder of its shards.
+        """Folder that a split's paths are relative to: the root, or the source folder of its shards.
 
         Raises:
             InputError: the shards are missing, or data.root is not set or not a folder
@@ -281,7 +281,7 @@ class Section:
         layout = getattr(self, "layout", "")
         defaults = {field.name: field.default for field in fields(self)}
         for name in names:
-            # A share of the training images, or none, is allowed for any data set.
+            # A fraction of the training images, or none, is allowed for any data set.
             is_said = name != "val" or isinstance(getattr(self, name), str)
             if layout not in layouts and is_said and getattr(self, name) != defaults[name]:
                 raise InputError(
@@ -297,12 +297,12 @@ class PairedSection(Section):
     Attributes:
         train: list file of ``image label`` lines, or folder of images
         train_labels: folder of labels, if ``train`` is a folder
-        val: like ``train``; or a share of the training images, for example 0.1, held out by training.seed; none for no
-            validation
+        val: like ``train``; or a fraction of the training images, for example 0.1, held out by training.seed; none to
+            train without validation
         val_labels: like ``train_labels``
         image_size: (height, width) to which images are resized; none to keep their own size
         keep_aspect: whether images keep their aspect ratio; the sides of ``image_size`` are then only upper bounds
-        working_size: (height, width) whose area the trained model resizes input images to, stored in its config.json;
+        working_size: (height, width); the trained model resizes input images to this area, stored in its config.json;
             none for ``image_size``
     """
 
@@ -334,7 +334,7 @@ class PairedSection(Section):
         return [folder for folder in folders if folder.is_dir()]
 
     def size_of_prediction(self) -> tuple[int, int] | None:
-        """(height, width) whose area a trained model resizes images to; none for the images' own size."""
+        """(height, width); a trained model resizes images to this area. None keeps the images' own size."""
         return self.working_size or self.image_size
 
     def val_transforms(self) -> list[Transform]:

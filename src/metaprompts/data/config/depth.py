@@ -31,7 +31,7 @@ class DepthData(PairedSection):
         layout: "lists" for ``train`` and ``val`` as above, or the layout of a published data set: "nyu" (sync,
             official_splits and their lists), "nyu_mat" (nyu_depth_v2_labeled.mat and splits.mat) or "kitti" (raw_data,
             data_depth_annotated and the lists of Eigen's split)
-        train_list: (nyu, kitti) list of the training images; none for the first existing file with a usual name
+        train_list: (nyu, kitti) list of the training images; none for the first existing file with a common name
         val_list: (nyu, kitti) list of the validation images; none as for ``train_list``
         val_selection: (kitti) validate on val_selection_cropped instead of a list
         depth_scale: divisor of stored numbers, integers and floats; none means 256 for kitti, 1000 (millimeters) for
@@ -40,7 +40,7 @@ class DepthData(PairedSection):
         focal_baseline: (disparity) focal length in pixels times baseline in meters, which converts disparity to depth
         sky: (layout lists) folder of sky masks, one per image with the same name. No sensor measures the sky, and a
             model that is not trained on the sky predicts arbitrary depth there. With masks, the sky is trained to be as
-            far away as the model can predict, and is not scored; none for no masks
+            far away as the model can predict, and is not scored; none if there are no masks
         sky_class: mask value of the sky, for example 13; if none, every value above 0 is sky
     """
 
@@ -95,7 +95,7 @@ class DepthData(PairedSection):
         return joined(self.parts(split))
 
     def parts(self, split: Split) -> Openers:
-        """The parts of a split, to be opened one by one."""
+        """The parts of a split, which are opened one by one."""
         return self.sharded(split) or self.reading_images(self._in_folders(split))
 
     def _in_folders(self, split: Split) -> Openers:

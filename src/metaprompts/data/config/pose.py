@@ -27,10 +27,10 @@ class PoseData(Section):
     Attributes:
         train: COCO keypoint JSON
         train_images: folder of the training images
-        val: COCO keypoint JSON; or a share of the training images, for example 0.1, held out by training.seed; none for
-            no validation
+        val: COCO keypoint JSON; or a fraction of the training images, for example 0.1, held out by training.seed; none
+            to train without validation
         val_images: folder of the validation images
-        val_boxes: JSON of detected boxes that replace the annotated ones
+        val_boxes: JSON of detected boxes that replace the annotated boxes
     """
 
     train: str = "annotations/person_keypoints_train2017.json"
@@ -54,7 +54,7 @@ class PoseData(Section):
         return people
 
     def parts(self, split: Split) -> Openers:
-        """The parts of a split, to be opened one by one."""
+        """The parts of a split, which are opened one by one."""
         return self.sharded(split) or self.reading_images(self._in_folders(split))
 
     def _in_folders(self, split: Split) -> Openers:

@@ -76,7 +76,7 @@ class SegmentationData(PairedSection):
         return joined(self.parts(split, classes))
 
     def parts(self, split: Split, classes: Sequence[str]) -> Openers:
-        """The parts of a split, to be opened one by one; ``classes`` are the task's classes."""
+        """The parts of a split, which are opened one by one; ``classes`` are the task's classes."""
         if self.layout == "lists":
             # Shards do not record whether a class was left out when they were written.
             self._label_table(classes)
@@ -160,8 +160,8 @@ class SegmentationAugment:
     Attributes:
         scale_range: lowest and highest factor of ``data.image_size``
         crop_size: (height, width) of the crop; smaller images are then padded, with gray pixels and ignored labels
-        max_class_share: a crop in which one class covers at least this share is drawn again, up to 10 times; 1 accepts
-            any crop
+        max_class_share: a crop in which one class covers at least this fraction is drawn again, up to 10 times; 1
+            accepts any crop
         flip: probability of mirroring
         color: whether to distort brightness, contrast, saturation and hue
     """

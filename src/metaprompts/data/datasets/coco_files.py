@@ -88,9 +88,9 @@ class _Row:
 def read_keypoints(path: Path) -> KeypointFile:
     """Read a COCO keypoint file.
 
-    The first category with keypoints defines the joints; other categories with the same joints are read as well.
-    Skips annotations without labeled joints, of crowds, of other categories, or with a box smaller than one pixel.
-    Those of categories that are read are still checked, because scoring reads them.
+    The first category with keypoints defines the joints; other categories with the same joints are read as well. Skips
+    annotations without labeled joints, of crowds, of other categories, or with a box smaller than one pixel. Skipped
+    annotations of the categories that are read are still checked, because scoring reads them.
 
     Args:
         path: JSON with ``images``, ``annotations`` and ``categories``
@@ -182,7 +182,7 @@ def read_detections(
     annotated = set(keypoint_file.persons.image_ids.tolist())
     if missed := len(annotated - set(persons.image_ids.tolist())):
         remarks.append(
-            f"no box of {missed} of {counted(len(annotated), 'image')} with annotated people, who count as missed"
+            f"no box for {missed} of {counted(len(annotated), 'image')} with annotated people, who count as missed"
         )
     return persons, tuple(f"{path}: {remark}" for remark in remarks)
 
@@ -205,7 +205,7 @@ def read_boxes(content: Any, path: Path) -> list[DetectedBox]:
         path: path of the file, for the error
 
     Raises:
-        InputError: it is not a list, or entries are missing or of the wrong type
+        InputError: the content is not a list, or entries are missing or of the wrong type
     """
     if not isinstance(content, list):
         raise InputError(f"{path} holds a JSON {type(content).__name__}; expected a list of detections")

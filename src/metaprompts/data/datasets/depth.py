@@ -40,13 +40,13 @@ class DepthFolder(DepthPairs):
     """Images and depth files, from a list file or from two folders.
 
     Args:
-        root: folder to which paths are relative
+        root: folder that paths are relative to
         images: list file of ``image depth`` lines (then ``labels`` is None), or folder of images
         labels: folder of depth files, matched to the images by name
         encoding: meaning of the numbers in depth files; by default integers are millimeters and floats meters
 
     Raises:
-        InputError: nothing was found, or a file has no partner
+        InputError: nothing was found, or a file has no counterpart
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Statistics of depth maps: shares of pixels excluded from loss and metric, and maps that are probably wrong."""
+"""Statistics of depth maps: fractions of pixels excluded from loss and metric, and maps that are probably wrong."""
 
 import hashlib
 
@@ -57,7 +57,7 @@ class DepthStatistics:
                 self._repeated.append((sample.path, first))
 
     def range_line(self) -> str:
-        """The shares of pixels out of range, on one line."""
+        """The fractions of pixels out of range, on one line."""
         line = (
             f"depth of {counted(self.images, 'image')}: {self._percent(self._unmeasured)} of the pixels unmeasured, "
             f"{self._percent(self.too_far)} at or beyond task.max_depth_m {self.max_depth_m:g}"
@@ -99,7 +99,7 @@ class DepthStatistics:
         return lines
 
     def _percent(self, pixels: int) -> str:
-        """Format a share of all pixels; 0% and 100% mean exactly none and all."""
+        """Format a fraction of all pixels; 0% and 100% mean exactly none and all."""
         percent = 100 * pixels / self._pixels
         if 0 < percent < 0.1:
             return "<0.1%"

@@ -1,4 +1,4 @@
-"""A share of the training images, held out for validation."""
+"""A fraction of the training images, held out for validation."""
 
 import hashlib
 import os
@@ -92,15 +92,15 @@ def hold_out(
 ) -> tuple[list[int], list[int]]:
     """Split samples into training and validation samples, keeping the samples of an image together.
 
-    The seed and the image names below ``root`` alone determine the held-out images; their order and the location of the
-    data set do not matter.
+    The seed and the image names relative to ``root`` alone determine the held-out images; their order and the location
+    of the data set do not matter.
 
     Args:
         paths: paths of each sample's image
-        share: share of the images to hold out; at least one image is held out, and at least one is not
+        share: fraction of the images to hold out; at least one image is held out, and at least one is not
         seed: determines which images are held out
         root: root folder of the data set
-        names: names, below ``root``, of the images to hold out if they were drawn before; None to draw them
+        names: names, relative to ``root``, of the images to hold out if they were drawn before; None to draw them
 
     Returns:
         indices to train on and indices to validate on, both ascending
@@ -117,8 +117,8 @@ def hold_out(
         files.setdefault(_name(path, root), file)
     if len(places) < 2:
         raise InputError(
-            f"data.val {share:g} cannot hold out a share of {len(places)} training image: give more images, a list of "
-            "validation images, or --data.val none"
+            f"data.val {share:g} cannot hold out a fraction of {len(places)} training image: give more images, a list "
+            "of validation images, or --data.val none"
         )
     first_names = {file: name for name, file in sorted(files.items(), reverse=True)}
     chosen = _drawn(first_names.values(), share, seed) if names is None else names
@@ -133,7 +133,7 @@ def hold_out(
 
 
 def image_names(samples: SampleDataset, root: Path) -> tuple[str, ...]:
-    """The names of the samples' images below the root, without duplicates."""
+    """The names of the samples' images relative to the root, without duplicates."""
     return tuple(sorted({_name(samples.path(index), root) for index in range(len(samples))}))
 
 

@@ -47,14 +47,14 @@ class People(SampleDataset):
 class CocoKeypoints(People, ReadsImages):
     """One sample for every person in a COCO keypoint file, or for every detected box.
 
-    Skips annotations of crowds, without labeled joints, with a box smaller than one pixel, or of categories whose
+    Skips crowds, and annotations without labeled joints, with a box smaller than one pixel, or of a category whose
     joints differ from those of the first category with joints. Oddities in the file are logged.
 
     Args:
         root: folder that paths are relative to
         annotations: COCO keypoint JSON with any number of joints
         images: folder of the images
-        detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes replace the annotated ones; such
+        detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes replace the annotated boxes; such
             samples have no keypoints (all 0). Skips boxes of other categories and of images that ``annotations`` does
             not list.
         minimum_score: detections with lower scores are skipped

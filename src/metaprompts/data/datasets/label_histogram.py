@@ -60,7 +60,7 @@ class LabelHistogram:
         return self.read + self.unreadable == self.total
 
     def shares(self) -> list[float]:
-        """Each class's share of all counted pixels, 0..1; ignored pixels have no class."""
+        """Each class's fraction of all counted pixels, 0..1; ignored pixels have no class."""
         total = max(1, self.pixels.total())
         return [self.pixels[index] / total for index in range(len(self.classes))]
 
@@ -155,8 +155,8 @@ def count_labels(
     Args:
         samples: samples of the split
         classes: names of the classes in order
-        at_most: number of masks to count, the same masks every time, and fewer if they have more than 200 million
-            pixels; None for all
+        at_most: maximum number of masks to count, always the same ones; fewer are counted if they have more than 200
+            million pixels together. None to count all
         progress: iterates over the counted indices, given their number
     """
     order = range(len(samples)) if at_most is None else np.random.default_rng(0).permutation(len(samples))

@@ -38,7 +38,7 @@ def odd_boxes(
         name: index of a box -> its name in messages ("annotation 12")
 
     Returns:
-        one line for each kind of oddity; none if all boxes are fine
+        one line for each kind of oddity; empty if all boxes are fine
     """
     ends = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
     known = np.isfinite(sizes_wh).all(axis=1)

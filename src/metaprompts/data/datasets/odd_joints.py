@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from metaprompts.utils.wording import counted
 
-# As a share of the size: annotators click slightly beyond the border, and boxes are drawn more or less tightly.
+# As a fraction of the size: annotators click slightly beyond the border, and boxes are drawn more or less tightly.
 _BEYOND, _BEYOND_BOX = 0.02, 0.25
 
 

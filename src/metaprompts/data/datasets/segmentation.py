@@ -88,7 +88,7 @@ class SegmentationFolder(SegmentationPairs):
     """Images and masks of class indices or colors, from a list file or from two folders.
 
     Args:
-        root: folder to which paths are relative
+        root: folder that paths are relative to
         images: list file of ``image label`` lines (then ``labels`` is None), or folder of images
         labels: folder of masks, matched to the images by name
         classes: names of the classes in order, or their number, 1 to 255
@@ -98,7 +98,7 @@ class SegmentationFolder(SegmentationPairs):
         label_map: classes of other values or colors; see `label_table`
 
     Raises:
-        InputError: nothing was found, a file has no partner, ``classes`` is out of range, or a class has no value
+        InputError: nothing was found, a file has no counterpart, ``classes`` is out of range, or a class has no value
     """
 
     def __init__(

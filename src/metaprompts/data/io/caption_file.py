@@ -25,7 +25,7 @@ class CaptionFile:
 
     Args:
         path: path of the file, for example the scene writer's captions.json
-        root: folder to which the file's names are relative
+        root: folder that the file's names are relative to
 
     Raises:
         InputError: the file cannot be read, or is not an object of strings
@@ -48,7 +48,7 @@ class CaptionFile:
         """The caption of an image.
 
         Raises:
-            InputError: the file has none
+            InputError: the file has no caption of the image
         """
         for captions, path in self._ways(Path(image)):
             for name in (path, path.with_suffix("")):

@@ -112,7 +112,7 @@ def parse_annotations(content: Any, where: Path | str, joints: int | None = None
         joints: number of joints, if categories need not name them; None to use the first category that names joints
 
     Raises:
-        InputError: it is not a COCO keypoint file, or an entry is wrong
+        InputError: the content is not a COCO keypoint file, or an entry is invalid
     """
     if not isinstance(content, dict):
         raise InputError(f"{where} holds a JSON {type(content).__name__}; expected a COCO keypoint file")
@@ -187,7 +187,7 @@ def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, A
         joints: number of joints
 
     Raises:
-        InputError: it is not a COCO keypoint file, or an entry is wrong
+        InputError: the content is not a COCO keypoint file, or an entry is invalid
     """
     found = parse_annotations(content, where, joints)
     images = parse_each(content["images"], lambda entry: {"id": whole_of(entry, "id")}, where, "images", "id")
@@ -216,7 +216,7 @@ def _with_joints(categories: Sequence[Category], where: Path | str) -> tuple[Cat
     if first is None:
         names = ", ".join(map(_called, categories))
         raise InputError(
-            f"{where}: no category has keypoints, the names of joints ({names}); expected a category that has them"
+            f"{where}: no category has keypoints, the names of joints ({names}); expected a category with keypoints"
         )
     return tuple(each for each in categories if each.joints == first.joints)
 

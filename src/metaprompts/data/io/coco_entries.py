@@ -88,7 +88,7 @@ def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
 
     Raises:
         KeyError: the entry lacks the field
-        ValueError: it is not four finite numbers, or larger than any image
+        ValueError: the bbox is not four finite numbers, or is larger than any image
     """
     box = numbers_of(entry, "bbox", 4)
     if (np.abs(box) > _LARGEST_PX).any():
@@ -101,7 +101,7 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
 
     Raises:
         KeyError: the entry lacks the field
-        ValueError: it is not an integer, or too large to be exact as a float
+        ValueError: the value is not an integer, or is too large to be exact as a float
     """
     value = entry[key]
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
@@ -126,7 +126,7 @@ def text_of(entry: dict[str, Any], key: str) -> str:
 
     Raises:
         KeyError: the entry lacks the field
-        ValueError: it is empty or not text
+        ValueError: the value is empty or not text
     """
     value = entry[key]
     if not isinstance(value, str) or not value.strip() or "\0" in value:
@@ -155,7 +155,7 @@ def is_crowd(entry: dict[str, Any]) -> bool:
     """Whether an annotation marks a crowd, which COCO ignores in scoring.
 
     Raises:
-        ValueError: its iscrowd is neither 0 nor 1
+        ValueError: iscrowd is neither 0 nor 1
     """
     value = entry.get("iscrowd")
     if value not in (None, 0, 1):
@@ -168,7 +168,7 @@ def score_of(entry: dict[str, Any]) -> float:
 
     Raises:
         KeyError: the entry lacks the field
-        ValueError: it is not a number from 0 to 1
+        ValueError: the score is not a number from 0 to 1
     """
     score = _finite(entry["score"], "score")
     if not 0 <= score <= 1:
@@ -177,10 +177,10 @@ def score_of(entry: dict[str, Any]) -> float:
 
 
 def area_of(entry: dict[str, Any]) -> float | None:
-    """An entry's area in square pixels; None if it has none above 0.
+    """An entry's area in square pixels; None if the entry has no area above 0.
 
     Raises:
-        ValueError: it is not a finite number
+        ValueError: the area is not a finite number
     """
     area = None if entry.get("area") is None else _finite(entry["area"], "area")
     return area if area is not None and area > 0 else None

@@ -26,7 +26,7 @@ _UPRIGHT = 1
 _LARGEST = 65535
 # The white level of a 14-bit camera; a 16-bit image whose values are all below this is dark, or has fewer bits.
 _DARK = 16383
-# Float images whose values are all below this share of white are nearly black.
+# Float images whose values are all below this fraction of white are nearly black.
 _DIM = 1 / 16
 _WHITE_LEVELS = (255, 1023, 4095, 16383)
 

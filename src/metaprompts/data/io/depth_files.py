@@ -73,7 +73,7 @@ class DepthEncoding:
             (H, W) float32 meters, 0 = no measurement
 
         Raises:
-            InputError: negative numbers, or integers without units for inverse depth, disparity or 8 bits
+            InputError: there are negative numbers, or integers without units for inverse depth, disparity or 8 bits
         """
         with np.errstate(over="ignore", invalid="ignore"):
             values = np.nan_to_num(stored.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)

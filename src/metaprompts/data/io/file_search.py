@@ -93,8 +93,8 @@ def check_outside(out: Path, folder: Path) -> None:
     """
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(
-            f"output folder {out} lies in {folder}, where images and labels are searched, so its images would be read "
-            "as data: choose a folder outside"
+            f"output folder {out} lies in {folder}, which is searched for images and labels, so its images would be "
+            "read as data: choose a folder outside"
         )
 
 
@@ -102,7 +102,7 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
     """Log the number of skipped files, and their extensions.
 
     Args:
-        passed_over: ending -> count
+        passed_over: extension -> count
         where: the folder of the skipped files
     """
     if not passed_over:

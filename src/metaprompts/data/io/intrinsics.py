@@ -27,8 +27,8 @@ class Intrinsics:
     Attributes:
         focal_x_px: horizontal focal length in pixels
         focal_y_px: vertical focal length in pixels
-        center_x_px: principal point, from the left
-        center_y_px: principal point, from the top
+        center_x_px: principal point, from the left edge
+        center_y_px: principal point, from the top edge
         source: where the numbers come from, for messages
     """
 
@@ -51,8 +51,8 @@ class Intrinsics:
 
         Args:
             focal_px: focal length in pixels of this image
-            height: height of the image, pixels
-            width: width of the image, pixels
+            height: height of the image in pixels
+            width: width of the image in pixels
             source: see the attribute
 
         Raises:
@@ -141,8 +141,8 @@ def exif_intrinsics(path: Path, height: int, width: int) -> Intrinsics | None:
 
     Args:
         path: the image file
-        height: height of the upright image, pixels
-        width: width of the upright image, pixels
+        height: height of the upright image in pixels
+        width: width of the upright image in pixels
     """
     try:
         with Image.open(path) as image:

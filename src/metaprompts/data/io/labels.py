@@ -1,4 +1,4 @@
-"""Read label files with class indices as stored."""
+"""Read label files, with class indices returned as stored."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
         (H, W) int32, red x 65536 + green x 256 + blue
 
     Raises:
-        InputError: the file is not an image, has no such colors, or has a lossy format
+        InputError: the file is not an image, is not of such a type, or has a lossy format
     """
     image = load_image(path, kind="label file", expected=_EXPECTED)
     _check_lossless(image, path)

@@ -22,7 +22,7 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
     """Find pairs from a list file or from two folders.
 
     Args:
-        root: folder to which the other two paths are relative
+        root: folder that the other two paths are relative to
         images: a list file (then ``labels`` is None) or a folder of images
         labels: the folder of label files
 
@@ -30,13 +30,13 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
         (image, label file) of every pair
 
     Raises:
-        InputError: nothing was found, a line is wrong, or a file has no partner
+        InputError: nothing was found, a line is malformed, or a file has no counterpart
     """
     place = root / images
     if labels is not None:
         return match_folders(place, root / labels)
     if place.is_dir():
-        raise InputError(f"{place} is a folder of images without a folder of labels: give one, or a list file")
+        raise InputError(f"{place} is a folder of images, but no folder of labels is given: give one, or a list file")
     return read_pairs(place, root)
 
 
@@ -47,14 +47,14 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
 
     Args:
         list_file: the list
-        root: folder to which the list's paths are relative; absolute paths are also accepted
+        root: folder that the list's paths are relative to; absolute paths are also accepted
 
     Returns:
         (image, label file) of every line, in the list's order
 
     Raises:
         InputError: the list is missing or has no pairs, a line does not have exactly two paths, or a file does not
-            exist; the message names list and line
+            exist; the message names the list and the line
     """
     pairs = []
     for number, names in read_columns(list_file):
@@ -101,7 +101,7 @@ def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
         (image, label file) of every pair, sorted by image
 
     Raises:
-        InputError: a folder is missing or empty, or files have no partner; the message names up to 5 of them
+        InputError: a folder is missing or empty, or files have no counterpart; the message names up to 5 of them
     """
     image_files = _by_name(images, IMAGE_SUFFIXES)
     label_files = _by_name(labels, LABEL_SUFFIXES | DEPTH_SUFFIXES)
@@ -120,14 +120,14 @@ def pair_by_name(images: Mapping[str, Path], label_files: Mapping[str, Path], wh
         (image, label file) of every pair, in the images' order
 
     Raises:
-        InputError: files have no partner; the message names up to 5 of them
+        InputError: files have no counterpart; the message names up to 5 of them
     """
     lonely = sorted(images.keys() ^ label_files.keys())
     if lonely:
         files = [str(images.get(name) or label_files[name]) for name in lonely]
         named = listed(files, _NAMED_AT_MOST)
         raise InputError(
-            f"{counted(len(files), 'file')} of {where} without a partner of the same name: {named}; "
+            f"{counted(len(files), 'file')} of {where} without a counterpart of the same name: {named}; "
             "add or remove files, or give a list file"
         )
     return [(image, label_files[name]) for name, image in images.items()]

@@ -15,7 +15,7 @@ from metaprompts.utils.row_bands import row_bands
 # A normal has length 1. The gray that means "no surface" decodes to length 0; black or white decode to 1.7.
 _SHORTEST, _LONGEST = 0.5, 1.5
 _LARGEST = 65535
-# The largest step between neighbors, as a share of the depth.
+# The largest step between neighbors, as a fraction of the depth.
 _LARGEST_STEP = 0.1
 
 

@@ -43,7 +43,7 @@ def read_npy(path: Path, *, kind: str, channels: int | None = None) -> NDArray[A
 
 
 def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
-    """Read the only array of a .npz file, or the one named depth, depth_m or arr_0 if there are several.
+    """Read the only array of a .npz file, or, if there are several, the array named depth, depth_m or arr_0.
 
     Args:
         path: the .npz file
@@ -53,7 +53,7 @@ def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
         (H, W) integers or floats
 
     Raises:
-        InputError: as for `read_npy`, or the file has several arrays, none with such a name
+        InputError: as for `read_npy`, or the file has several arrays, none of them with such a name
     """
     check_regular_file(path, kind)
     name = f"{kind} {path}"

@@ -22,12 +22,12 @@ class Ade20k(SegmentationPairs):
         classes: classes of the task; 150
 
     Raises:
-        InputError: the classes differ, a folder is missing, or a file has no partner
+        InputError: the classes differ, a folder is missing, or a file has no counterpart
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"], *, classes: int = _CLASSES) -> None:
         if classes != _CLASSES:
-            raise InputError(f"task.classes are {classes}; ADE20K has {_CLASSES}: name all of them")
+            raise InputError(f"task.classes has {classes} classes; ADE20K has {_CLASSES}: name all of them")
         inner = root / "ADEChallengeData2016"
         base = inner if inner.is_dir() or not (root / "images").is_dir() else root
         folders = [base / kind / _FOLDERS[split] for kind in ("images", "annotations")]

@@ -41,12 +41,12 @@ class Cityscapes(SegmentationPairs):
         classes: classes of the task; 19
 
     Raises:
-        InputError: the classes differ, a folder is missing, or a file has no partner
+        InputError: the classes differ, a folder is missing, or a file has no counterpart
     """
 
     def __init__(self, root: Path, split: CityscapesSplit, *, labels: str = "gtFine", classes: int = _CLASSES) -> None:
         if classes != _CLASSES:
-            raise InputError(f"task.classes are {classes}; Cityscapes has {_CLASSES}: name all of them")
+            raise InputError(f"task.classes has {classes} classes; Cityscapes has {_CLASSES}: name all of them")
         images = find_folder([root / "leftImg8bit" / split], what=f"the images of Cityscapes' split {split}")
         # Officially each split has its own folder; automatic labels of train_extra may lack it.
         candidates = [root / labels / split, *([root / labels] if split == "train_extra" else [])]

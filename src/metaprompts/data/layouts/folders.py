@@ -1,4 +1,4 @@
-"""Find the folders of a data set, or raise an error that names the missing one and its source."""
+"""Find the folders of a data set, or raise an error that names the missing folder and its source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ def find_folder(candidates: Sequence[Path], *, what: str) -> Path:
         what: the expected content of the folder, for example "the images of Cityscapes' split val"
 
     Raises:
-        InputError: none exists
+        InputError: no candidate exists
     """
     for folder in candidates:
         if folder.is_dir():
@@ -31,7 +31,7 @@ def find_file(candidates: Sequence[Path], *, what: str) -> Path:
         what: name of the searched file, for example "the list of KITTI's training images"
 
     Raises:
-        InputError: none exists
+        InputError: no candidate exists
     """
     for path in candidates:
         if is_file(path):

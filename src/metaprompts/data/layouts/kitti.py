@@ -32,13 +32,13 @@ class KittiEigen(DepthPairs):
     Args:
         root: the folder that contains raw_data, data_depth_annotated and the lists
         split: "train" (23158 pairs in the usual list) or "val" (697 lines, 652 with depth)
-        list_file: None for the first existing file with a usual name
+        list_file: None for the first existing file with a common name
 
     Attributes:
         unmeasured: number of skipped lines
 
     Raises:
-        InputError: a list or a file that it names is missing, or a line is wrong
+        InputError: a list, or a file listed in it, is missing, or a line is malformed
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"], *, list_file: str | None = None) -> None:
@@ -58,7 +58,7 @@ class KittiSelection(DepthPairs):
         root: the folder that contains depth_selection
 
     Raises:
-        InputError: the folder is missing or empty, or a file has no partner
+        InputError: the folder is missing or empty, or a file has no counterpart
     """
 
     def __init__(self, root: Path) -> None:

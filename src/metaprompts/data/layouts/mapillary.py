@@ -43,7 +43,7 @@ class Mapillary(SegmentationPairs):
         as_cityscapes: map labels of 1.2 to the 19 classes of Cityscapes
 
     Raises:
-        InputError: the classes differ, a folder is missing, or a file has no partner
+        InputError: the classes differ, a folder is missing, or a file has no counterpart
     """
 
     def __init__(
@@ -88,7 +88,7 @@ def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -
 
 def _cityscapes_table(classes: int) -> NDArray[np.int16]:
     if classes != len(IDS_OF_CITYSCAPES):
-        raise InputError(f"task.classes are {classes}; expected the 19 of Cityscapes with data.as_cityscapes")
+        raise InputError(f"task.classes has {classes} classes; expected the 19 of Cityscapes with data.as_cityscapes")
     found = {number: place for place, ids in enumerate(IDS_OF_CITYSCAPES) for number in ids}
     return id_table(found, range(_LABELS["v1.2"]))
 
@@ -100,7 +100,7 @@ def _own_table(classes: int, version: VistasVersion) -> NDArray[np.int16]:
     evaluated = [number for number in labels if number not in void]
     if classes != len(evaluated):
         raise InputError(
-            f"task.classes are {classes}; Mapillary Vistas {version} has {len(labels)} labels, and {len(evaluated)} "
-            "of them are evaluated: name all labels or the evaluated ones"
+            f"task.classes has {classes} classes; Mapillary Vistas {version} has {len(labels)} labels, and "
+            f"{len(evaluated)} of them are evaluated: name all labels or the evaluated ones"
         )
     return id_table({number: place for place, number in enumerate(evaluated)}, void)

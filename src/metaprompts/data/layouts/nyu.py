@@ -24,10 +24,10 @@ class NyuDepth(DepthPairs):
     Args:
         root: the folder that contains sync, official_splits and the lists
         split: "train" (24231 pairs in the usual list) or "val" (654)
-        list_file: list with two or three columns; None for the first existing file with a usual name
+        list_file: list with two or three columns; None for the first existing file with a common name
 
     Raises:
-        InputError: a folder, a list or a file that it names is missing, or a line is wrong
+        InputError: a folder, a list, or a file listed in it, is missing, or a line is malformed
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"], *, list_file: str | None = None) -> None:

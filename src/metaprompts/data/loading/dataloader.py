@@ -27,7 +27,7 @@ class Samples(Protocol[S]):
 
 
 class Reader(Generic[G]):
-    """A DataLoader that raises the samples' own errors, also from worker processes.
+    """A DataLoader that raises the samples' own errors, even from worker processes.
 
     Args:
         samples: the data set to read

@@ -57,7 +57,7 @@ def read_all(loader: Iterable[T]) -> Iterator[T]:
 
 @contextmanager
 def naming_lost_workers() -> Iterator[None]:
-    """A one-line error for a worker that was killed, or could not transfer its batch.
+    """Raise a one-line error if a worker was killed, or could not transfer its batch.
 
     Raises:
         InputError: a worker died

@@ -149,7 +149,7 @@ class ShardedPeople(ShardedSamples, People):
     def __init__(self, folder: Path, index: ShardIndex, split: Split, **options: Any) -> None:
         super().__init__(folder, index, split, **options)
         facts = index.splits[split].people
-        assert facts is not None, "open_shards takes this class only where there are people"
+        assert facts is not None, "open_shards uses this class only for people"
         self.annotation_path = folder / facts.annotations
         self.joint_names = facts.joint_names
         self.skeleton = facts.skeleton
@@ -162,7 +162,7 @@ class ShardedPeople(ShardedSamples, People):
 
 
 def open_shards(folder: Path, index: ShardIndex, split: Split, **options: Any) -> ShardedSamples:
-    """Open a split as `ShardedPeople` if it has people, else as `ShardedSamples`; ``options`` are theirs."""
+    """Open a split as `ShardedPeople` if it has people, else as `ShardedSamples`; ``options`` are passed on."""
     kind = ShardedSamples if index.splits[split].people is None else ShardedPeople
     return kind(folder, index, split, **options)
 

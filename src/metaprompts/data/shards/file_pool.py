@@ -30,7 +30,7 @@ class OpenFiles:
 
     def _opened(self, path: Path) -> BinaryIO:
         if self._process != os.getpid():
-            # A forked process shares file positions with its parent: each would move the position of the other.
+            # A forked process shares file positions with its parent, so each would move the other's.
             self._process, self._files = os.getpid(), {}
         if path not in self._files:
             if len(self._files) == _OPEN_AT_MOST:

@@ -105,7 +105,7 @@ class SplitIndex:
     """The shards of a split.
 
     Attributes:
-        samples: number of samples in the split, including skipped ones
+        samples: number of samples in the split, including skipped samples
         is_whole: whether all samples are written
         people: metadata of a split of people
         shards: the shards, in order
@@ -139,7 +139,7 @@ class Origin:
 
     @property
     def root(self) -> Path:
-        """Folder to which the samples' paths are relative."""
+        """Folder that the samples' paths are relative to."""
         return Path(self.data["root"])
 
 
@@ -149,7 +149,7 @@ class ShardIndex:
 
     Attributes:
         origin: source and settings
-        splits: the splits that were started
+        splits: the splits that are at least partly written
     """
 
     origin: Origin

@@ -82,7 +82,7 @@ def write_split(
         split: the split to write
         samples: samples of the split
         depth_scale: likely number of depth units per meter
-        at_most: maximum number of unreadable samples to skip, each named in the log; None for none
+        at_most: maximum number of unreadable samples to skip, each named in the log; None to skip none
         workers: number of reader processes; 0 for this process
         on_done: called with the number of newly written samples
         on_earlier: called once with the number of samples written by earlier calls
@@ -134,8 +134,8 @@ def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
     came, new = _flat(found), _flat(expected)
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
-            f"{folder} holds shards that differ in {', '.join(differing)}: give the same value, another --out, "
-            "or --resume never to discard them"
+            f"{folder} holds shards that differ in {', '.join(differing)}: use the same value, choose another --out, "
+            "or pass --resume never to discard them"
         )
 
 
@@ -166,8 +166,8 @@ def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset
     found = index.splits.get(split) or SplitIndex(samples=len(samples))
     if found.samples != len(samples):
         raise InputError(
-            f"{folder} has shards of {found.samples} {split} samples, but the data now has {len(samples)}: give "
-            "another --out, or --resume never to discard the shards"
+            f"{folder} has shards of {found.samples} {split} samples, but the data now has {len(samples)}: "
+            "choose another --out, or pass --resume never to discard the shards"
         )
     found = replace(found, people=_people(folder, split, samples, is_new=split not in index.splits))
     shards = list(takewhile(lambda shard: _is_there(folder, shard), found.shards))
@@ -254,9 +254,9 @@ def write_tar(scratch: Path, name: str, records: Iterable[Encoded], shard_bytes:
 
     Args:
         scratch: the file to write
-        name: its later name
-        records: in order
-        shard_bytes: number of bytes after which no record is begun; None for all records
+        name: the file's final name
+        records: the records in order
+        shard_bytes: number of bytes after which no further record is written; None to write all records
     """
     samples, checksums = _fill(scratch, records, shard_bytes)
     members: dict[str, dict[str, Place]] = {key: {} for key in samples}

@@ -22,7 +22,7 @@ class CutDepth:
             released code, which its checkpoints were trained with
         max_depth_m: depth drawn as white; for "scaled"
         depth_scale: scale of the depth files, 1000 for millimeters, 256 for KITTI; for "released"
-        max_share: the p of the formula above: largest share of the columns right of the strip's beginning
+        max_share: the p of the formula above: largest fraction of the columns right of the strip's beginning
         probability: probability of applying it
     """
 
@@ -69,9 +69,9 @@ def strip(width: int, alpha: float, beta: float, *, max_share: float) -> tuple[i
 
     Args:
         width: width of the image
-        alpha: 0 to 1, where the strip begins
-        beta: 0 to 1, how wide it is
-        max_share: largest share of the columns right of the strip's beginning
+        alpha: 0 to 1, relative position at which the strip begins
+        beta: 0 to 1, relative width of the strip
+        max_share: largest fraction of the columns right of the strip's beginning
 
     Returns:
         first column and number of columns (at least 1)

@@ -103,7 +103,7 @@ class RandomCrop:
     Args:
         height: height of the window, at most
         width: width of the window, at most
-        max_class_share: draw again, up to 10 times, while one class has at least this share of the window's labeled
+        max_class_share: draw again, up to 10 times, while one class has at least this fraction of the window's labeled
             pixels (mmsegmentation's ``cat_max_ratio``); None to accept any window
     """
 
@@ -169,7 +169,7 @@ def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tupl
 
 
 def largest_class_share(labels: NDArray[np.uint8]) -> float:
-    """Compute the most frequent class's share of the labeled pixels.
+    """Compute the most frequent class's fraction of the labeled pixels.
 
     Args:
         labels: (H, W) uint8, 255 = ignored

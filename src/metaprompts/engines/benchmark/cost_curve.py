@@ -55,7 +55,7 @@ class CostPoint:
         return math.prod(self.flops.seen) if axis == "pixels" else int(getattr(self.workload, axis))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values."""
         return {
             **asdict(self.workload),
             "seen": list(self.flops.seen),
@@ -79,7 +79,7 @@ class CostCurve:
     axes: Mapping[str, Sequence[CostPoint]]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values."""
         points = {axis: [point.to_dict() for point in points] for axis, points in self.axes.items()}
         return {"engine": self.spec.engine, "precision": self.spec.precision, "axes": points}
 

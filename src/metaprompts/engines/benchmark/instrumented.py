@@ -35,7 +35,7 @@ class PlainParts:
         """The conditioning of the steps: time vectors instead of shifts, and prompts instead of keys and values.
 
         Args:
-            batch: B
+            batch: batch size, B
             context: (B, N, D), if the prompts are captions; else None
         """
         times = list(self._model.refinement.time)

@@ -28,12 +28,12 @@ class Request:
         task: a task that has a published model
         engines: ENGINE or ENGINE:PRECISION
         size: (height, width) of the image
-        batch: B
+        batch: batch size, B
         rounds: predictions per engine
         threads: number of compute threads
         device: compute device
         together: whether all engines stay open; None to decide by available memory
-        curve: engine of the cost curve; None for no curve
+        curve: engine of the cost curve; None to measure no curve
         quick: measure an embedded miniature
     """
 

@@ -70,7 +70,7 @@ class Comparison:
     kept_open: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values."""
         return {
             "workload": asdict(self.workload),
             "seen": list(self.flops.seen),

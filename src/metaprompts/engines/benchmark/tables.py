@@ -27,11 +27,11 @@ class Rows:
     cells: Sequence[Sequence[str]]
 
     def markdown(self) -> str:
-        """As Markdown, with the title as a heading."""
+        """Format as Markdown, with the title as a heading."""
         return f"## {self.title}\n\n{markdown_table(self.head, self.cells, numbers=True)}"
 
     def rich(self) -> Table:
-        """For a terminal."""
+        """Format for a terminal."""
         table = Table(title=self.title, title_justify="left")
         for index, name in enumerate(self.head):
             table.add_column(name, justify="right" if index else "left", no_wrap=not index)
@@ -53,7 +53,7 @@ def seconds_rows(comparison: Comparison) -> Rows:
 
 
 def memory_rows(comparison: Comparison) -> Rows:
-    """Memory, share of this machine's speed, and difference from the plain engine, one row per engine."""
+    """Memory, fraction of this machine's speed, and difference from the plain engine, one row per engine."""
     head = ["engine", "peak GiB", "of plain", "predicting GiB", "of matrix speed", "largest difference", "mean"]
     cells = []
     for of in comparison.engines:

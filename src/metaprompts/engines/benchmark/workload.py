@@ -22,7 +22,7 @@ class Workload:
     Attributes:
         size: (height, width) of an image, or of one of its windows if there are several
         working_size: (height, width) to whose area images are resized, as in config.json; None to keep their own size
-        batch: B, images per forward pass
+        batch: batch size, B
         steps: number of steps, K
         prompts: number of prompts, N
         windows: square windows along an image, predicted one after the other
@@ -58,7 +58,7 @@ def workload_for(
         config: config of the model
         size: (height, width) of the image; None for the model's training size
         default: size for models without a stored training size
-        batch: B
+        batch: batch size, B
 
     Raises:
         InputError: the image is too small or empty

@@ -34,7 +34,7 @@ class Exported:
     """The files of an export.
 
     Attributes:
-        files: all files, the model's first
+        files: all files, starting with the model's
         parity: the content of parity.json
     """
 
@@ -67,8 +67,8 @@ def export_model(
         the files, and their difference from the model
 
     Raises:
-        InputError: a required package is not installed, the size does not fit, the model reads captions, or the folder
-            cannot be written
+        InputError: a required package is not installed, the size is not supported, the model reads captions, or the
+            folder cannot be written
     """
     chosen = FORMATS[kind]
     if missing := [name for name in chosen.needs if not find_spec(name)]:
@@ -104,7 +104,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
         return crop
     size = asked or model.config.working_size
     if size is None:
-        raise InputError("the model does not record its training size: give --size HEIGHT WIDTH")
+        raise InputError("the model does not record its training size: pass --size HEIGHT WIDTH")
     if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
         if asked is not None:
             raise InputError(f"--size is {_shown(size)}; expected multiples of {_MULTIPLE}")

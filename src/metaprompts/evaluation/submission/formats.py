@@ -26,7 +26,7 @@ _KITTI_UNITS_PER_METER = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """The format of one server.
+    """The submission format of one server.
 
     Attributes:
         task: name of the task
@@ -42,7 +42,7 @@ class Format:
 
 
 def cityscapes_name(path: Path) -> str:
-    """The image's own name; the server identifies a result by the first three parts of it, ``city_000000_000019``.
+    """The image's own name; its first three parts, ``city_000000_000019``, identify the result on the server.
 
     Raises:
         InputError: the image's name does not follow Cityscapes' pattern
@@ -91,7 +91,7 @@ def kitti_depth(depth_m: NDArray[np.floating]) -> NDArray[np.uint16]:
 
 
 def png(pixels: NDArray[Any]) -> bytes:
-    """(H,W) uint8 or uint16 as the bytes of a gray PNG file."""
+    """Encode (H,W) uint8 or uint16 as a grayscale PNG file."""
     done, data = cv2.imencode(".png", pixels)
     assert done
     return bytes(data)

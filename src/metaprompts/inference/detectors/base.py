@@ -38,7 +38,7 @@ class PersonDetector:
         detector: finds the boxes
         min_score: boxes with lower scores are dropped; None for the detector's default
         nms: IoU threshold of non-maximum suppression
-        max_people: keep at most this many boxes, the best ones; None for all
+        max_people: keep at most this many boxes, those with the highest scores; None to keep all
 
     Raises:
         InputError: a threshold is outside 0 to 1, or ``max_people`` below 1

@@ -1,4 +1,4 @@
-"""People's boxes from a segmentation model: one for each connected region of the class person."""
+"""Person boxes from a segmentation model: one box for each connected region of the class person."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ PERSON = "person"
 
 # Chosen on 256 generated scenes of the training set, by recall and precision at IoU 0.5.
 _DEFAULT_SCORE = 0.6
-_SMALLEST_FRAGMENT, _SMALLEST_PERSON = 0.0003, 0.0016  # shares of the image
+_SMALLEST_FRAGMENT, _SMALLEST_PERSON = 0.0003, 0.0016  # fractions of the image
 _LARGEST_GAP, _LEAST_OVERLAP = 0.1, 0.8
 _WIDE, _VALLEY, _MIDDLE = 0.5, 0.5, (0.2, 0.8)
 # Arms and feet are often missing in masks.

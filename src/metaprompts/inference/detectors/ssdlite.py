@@ -51,7 +51,7 @@ class SsdliteDetector:
         """Boxes of at most 100 people."""
         height, width = image.shape[:2]
         found = self._network(cv2.resize(image, (_SIDE_PX, _SIDE_PX))[None])
-        # Shares of the height and width: top, left, bottom, right.
+        # Fractions of the height and width: top, left, bottom, right.
         corners = found["detection_boxes:0"][0] * np.array([height, width, height, width])
         scores = found["detection_scores:0"][0]
         sizes = corners[:, 2:] - corners[:, :2]

@@ -1,4 +1,4 @@
-"""Object detectors of transformers: RT-DETR, DETR, YOLOS and others."""
+"""Object detectors from transformers: RT-DETR, DETR, YOLOS and others."""
 
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def _loaded(folder: Path, source: str) -> tuple[Any, Any, Any]:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if config.model_type not in MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
-            raise InputError(f"{source} is a {config.model_type} model of transformers; expected an object detector")
+            raise InputError(f"{source} is a {config.model_type} model from transformers; expected an object detector")
         # Other image processors need torchvision.
         read_processor: Any = AutoImageProcessor.from_pretrained
         processor = read_processor(folder, local_files_only=True, backend="pil")
@@ -82,7 +82,7 @@ def _loaded(folder: Path, source: str) -> tuple[Any, Any, Any]:
             )
     except InputError:
         raise
-    except Exception as error:  # transformers, safetensors and the image library raise errors of their own
+    except Exception as error:  # transformers, safetensors and the image library raise their own error types
         raise InputError(f"detector {source} cannot be loaded: {' '.join(str(error).split())}") from error
     if missing := sorted(report["missing_keys"]):
         raise InputError(f"detector {source} has no weights for {listed(missing, 3)}: the file is incomplete")

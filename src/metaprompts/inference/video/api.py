@@ -55,16 +55,16 @@ def predict_video(
     An interrupt ends the clip after the current frame; the clip is complete, and KeyboardInterrupt is raised.
 
     Args:
-        model: the model
+        model: the predicting model
         source: path of a clip, or of a folder of frames (with ``fps``); or the number of a camera
         out: the clip to write, ``.mp4`` or ``.webm``; pose writes the joints next to it, as ``STEM_pose.jsonl``, and
             segmentation the classes, as ``STEM_classes.json``
         boxes: (pose) detector that finds people, see `metaprompts.load_detector`; by default the whole frame is treated
             as one person
-        caption: caption of all frames, if the prompts are captions
+        caption: caption for all frames, if the prompts are captions
         every: predict only one of every ``every`` frames
-        start_s: begin at this time, seconds
-        end_s: end before this time, seconds
+        start_s: begin at this time in seconds
+        end_s: end before this time in seconds
         fps: frames per second of a folder
         steady: average depth, classes and normals along the optical flow, and smooth joints
         legend: draw a legend below each frame

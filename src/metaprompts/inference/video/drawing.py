@@ -17,7 +17,7 @@ from metaprompts.visualize.text import ImageArray, blank
 
 # Number of frames that determine the range of colors and the classes in the legend.
 _SAMPLED = 8
-# Classes that cover less than this share of the sampled frames are not in the legend.
+# Classes that cover less than this fraction of the sampled frames are not in the legend.
 _LEAST_SHARE = 0.001
 _MOST_CLASSES = 20
 
@@ -29,7 +29,7 @@ class Drawing:
     Attributes:
         ending: ending of the clip's name
         draw: prediction -> (H,W,3)
-        legend: strip below each frame, (strip height, max(W, 160), 3); None for none
+        legend: strip below each frame, (strip height, max(W, 160), 3); None if there is none
         note: meaning of the colors, for the console; empty if the legend explains the colors
     """
 
@@ -69,7 +69,7 @@ def drawing_for(
             legend
         legend: draw a legend
         min_score: joints with lower scores are not drawn; None for the default
-        near_far_m: depth range of the colors, meters; None for the range of the samples
+        near_far_m: depth range of the colors in meters; None for the range of the samples
     """
     first = samples[0]
     height, width = first.image.shape[:2]
@@ -95,7 +95,7 @@ def _shown(prediction: Prediction) -> ImageArray:
 
 
 def _ending(prediction: Prediction) -> str:
-    """For example "normals" for a NormalsPrediction."""
+    """The ending, for example "normals" for a NormalsPrediction."""
     return type(prediction).__name__.removesuffix("Prediction").lower()
 
 

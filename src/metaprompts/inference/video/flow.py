@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from metaprompts.visualize.text import ImageArray
 
-# A pixel followed there and back must end this close to its start, in pixels and as a share of its path.
+# A pixel followed there and back must end this close to its start, in pixels and as a fraction of its path.
 _NEAR_PX, _NEAR_SHARE = 1.0, 0.1
 # The pixel's gray level (0 to 255) may differ by at most this much.
 _SIMILAR = 24
-# If a smaller share of pixels is found again, the scene has changed.
+# If a smaller fraction of pixels is found again, the scene has changed.
 _CUT_SHARE = 0.3
 
 
@@ -22,7 +22,7 @@ class Flow:
     """Where a frame's pixels were in the previous frame.
 
     Attributes:
-        steps: (H,W,2) float32: x and y to add to a pixel's position to find it in the previous frame, pixels
+        steps: (H,W,2) float32: x and y to add to a pixel's position to find it in the previous frame, in pixels
         known: (H,W) bool: whether the pixel was visible there
     """
 

@@ -26,7 +26,7 @@ class VideoOutput:
         source: the predicted video
         drawing: how frames are drawn
         from_start: whether time 0 is that of the source, instead of the first selected frame
-        raw: folder for the files of every frame, as for images; None for none
+        raw: folder for the files of every frame, as for images; None to write no such files
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class VideoOutput:
         """Write the next frame; signals are handled before or after it.
 
         Args:
-            frame: the frame
+            frame: the frame to write
             prediction: prediction of the frame
             numbers: for pose, the number of each person
         """

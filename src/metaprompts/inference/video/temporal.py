@@ -22,8 +22,8 @@ class VideoPredictor:
         predict: predicts images
         task: name of the task
         steady: whether depth, classes and normals are averaged along the optical flow, and joints are smoothed
-        boxes_of: finds the people in an image; if None, the whole image is one person
-        caption: caption of all frames, if the model reads captions
+        boxes_of: finds the people in an image; if None, the whole image is treated as one person
+        caption: caption for all frames, if the model reads captions
 
     Attributes:
         tracks: the tracked people, for pose

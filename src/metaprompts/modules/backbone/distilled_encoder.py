@@ -97,7 +97,7 @@ class SmallEncoder(nn.Module):
         found = vae_fingerprint(encoder)
         if found != self.vae:
             raise InputError(
-                f"the small encoder was distilled from VAE {self.vae}, but this model has {found}: make another with "
+                f"the small encoder was distilled from VAE {self.vae}, but this model has {found}: make a new one with "
                 "metaprompts distill-encoder MODEL"
             )
         replacement = copy.deepcopy(self).requires_grad_(False).eval().to(next(encoder.parameters()))
@@ -121,7 +121,7 @@ class SmallEncoder(nn.Module):
             folder: folder with encoder.json and encoder.safetensors
 
         Raises:
-            InputError: a file is missing, damaged, or does not fit
+            InputError: a file is missing or damaged, or the weights do not match the shape
         """
         folder = Path(folder).expanduser()
         path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE

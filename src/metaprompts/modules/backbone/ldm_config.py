@@ -1,7 +1,7 @@
 """Read an architecture from the tensor shapes of an LDM checkpoint.
 
-Every width occurs in many shapes, and the most frequent value is used. So the architecture of a file with missing or
-wrong tensors is still recognized, and the importer can name these tensors.
+Every width occurs in the shapes of many tensors; the most frequent value is used. So the architecture of a file with
+missing or wrong tensors is still recognized, and the importer can name these tensors.
 """
 
 import re

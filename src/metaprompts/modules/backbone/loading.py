@@ -35,8 +35,8 @@ _LDM_VAE = "first_stage_model."
 _OTHER_INPUTS = {
     5: "a depth-to-image model",
     7: "an upscaling model",
-    8: "a model for editing by instructions",
-    9: "a model for inpainting",
+    8: "an instruction-based editing model",
+    9: "an inpainting model",
 }
 # A repository may hold the same weights in several precisions; half precision is used only if there is no other.
 _HALF = "fp16"
@@ -101,10 +101,10 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     Args:
         source: one of
 
-            - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network
-            - a diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (whole, in shards, or only
-              an fp16 variant)
-            - a .safetensors or .ckpt file with LDM names, read without network; widths come from its shapes. The
+            - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network - a
+            diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (a single file, shards, or only
+            an fp16 variant) - a .safetensors or .ckpt file with LDM names, read without network; widths come from its
+            shapes. The
               averaged (EMA) copy of the weights and the text encoder are skipped.
             - "micro": the miniature Stable Diffusion inside this package
             - "random:sd15" or "random:micro": the architecture with random weights
@@ -246,7 +246,7 @@ def _load_part(kind: Any, folder: Path) -> Any:
                 variant=_HALF if only_half else None,
                 output_loading_info=True,
             )
-    except Exception as error:  # diffusers, safetensors and pickle raise errors of their own
+    except Exception as error:  # diffusers, safetensors and pickle raise their own error types
         raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
     # diffusers only warns about these problems, and leaves missing weights random.
     problems = [

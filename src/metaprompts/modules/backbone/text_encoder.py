@@ -64,7 +64,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def captions(self, texts: Sequence[str]) -> Tensor:
-        """Every token of every caption, padded or cut to L: the context of Stable Diffusion's UNet.
+        """Every token of every caption, padded or truncated to L: the context of Stable Diffusion's UNet.
 
         The tokens are the last hidden state after the final layer norm; padding is not masked.
 
@@ -164,7 +164,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
             loaded = CLIPTextModel.from_pretrained(
                 folder / _ENCODER, dtype=torch.float32, output_loading_info=True, **options
             )
-    except Exception as error:  # transformers, safetensors and pickle raise errors of their own
+    except Exception as error:  # transformers, safetensors and pickle raise their own error types
         raise InputError(f"the text encoder in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
     network, report = loaded
     # transformers only warns about these problems, and leaves missing weights random.

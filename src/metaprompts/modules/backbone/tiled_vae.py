@@ -213,6 +213,6 @@ def _check_layers(layers: Encoder) -> None:
     foreign = {type(block).__name__ for block in layers.down_blocks if not isinstance(block, DownEncoderBlock2D)}
     if foreign:
         raise InputError(
-            f"the VAE's encoder is built of {', '.join(sorted(foreign))}; strips need DownEncoderBlock2D, as in "
+            f"the VAE's encoder contains {', '.join(sorted(foreign))}; strips need DownEncoderBlock2D, as in "
             "Stable Diffusion: encode whole images"
         )

@@ -138,7 +138,7 @@ def _check_fits(unet: UNet2DConditionModel, *, refines: bool) -> None:
     foreign = (set(config.down_block_types) - _DOWN_BLOCKS) | (set(config.up_block_types) - _UP_BLOCKS)
     if foreign:
         raise InputError(
-            f"the UNet is built of {', '.join(sorted(foreign))}; expected a Stable Diffusion UNet of plain and "
+            f"the UNet contains {', '.join(sorted(foreign))}; expected a Stable Diffusion UNet of plain and "
             "cross-attention blocks"
         )
     if config.mid_block_type != "UNetMidBlock2DCrossAttn":

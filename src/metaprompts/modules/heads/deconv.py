@@ -15,13 +15,13 @@ _STRIDE = 8
 
 
 class DenseHead(nn.Module):
-    """Predicts numbers at full size from one fused map at 1/8 of the size.
+    """Predicts per-pixel values at full size from one fused map at 1/8 of the size.
 
     Args:
         in_channels: channels of the map
         filters: channels of the three convolutions that double the size
         width: channels of the convolutions after them
-        outputs: number of numbers per pixel
+        outputs: number of values per pixel
         upsample: how the size is doubled; released models are "transposed"
     """
 
@@ -36,7 +36,7 @@ class DenseHead(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Predict ``outputs`` numbers per pixel.
+        """Predict ``outputs`` values per pixel.
 
         Args:
             maps: one map (B, C, h, w) of any size

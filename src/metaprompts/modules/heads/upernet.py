@@ -15,7 +15,7 @@ class UPerNet(nn.Module):
         width: channels inside the head
         classes: number of classes
         pool_scales: grid sizes of the pyramid pooling
-        dropout: share of channels dropped before the classifier while training
+        dropout: fraction of channels dropped before the classifier while training
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FCNHead(nn.Module):
         width: channels inside the head
         classes: number of classes
         level: index of the map that the head reads, from 0, the finest
-        dropout: share of channels dropped before the classifier while training
+        dropout: fraction of channels dropped before the classifier while training
     """
 
     def __init__(self, in_channels: int, *, width: int, classes: int, level: int, dropout: float = 0.0) -> None:

@@ -19,7 +19,7 @@ class MetaPrompts(nn.Module):
     """N learned prompts, one set for all steps or one set per step.
 
     Args:
-        count: N
+        count: number of prompts, N
         channels: D, the UNet's cross-attention size
         steps: number of steps, K
         per_step: whether each step has its own set (released depth model), or all share one (released segmentation
@@ -38,7 +38,7 @@ class MetaPrompts(nn.Module):
         """The prompts of each step.
 
         Args:
-            batch: B
+            batch: batch size, B
             context: None; these prompts are the same for every image
 
         Returns:
@@ -59,7 +59,7 @@ class LabelPrompts(nn.Module):
     Random until `take` is called or weights are loaded.
 
     Args:
-        count: N
+        count: number of prompts, N
         channels: D, the UNet's cross-attention size
         steps: number of steps, K
         per_step: whether each step has its own adapter, or all share one
@@ -85,7 +85,7 @@ class LabelPrompts(nn.Module):
         """The prompts of each step.
 
         Args:
-            batch: B
+            batch: batch size, B
             context: None; these prompts are the same for every image
 
         Returns:
@@ -118,7 +118,7 @@ class CaptionPrompts(nn.Module):
         """The prompts of each step.
 
         Args:
-            batch: B
+            batch: batch size, B
             context: (B, N, D), the encoded captions of the images
 
         Returns:
@@ -139,10 +139,10 @@ class CaptionPrompts(nn.Module):
 
 
 class TextAdapter(nn.Module):
-    """Tokens + factors * MLP(tokens); the learned factors start at 1e-4, so the result starts as the text (VPD).
+    """Tokens + factors * MLP(tokens); the learned factors start at 1e-4, so the result starts near the text (VPD).
 
     Args:
-        channels: D
+        channels: width of the tokens, D
     """
 
     def __init__(self, channels: int) -> None:

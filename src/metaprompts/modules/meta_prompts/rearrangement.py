@@ -31,7 +31,7 @@ class LevelRearrangement(nn.Module):
 
     Args:
         pyramid_channels: C_l of each level, finest first
-        prompt_channels: D
+        prompt_channels: width of the prompts, D
         enabled: if False, pass on the projected features without the dot product (the paper's ablation)
     """
 
@@ -63,7 +63,7 @@ class FusedRearrangement(nn.Module):
 
     Args:
         pyramid_channels: C_l of each level, finest first
-        prompt_channels: D
+        prompt_channels: width of the prompts, D
         enabled: if False, pass on the concatenated features without the dot product (the paper's ablation)
         upsample: how coarser levels are enlarged; released models are "transposed"
     """

@@ -38,7 +38,7 @@ class SceneImages:
         folder: folder for the scenes
         count: number of training images
         held_out: number of evaluation images
-        crop: side of the crops, and so the minimum height of scenes, pixels
+        crop: side of the crops, and so the minimum height of scenes, in pixels
         workers: processes that draw
 
     Raises:
@@ -65,7 +65,7 @@ class FolderImages:
     Args:
         folder: the image folder
         held_out: number of evaluation images, at most a fifth of all
-        crop: side of the crops, pixels; smaller images are enlarged to it
+        crop: side of the crops in pixels; smaller images are enlarged to it
 
     Raises:
         InputError: there are fewer than two images
@@ -98,8 +98,8 @@ def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
 
     Args:
         image: (H, W, 3)
-        shorter: length of the shorter side, pixels
-        least: minimum length of the shorter side, pixels
+        shorter: length of the shorter side in pixels
+        least: minimum length of the shorter side in pixels
     """
     height, width = image.shape[:2]
     target = max(min(shorter, height, width), least)

@@ -74,7 +74,7 @@ person,rider,car,truck,bus,train,motorcycle,bicycle
         return None if place.split == "test" else f"gtFine/{_name(place)}_gtFine_labelTrainIds.png"
 
     def others(self, place: Place) -> tuple[str, ...]:
-        """Paths of the files of ids, instances, colors and polygons."""
+        """Paths of the files with ids, instances, colors and polygons."""
         return tuple(f"gtFine/{_name(place)}_gtFine_{kind}" for kind in _KINDS)
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:

@@ -29,7 +29,7 @@ class Kitti(Layout):
     """Streets with sparse depth in 1/256 meters.
 
     Attributes:
-        density: share of pixels that are measured, among those below the upper third whose surface is within 80 m
+        density: fraction of pixels that are measured, among those below the upper third whose surface is within 80 m
     """
 
     density: float = 0.3

@@ -49,7 +49,7 @@ def instance_numbers(scene: Scene, counted: Collection[str]) -> NDArray[np.int32
     """Number the things of each class.
 
     Args:
-        scene: the scene
+        scene: the scene that shows the things
         counted: classes whose things are numbered, from 0 in each class
 
     Returns:

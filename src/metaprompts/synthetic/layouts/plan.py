@@ -23,7 +23,7 @@ class Plan:
 
     Attributes:
         name: name of the layout
-        layout: the layout
+        layout: layout of the files
         count: total number of scenes; a twentieth is for the test split, if the layout has one
         val_count: number of validation scenes; None for a fifth
         seed: seed of the first training scene; validation starts one million later, test two million later

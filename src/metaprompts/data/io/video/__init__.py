@@ -1,1 +1,1 @@
-"""Frames of clips, folders and cameras, and clips of frames."""
+"""Read frames from clips, folders and cameras, and write clips."""

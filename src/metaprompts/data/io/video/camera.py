@@ -52,7 +52,7 @@ class Camera:
                 yield VideoFrame(image=image, time_s=time_s)
 
     def sample(self, count: int) -> list[NDArray[np.uint8]]:
-        """One image."""
+        """Return one image."""
         del count
         with self._opened() as capture:
             return [self._image(capture)]

@@ -52,7 +52,7 @@ class Clip:
 
     @property
     def expected(self) -> int | None:
-        """About how many frames are selected; None if the file does not say how long it is."""
+        """Approximate number of selected frames; None if the file does not state its length."""
         return None if self._duration_s is None else self._selection.count(self.rate, self._duration_s)
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -142,7 +142,7 @@ def _duration_s(container: Any, stream: Any) -> Fraction | None:
 
 
 def _seek(container: Any, stream: Any, time_s: Fraction) -> None:
-    """Go to the last key frame before a time; files without an index are read from the beginning."""
+    """Seek to the last key frame before a time; files without an index are read from the beginning."""
     av = load_av()
     try:
         container.seek(int(time_s / stream.time_base), stream=stream)

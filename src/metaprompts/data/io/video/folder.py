@@ -82,6 +82,6 @@ class FrameFolder:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """A sort key with which frame10 follows frame9."""
+    """A sort key that puts frame10 after frame9."""
     parts = re.split(r"(\d+)", path.as_posix())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -38,8 +38,8 @@ class Selection:
 
     Attributes:
         every: read only one of every ``every`` frames
-        start_s: time of the first frame, seconds
-        end_s: skip frames from this time on, seconds; None for all
+        start_s: time of the first frame in seconds
+        end_s: time in seconds from which frames are skipped; None to read to the end
 
     Raises:
         InputError: nothing can be selected
@@ -108,7 +108,7 @@ class FrameSource(Protocol):
 
     @property
     def sound(self) -> Path | None:
-        """The file that holds the video's sound, if there may be any."""
+        """The file that holds the video's sound, if the video may have sound."""
 
     @property
     def expected(self) -> int | None:

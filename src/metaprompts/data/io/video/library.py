@@ -1,4 +1,4 @@
-"""PyAV, which reads and writes clips."""
+"""Import PyAV, which reads and writes clips."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ VIDEO_SUFFIXES = frozenset(
 
 
 def load_av() -> Any:
-    """The module `av`.
+    """Import the module `av`.
 
     Raises:
-        InputError: it is not installed
+        InputError: PyAV is not installed
     """
     try:
         import av

@@ -14,7 +14,7 @@ class Sound:
     Args:
         path: the file
         container: the container that is written, before its first packet
-        start_s: the time in the file that becomes 0, seconds; earlier sound is dropped
+        start_s: the time in the file that becomes 0, in seconds; earlier sound is dropped
 
     Attributes:
         left_out: names of codecs that the container cannot hold

@@ -33,7 +33,7 @@ class VideoWriter:
         path: the file, with any suffix
         container: "mp4" or "webm"
         rate: average frames per second; frame times may deviate from it
-        time_base: all times are multiples of it, seconds
+        time_base: time unit in seconds; all times are multiples of it
         pixel_aspect: width of a pixel divided by its height
         sound: a file whose sound is copied
 
