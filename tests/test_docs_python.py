@@ -28,11 +28,11 @@ def scenes(tmp_path, monkeypatch):
 
 
 def test_every_section_has_a_block():
-    assert list(BLOCKS) == ["Predict", "Video", "Train", "Evaluate", "A loop of your own"]
+    assert list(BLOCKS) == ["Predict", "Video", "Train", "Evaluate", "Your own training loop"]
 
 
 def test_the_loop_has_20_lines():
-    loop = BLOCKS["A loop of your own"].splitlines()
+    loop = BLOCKS["Your own training loop"].splitlines()
     assert len([line for line in loop if line and "import" not in line]) <= 20
 
 
@@ -48,7 +48,7 @@ def test_block_runs(scenes, name, tmp_path, capsys):
         "Video": "3 frames in depth.mp4\n0.00 s: nearest ",
         "Train": "after step 2: RMSE ",
         "Evaluate": "d1 0.",
-        "A loop of your own": "2 {",
+        "Your own training loop": "2 {",
     }
     assert expected[name] in printed
     if name == "Train":

@@ -44,7 +44,7 @@ def test_every_command(root, capsys, words):
     error = capsys.readouterr().err
     assert "output folder link/run" in error
     assert "lies in d" in error
-    assert "images and labels are searched" in error
+    assert "which is searched for images and labels" in error
     assert sorted(root.rglob("*")) == files
 
 

@@ -89,7 +89,7 @@ class GeneratedScenes:
         val_count: number of these scenes that are for validation
         seed: seed of the first scene; validation begins a million later
         parts: numbers N; for each N, lists of the first N scenes of each split are written: train_N.txt,
-            depth_val_N.txt, annotations/person_keypoints_train_N.json and so on
+            depth_val_N.txt, annotations/person_keypoints_train_N.json, etc.
     """
 
     count: int

@@ -16,7 +16,7 @@ def read_upload(path: Path, limits: Limits, check_memory: Callable[[int, int], N
     """Read an uploaded image.
 
     Args:
-        path: the file
+        path: path of the file
         limits: limits on the file's size and the image's sides
         check_memory: raises InputError if an image of this height and width does not fit in memory
 

@@ -63,7 +63,7 @@ class Boxes:
         Skips crowds, other categories, empty boxes and boxes with low scores, and logs how many of each.
 
         Args:
-            path: the file
+            path: path of the file
             images: the input images
             minimum_score: boxes with lower scores are skipped; `MINIMUM_SCORE` if None
             categories: names or ids of the categories to use; by default people

@@ -18,7 +18,7 @@ class Captions:
     """Captions of images, for models that read them.
 
     Attributes:
-        of: an image's path and pixels (H, W, 3) -> its caption; raises InputError if it has none
+        of: an image's path and pixels (H, W, 3) -> its caption; raises InputError if there is no caption
     """
 
     of: Callable[[Path, Any], str]

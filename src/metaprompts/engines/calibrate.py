@@ -173,7 +173,7 @@ def _log_pairs(predicted_m: Tensor, target_m: Tensor) -> LogPairs:
 
 
 def _left_out(pairs: Sequence[LogPairs], *, shift_only: bool) -> dict[str, float] | None:
-    """The scores of each image, calibrated by the other images; None if there are none or a fit is impossible."""
+    """The scores of each image, calibrated by the other images; None if there is no other image or no fit."""
     if len(pairs) == 1:
         return None
     try:

@@ -15,7 +15,7 @@ else:
 
 
 LIMITS_DEG = (11.25, 22.5, 30.0)
-"""The usual angle thresholds (Fouhey et al., ICCV 2013), degrees."""
+"""The standard angle thresholds in degrees (Fouhey et al., ICCV 2013)."""
 
 ANGLE_SCORES = ("mean_deg", "median_deg", *(f"within_{limit:g}" for limit in LIMITS_DEG))
 

@@ -97,7 +97,7 @@ def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
 
 
 def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
-    """The nine usual depth errors of one image.
+    """The nine standard depth errors of one image.
 
     d1, d2, d3: fraction of pixels with max(p/t, t/p) below 1.25, 1.25^2, 1.25^3; rel: mean abs(p - t)/t; sq_rel: mean
     (p - t)^2/t; rmse: meters; rmse_log: of natural logarithms; log10: mean abs(log10 p - log10 t); silog: with

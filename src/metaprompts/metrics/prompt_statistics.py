@@ -101,7 +101,7 @@ class DepthResponses:
 
         Args:
             maps: (B,N,h,w)
-            batch: "depth_m" (B,H,W) meters, 0 = none
+            batch: "depth_m" (B,H,W) meters, 0 where nothing was measured
         """
         for of_image, depth_m in zip(maps, batch["depth_m"], strict=True):
             measured = in_range(depth_m, *self._range_m)

@@ -46,7 +46,7 @@ class Learning:
     lr: float
     """Peak learning rate."""
     weight_decay: float = 0.01
-    """Decoupled weight decay of matrices; vectors have none."""
+    """Decoupled weight decay of matrices; vectors are not decayed."""
     max_grad_norm: float = 1.0
     """Maximum global gradient norm."""
     warmup_steps: int = 200

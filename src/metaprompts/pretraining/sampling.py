@@ -28,7 +28,7 @@ def generate_images(
         captions: N captions
         seed: image i starts from noise of seed + i, independent of the others
         steps: number of denoising steps
-        guidance: classifier-free guidance scale; 1 for none
+        guidance: classifier-free guidance scale; 1 disables guidance
 
     Returns:
         (N, H, W, 3), RGB in 0..255

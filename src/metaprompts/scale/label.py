@@ -30,7 +30,7 @@ class Label:
         path: the image's name
         height: image height in pixels
         width: image width in pixels
-        prediction: PNG: class indices, depth in units (0 = none), or 16-bit normals; None for pose
+        prediction: PNG: class indices, depth in units (0 = no depth), or 16-bit normals; None for pose
         people: for pose, one entry per person: "keypoints" (x, y, score of each joint, flat), "box_xywh" and "score"
         confidence: see `image_confidence`
         confidence_map: 8-bit PNG of `pixel_confidence`, 255 = 1

@@ -23,7 +23,7 @@ def write_labels(
     """Write labels as one parquet file.
 
     Args:
-        path: the file
+        path: path of the file
         labels: the labels in order
         facts: stored as JSON in the file's metadata; "fingerprint" is that of the model
 

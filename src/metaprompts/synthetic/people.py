@@ -80,7 +80,7 @@ def random_person(
     """A person of random size, clothes and posture.
 
     Args:
-        rng: source of all randomness
+        rng: random number generator
         spot: position on the ground below the hips
         facing_deg: 0 faces away from an unrotated camera, 180 toward it
         seated: whether the person sits, instead of standing, walking, ...

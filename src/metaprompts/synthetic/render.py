@@ -179,7 +179,7 @@ def _first_hits(views: list[_View], camera: Camera) -> tuple[Array, Places]:
     """The depth and number of the first solid along each pixel's ray.
 
     Returns:
-        (H, W) depth, infinite for none; (H, W) number of the solid, -1 for none
+        (H, W) depth, infinite where a ray hits nothing; (H, W) number of the solid, there -1
     """
     depth = np.full((camera.height, camera.width), np.inf)
     which = np.full((camera.height, camera.width), -1, dtype=np.intp)

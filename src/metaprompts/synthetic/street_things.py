@@ -24,7 +24,7 @@ def building(rng: Rng, facing: float, wide: float, facade: tuple[str, Color]) ->
     """A house in a row along a street.
 
     Args:
-        rng: source of all randomness
+        rng: random number generator
         facing: the street's side: 1 if the street lies toward +x, -1 if toward -x
         wide: width along the street (z) in meters
         facade: name and color of the facade

@@ -72,7 +72,7 @@ class Task(ABC):
     best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]]
     """The metrics that choose the best validation, and which values are better; later metrics only break ties."""
     image_metric: ClassVar[str | None] = None
-    """The metric that ranks single images; None for the first metric in ``best_by``."""
+    """The metric that ranks individual images; None for the first metric in ``best_by``."""
     nothing_scored: ClassVar[str]
     """Why the main metric may be undefined, for messages."""
     fused: ClassVar[bool] = False

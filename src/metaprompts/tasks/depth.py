@@ -228,7 +228,8 @@ class Depth(FusedTask):
         Args:
             raw: meters (B, 1, h, w)
             auxiliary: not used
-            batch: "depth_m" (B, H, W), 0 = none, infinite = sky, which is trained to be just short of ``max_depth_m``
+            batch: "depth_m" (B, H, W), 0 where nothing was measured, infinite in the sky, which is trained to be just
+                short of ``max_depth_m``
         """
         del auxiliary
         target_m = batch["depth_m"]

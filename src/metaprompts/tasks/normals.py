@@ -215,7 +215,7 @@ class DirectionResponses(ClassResponses):
 
 
 def _facing(normals: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, H, W), the direction that each surface faces most; 255 for none."""
+    """(B, 3, H, W) -> (B, H, W), the direction that each surface faces most; 255 where there is no surface."""
     directions = torch.tensor(list(DIRECTIONS.values()), dtype=normals.dtype)
     most = torch.einsum("dc,bchw->bdhw", directions, normals).argmax(dim=1)
     return most.masked_fill(~_measured(normals), 255)
@@ -299,7 +299,7 @@ class Normals(FusedTask):
         Args:
             raw: unit vectors (B, 3, h, w)
             auxiliary: not used
-            batch: "normals" (B, 3, H, W), 0 = none
+            batch: "normals" (B, 3, H, W), 0 where there is no surface
         """
         del auxiliary
         target = batch[_TARGET]

@@ -110,7 +110,7 @@ class DistributedContext(ProcessGroup):
 
 @contextmanager
 def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
-    """Join the process group that torchrun started; a single process without torchrun.
+    """Join the process group that torchrun started; without torchrun, this process is alone.
 
     Raises:
         InputError: the device or the precision is unavailable, or another process ended

@@ -8,14 +8,14 @@ from metaprompts.utils.progress import report_lines
 
 
 def show_missing_classes(counted: LabelHistogram) -> None:
-    """Print the masks' classes on stderr if most of the model's classes never occur."""
+    """Print the classes of the masks to stderr if most of the model's classes never occur."""
     if 2 * len(counted.never) > len(counted.classes):
         report_lines(counted.lines())
         report_lines(["do the mask values match the model's class indices? If not, map them with --data.label_map"])
 
 
 def warn_below_random(counted: LabelHistogram, scores: Mapping[str, Any]) -> None:
-    """Warn on stderr if a model scores below random guessing."""
+    """Print a warning to stderr if a model scores below random guessing."""
     guess = counted.best_guess()
     if guess is None or not scores["mIoU"] < guess[1]:
         return

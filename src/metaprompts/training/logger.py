@@ -32,7 +32,7 @@ class JsonlFile:
     "waited", the seconds spent waiting for images. Validation lines have the scores under "validation".
 
     Args:
-        path: the file
+        path: path of the file
         step: steps taken so far; a killed run's lines for later steps are dropped
         validation_due: whether to also drop the line of the validation after this step
 

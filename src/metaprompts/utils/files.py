@@ -221,7 +221,7 @@ def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
     """Read a JSON file; see `parse_json`.
 
     Args:
-        path: the file
+        path: path of the file
         at_most: maximum size in bytes
 
     Raises:

@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         name: written to the left
-        values: values of the single seeds
+        values: values of the individual seeds
         mean: mean of the values; NaN if there are none
         half_width: half width of the interval around the mean; NaN if there is no interval
         note: written next to the numbers

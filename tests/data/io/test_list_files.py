@@ -163,5 +163,5 @@ class TestFolders:
 def test_find_pairs_takes_either(root):
     write_list(root, "images/a.jpg labels/a.png")
     assert find_pairs(root, "list.txt", None) == find_pairs(root, "images", "labels")[:1]
-    with pytest.raises(InputError, match="without a folder of labels"):
+    with pytest.raises(InputError, match="but no folder of labels is given"):
         find_pairs(root, "images", None)

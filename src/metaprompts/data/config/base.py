@@ -199,7 +199,7 @@ class Section:
         return self.folder() if index is None else index.origin.root
 
     def caption_file(self) -> Path:
-        """The file of captions.
+        """The caption file.
 
         Raises:
             InputError: the file is not given, or does not exist

@@ -96,7 +96,7 @@ class SegmentationData(PairedSection):
         return pairs
 
     def _known_classes(self, classes: Sequence[str]) -> Sequence[str] | None:
-        """The names of the data set's classes, if known."""
+        """The names of the data set's classes, if they are known."""
         if self.layout == "ade20k":
             return ADE20K
         if self.layout == "cityscapes" or self.as_cityscapes:

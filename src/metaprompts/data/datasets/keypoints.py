@@ -104,7 +104,7 @@ class CocoKeypoints(People, ReadsImages):
         return len(self._images)
 
     def by_image(self) -> list[list[int]]:
-        """The samples of each image that has any; images and samples keep the samples' order."""
+        """The samples grouped by image, in their original order; images without samples are left out."""
         groups: dict[int, list[int]] = {}
         for index, image_id in enumerate(self._persons.image_ids.tolist()):
             groups.setdefault(image_id, []).append(index)

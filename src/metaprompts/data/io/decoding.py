@@ -77,7 +77,7 @@ def decode(
     """Read an image file.
 
     Args:
-        path: the file
+        path: path of the file
         white_level: see `ImageReading`
         kind: expected kind of file, for errors
         check_size: checks width and height before decoding, instead of Pillow's limit
@@ -247,7 +247,7 @@ _advised: set[int | str] = set()
 
 
 def _advise_of_range(smallest: float, largest: float, name: str, white_level: int | None, *, is_float: bool) -> None:
-    """Warn once per kind of problem that single-channel values exceed the range from black to white."""
+    """Warn, once for each kind of problem, if single-channel values exceed the range from black to white."""
     if smallest < 0:
         _warn_once("negative", f"{name} has values from {smallest:g} to {largest:g}: those below 0 become black")
     if white_level is None and is_float:

@@ -32,7 +32,7 @@ def read_image(path: Path, *, white_level: int | None = None, check_size: CheckS
     the first is read.
 
     Args:
-        path: the file
+        path: path of the file
         white_level: value of white in images with more than 8 bits; None for 65535, or for 1 or 255 in float images
         check_size: checks width and height before decoding, instead of Pillow's limit
 

@@ -37,7 +37,7 @@ def load_image(
     """Open an image file and decode all of its pixels.
 
     Args:
-        path: the file
+        path: path of the file
         kind: the expected kind of file, which begins the error ("image", "label file", ...)
         expected: accepted formats, for the error
         check_size: checks width and height before decoding, instead of Pillow's limit
@@ -143,7 +143,7 @@ def check_regular_file(path: Path, kind: str) -> None:
     """Check that a file exists and can be read to its end.
 
     Args:
-        path: the file
+        path: path of the file
         kind: the expected kind of file, which begins the error
 
     Raises:

@@ -31,7 +31,7 @@ class KittiEigen(DepthPairs):
 
     Args:
         root: the folder that contains raw_data, data_depth_annotated and the lists
-        split: "train" (23158 pairs in the usual list) or "val" (697 lines, 652 with depth)
+        split: "train" (23158 pairs in the common list) or "val" (697 lines, 652 with depth)
         list_file: None for the first existing file with a common name
 
     Attributes:

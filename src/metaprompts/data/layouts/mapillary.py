@@ -70,7 +70,8 @@ def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -
     Args:
         root: the folder that contains training and validation
         version: version of the labels
-        classes: classes of the task: all labels, or the evaluated labels, by their names in the file or readable names
+        classes: classes of the task: all labels or the evaluated labels, under their names in the file or their
+            readable names
 
     Returns:
         their names in order; None if there is no readable file with this number of labels

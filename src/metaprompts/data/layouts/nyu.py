@@ -23,7 +23,7 @@ class NyuDepth(DepthPairs):
 
     Args:
         root: the folder that contains sync, official_splits and the lists
-        split: "train" (24231 pairs in the usual list) or "val" (654)
+        split: "train" (24231 pairs in the common list) or "val" (654)
         list_file: list with two or three columns; None for the first existing file with a common name
 
     Raises:

@@ -13,7 +13,7 @@ from metaprompts.errors import InputError, one_line
 
 _LABELED, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _INDICES = {"train": "trainNdxs", "val": "testNdxs"}
-# Outside this region, images have a white frame, which the usual conversion to JPEG, used for published results,
+# Outside this region, images have a white frame, which the standard conversion to JPEG, used for published results,
 # blackens.
 _INSIDE = np.s_[7:474, 7:632]
 
@@ -21,7 +21,7 @@ _INSIDE = np.s_[7:474, 7:632]
 class NyuMat:
     """The 1449 labeled images of ``nyu_depth_v2_labeled.mat``, split according to ``splits.mat``.
 
-    Images get a black frame, and depth has unfilled holes (``rawDepths``), as in the usual official_splits folder.
+    Images get a black frame, and depth has unfilled holes (``rawDepths``), as in the standard official_splits folder.
 
     Args:
         root: the folder that contains both files

@@ -24,11 +24,9 @@ def to_tensors(sample: Sample) -> dict[str, Tensor]:
         sample: any sample
 
     Returns:
-        - image: (3, H, W) float32 RGB in 0..1
-        - labels: (H, W) int64, 255 = ignored
-        - depth_m: (H, W) float32 meters, 0 = none
-        - dense targets by their names: (H, W) or (C, H, W)
-        - of a person: keypoints (J, 3) float32 and box_xywh (4,) float32; image_id and annotation_id int64, score and
+        - image: (3, H, W) float32 RGB in 0..1 - labels: (H, W) int64, 255 = ignored - depth_m: (H, W) float32 meters, 0
+        where nothing was measured - dense targets by their names: (H, W) or (C, H, W) - of a person: keypoints (J, 3)
+        float32 and box_xywh (4,) float32; image_id and annotation_id int64, score and
           area float32, all 0-d; of a cropped one also center (2,) and size (2,) float32
         - context: (L, D) float32
     """

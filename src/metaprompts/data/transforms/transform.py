@@ -57,7 +57,8 @@ def change_all(
     Args:
         sample: a sample without ``person``; joints would not move, so people are cropped by `PoseCrop`
         change_image: (H, W, 3) uint8 -> the same type
-        change_target: (H, W) labels or depth, or (H, W, C), and the value that means "nothing" there -> the same type
+        change_target: a target (H, W) or (H, W, C), and its value for padded pixels -> the changed target, of the same
+            type
     """
     if sample.person is not None:
         raise ValueError("geometric transforms do not move joints; crop people with PoseCrop")

@@ -8,7 +8,7 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.synthetic.layouts.base import Place
 from metaprompts.synthetic.layouts.plan import Plan
 
-# About a third of the scenes show a person, at usual sizes.
+# About a third of the scenes show a person, at typical image sizes.
 _FURTHER_SEEDS = 30
 
 

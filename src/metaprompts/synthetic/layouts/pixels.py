@@ -34,7 +34,7 @@ def stored_depth(depth_m: NDArray[np.float32], *, depth_scale: int, reach_m: flo
     """Depth as stored in 16-bit files.
 
     Args:
-        depth_m: (H, W) meters, 0 for none
+        depth_m: (H, W) meters, 0 where there is no depth
         depth_scale: 1000 for millimeters
         reach_m: maximum depth that is measured
 

@@ -24,7 +24,7 @@ class Clip:
     """A video file. Broken packets are skipped and counted; a file that ends too early is reported.
 
     Args:
-        path: the file
+        path: path of the file
         selection: the frames to read
 
     Attributes:

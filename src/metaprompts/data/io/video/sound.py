@@ -12,7 +12,7 @@ class Sound:
     """The audio tracks of a file, whose packets are copied unchanged.
 
     Args:
-        path: the file
+        path: path of the file
         container: the container that is written, before its first packet
         start_s: the time in the file that becomes 0, in seconds; earlier sound is dropped
 
