@@ -230,7 +230,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (CELL.format("without=['x']"), "cell c leaves out x, which is not a variant; expected some of a, b"),
         (CELL.format("without=['a']"), "cell c leaves out a, the variant that the others are compared with"),
         (TINY.replace("[0]", "[1, 1]") + "variants = [{name='a'}]", "duplicate seed in 1, 1"),
-        (TINY + "paper = 'p'\nvariants = [{name='a', paper = {x = 1}}]", "has x; expected a cell or the metric"),
+        (TINY + "paper = 'p'\nvariants = [{name='a', paper = {x = 1}}]", "has x; expected a cell, or the metric"),
         (TINY + "paper = 'p'\nvariants = [{name='a', paper = {d1 = 'high'}}]", "d1 = 'high'; expected a number"),
         (TINY + "variants = [{name='a', paper = {d1 = 1}}]", "name their metric and unit"),
     ],

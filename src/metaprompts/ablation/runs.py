@@ -93,7 +93,7 @@ class Training:
             returned: exit code of the process, or minus the number of the signal that ended it
 
         Raises:
-            InputError: the run was asked to stop, or its input is bad
+            InputError: the run was asked to stop, or its input is invalid
             TrainingFailedError: the run neither finished nor diverged, for another reason
         """
         run = self.run
@@ -136,7 +136,7 @@ def train_all(
         on_failed: called for every failed run
 
     Raises:
-        InputError: a cell's data is missing or bad, or a result is damaged or has different settings
+        InputError: a cell's data is missing or invalid, or a result is damaged or has different settings
     """
     pairs = [(study, run) for study in studies for run in study.runs() if selects(run)]
     check_data_exists(pairs, roots)

@@ -60,7 +60,7 @@ class EvalDataset(Dataset[EvalSample]):
         """Read one sample and create its views.
 
         Raises:
-            InputError: a file is bad
+            InputError: a file is invalid
         """
         sample = self.sample(index)
         tensors = to_tensors(_applied(self._transforms[1.0], sample))
@@ -74,7 +74,7 @@ class EvalDataset(Dataset[EvalSample]):
         """Read one sample at its own size, with the protocol's crop.
 
         Raises:
-            InputError: a file is bad
+            InputError: a file is invalid
         """
         return _applied(self._first, self.samples[range(len(self))[index]])
 
@@ -107,7 +107,7 @@ class EvalLoader(Generic[T]):
         """Yield the groups.
 
         Raises:
-            InputError: a file is bad
+            InputError: a file is invalid
         """
         for group in Reader(self._images, list, workers=self._workers, batch_sampler=self._groups):
             yield self._gather(group)

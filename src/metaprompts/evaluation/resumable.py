@@ -81,7 +81,7 @@ def evaluate_split(
         the metric's numbers by name
 
     Raises:
-        InputError: a file is bad, or the folder holds a different, unfinished evaluation
+        InputError: a file is invalid, or the folder holds a different, unfinished evaluation
     """
     together = processes or Processes()
     with writing_into(evaluation.out, "evaluate") if together.rank == 0 else nullcontext():

@@ -18,7 +18,7 @@ def write_confusion(confusion: Tensor, classes: Sequence[str], out: Path) -> Non
     """Write the matrix as JSON, as CSV and as an image.
 
     Args:
-        confusion: (C, C + 1) pixels, truth in rows, prediction in columns; the last column is "no class"
+        confusion: (C, C + 1) pixels, ground truth in rows, predictions in columns; the last column is "no class"
         classes: names of the C classes
         out: folder
 

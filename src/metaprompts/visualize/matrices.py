@@ -60,7 +60,7 @@ def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArra
     """Draw the fraction of each class's pixels predicted as each class; rows without pixels are gray.
 
     Args:
-        pixels: (C, C), truth in rows, prediction in columns
+        pixels: (C, C), ground truth in rows, predictions in columns
         names: names of the C classes
 
     Returns:

@@ -54,7 +54,7 @@ class Captioned:
         """Read one sample and its context.
 
         Raises:
-            InputError: a file is bad, or there is no caption
+            InputError: a file is invalid, or there is no caption
         """
         sample = self.samples[index]
         return replace(sample, context=self._context_of(sample.path))

@@ -30,7 +30,7 @@ class ConcatSamples:
 
         Raises:
             IndexError: no such sample
-            InputError: a file is bad
+            InputError: a file is invalid
         """
         part, place = self._find(index)
         return part[place]

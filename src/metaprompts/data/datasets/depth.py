@@ -29,7 +29,7 @@ class DepthPairs(FilePairs):
             a sample with ``depth_m`` in meters, 0 where nothing was measured
 
         Raises:
-            InputError: a file is bad, sizes differ, or an EXIF orientation makes the alignment ambiguous
+            InputError: a file is invalid, sizes differ, or an EXIF orientation makes the alignment ambiguous
         """
         image_path, depth_path = self._pairs[index]
         image, depth_m = read_pair(image_path, depth_path, lambda path: read_depth_m(path, self.encoding), self.reading)

@@ -32,7 +32,7 @@ class Subset(SampleDataset):
 
         Raises:
             IndexError: no such sample
-            InputError: a file is bad
+            InputError: a file is invalid
         """
         return self.samples[self.places[index]]
 

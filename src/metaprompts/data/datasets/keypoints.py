@@ -125,8 +125,8 @@ class CocoKeypoints(People, ReadsImages):
             a sample with ``person``
 
         Raises:
-            InputError: the image is missing or bad, or its size differs from that in the annotation file, or an EXIF
-                orientation makes the alignment ambiguous
+            InputError: the image is missing or invalid, or its size differs from that in the annotation file, or an
+                EXIF orientation makes the alignment ambiguous
         """
         person = self.person(index)
         entry = self._images[person.image_id]

@@ -51,8 +51,8 @@ class SegmentationPairs(FilePairs):
             a sample with ``labels`` 0 to classes - 1, and 255 where ignored
 
         Raises:
-            InputError: a file is bad, sizes differ, an EXIF orientation makes the alignment ambiguous, or the mask has
-                values that are not classes
+            InputError: a file is invalid, sizes differ, an EXIF orientation makes the alignment ambiguous, or the mask
+                has values that are not classes
         """
         image_path, label_path = self._pairs[index]
         image, labels = read_pair(
@@ -64,7 +64,7 @@ class SegmentationPairs(FilePairs):
         """The values of one mask, with their classes and pixels; the image is not read.
 
         Raises:
-            InputError: the mask is bad
+            InputError: the mask is invalid
         """
         _, label_path = self._pairs[index]
         table = self.table_of(label_path)
@@ -133,7 +133,7 @@ def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
         (H, W) 0 to classes - 1, 255 = ignored
 
     Raises:
-        InputError: the file is bad, or holds values that are not classes
+        InputError: the file is invalid, or holds values that are not classes
     """
     stored = _read_stored(path, table)
     labels = classes_of(stored, table)

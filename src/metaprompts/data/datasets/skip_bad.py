@@ -55,7 +55,7 @@ class SkipBadSamples:
         """Read a sample, or the next good one.
 
         Raises:
-            InputError: too many samples are bad
+            InputError: too many samples are invalid
         """
         place = range(len(self))[index]
         while True:

@@ -41,7 +41,7 @@ class WithSky:
         """Read a sample; its depth is infinite in the sky.
 
         Raises:
-            InputError: a file is bad, or sizes differ
+            InputError: a file is invalid, or sizes differ
         """
         sample = self._samples[index]
         assert sample.depth_m is not None

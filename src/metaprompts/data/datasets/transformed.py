@@ -56,7 +56,7 @@ class Transformed(Dataset[dict[str, Tensor]]):
 
         Raises:
             IndexError: no such sample
-            InputError: a file is bad
+            InputError: a file is invalid
         """
         place = range(len(self))[index]
         epoch = int(self._epoch[0])

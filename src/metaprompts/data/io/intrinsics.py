@@ -53,7 +53,7 @@ class Intrinsics:
             focal_px: focal length in pixels of this image
             height: height of the image in pixels
             width: width of the image in pixels
-            source: see the attribute
+            source: see `Intrinsics`
 
         Raises:
             InputError: the focal length is not positive
@@ -83,7 +83,7 @@ class Intrinsics:
 
         Args:
             matrix: (3, 3): focal lengths and the principal point; without skew, last row 0 0 1
-            source: see the attribute; named in errors
+            source: see `Intrinsics`; named in errors
 
         Raises:
             InputError: the matrix is invalid

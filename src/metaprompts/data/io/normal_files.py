@@ -30,7 +30,7 @@ def read_normals(path: Path) -> NDArray[np.float32]:
         stored vector is far from 1, which means no surface
 
     Raises:
-        InputError: the file is bad, or does not have three numbers per pixel
+        InputError: the file is invalid, or does not have three numbers per pixel
     """
     if path.suffix.lower() == ".npy":
         vectors = read_npy(path, kind="normals file", channels=3).astype(np.float32)

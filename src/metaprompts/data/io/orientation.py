@@ -47,7 +47,7 @@ def read_pair(
         (H, W, 3) uint8 RGB and (H, W) labels
 
     Raises:
-        InputError: a file is bad, sizes differ, or it is unknown whether the labels are rotated
+        InputError: a file is invalid, sizes differ, or it is unknown whether the labels are rotated
     """
     image, labels = decode(image_path, white_level=reading.white_level), read_label(label_path)
     own = _orientation_of_file(label_path)
@@ -82,7 +82,8 @@ def read_annotated(
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: the file is bad, the image has the wrong size, or it is unknown whether the annotations are rotated
+        InputError: the file is invalid, the image has the wrong size, or it is unknown whether the annotations are
+            rotated
     """
     image = decode(path, white_level=reading.white_level)
     if reading.exif == "ignore":
@@ -134,7 +135,7 @@ def read_unlabeled(path: Path, reading: ImageReading) -> NDArray[np.uint8]:
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: the file is bad
+        InputError: the file is invalid
     """
     image = decode(path, white_level=reading.white_level)
     return image.pixels if reading.exif == "ignore" else image.upright()

@@ -56,7 +56,7 @@ class Reader(Generic[G]):
         """Yield the groups.
 
         Raises:
-            InputError: a file is bad
+            InputError: a file is invalid
         """
         for group in read_all(self._loader):
             if isinstance(group, InputError):

@@ -50,7 +50,7 @@ def submit_maps(
         on_done: called with the number of images after each image
 
     Raises:
-        InputError: an image is bad or misnamed, or ``out`` cannot be written
+        InputError: an image is invalid or misnamed, or ``out`` cannot be written
     """
     assert form.encode is not None
     # Report a wrong name before hours of work.
@@ -89,7 +89,7 @@ def submit_people(
         on_done: called with the number of people after each pass
 
     Raises:
-        InputError: an image is bad, the joint names do not define mirroring, or ``out`` has the wrong extension or
+        InputError: an image is invalid, the joint names do not define mirroring, or ``out`` has the wrong extension or
             cannot be written
     """
     task = model.task

@@ -56,7 +56,7 @@ class ImageFolder(ReadsImages):
         """Read one image.
 
         Raises:
-            InputError: the file is bad
+            InputError: the file is invalid
         """
         return Sample(image=read_unlabeled(self.paths[index], self.reading), path=str(self.paths[index]))
 
@@ -104,7 +104,7 @@ class DetectedPeople(ReadsImages):
         """Read the image of one box.
 
         Raises:
-            InputError: the file is bad
+            InputError: the file is invalid
         """
         box = self._boxes[index]
         person = Person(
