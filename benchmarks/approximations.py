@@ -78,12 +78,12 @@ def converted(model: MetaPromptModel, cache: Path | None) -> dict[str, EngineMod
     ways: dict[str, Precision] = {
         "OpenVINO, fp32": "fp32",
         "OpenVINO, bf16": "bf16",
-        "OpenVINO, int8 weights": "int8",
+        "OpenVINO, w8a16": "w8a16",
     }
     return {
         name: open_engine(model, engine="openvino", precision=precision, cache=cache)
         for name, precision in ways.items()
-        if installed("openvino") and (precision != "int8" or installed("int8"))
+        if installed("openvino") and (precision != "w8a16" or installed("nncf"))
     }
 
 

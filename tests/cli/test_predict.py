@@ -461,8 +461,8 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
         (["--steps", "4"], "4 refinement steps requested, but the model has 3: give 1 to 3"),
         (["--merge-tokens", "0.9"], "the fraction of tokens to merge is 0.9; expected 0 to 0.75"),
         (
-            ["--engine", "eager", "--precision", "int8"],
-            "engine eager supports fp32 and bf16, not int8: choose openvino for that",
+            ["--engine", "eager", "--precision", "w8a16"],
+            "engine eager supports fp32 and bf16, not w8a16: choose openvino for that",
         ),
         (
             ["--engine", "plain", "--steps", "2"],

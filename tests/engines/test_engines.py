@@ -220,20 +220,20 @@ def test_weights_are_loaded_as_they_are_needed(
 
 
 @pytest.mark.full
-def test_int8_weights_stay_in_the_neighborhood(cache: Path) -> None:
-    if not installed("int8"):
+def test_8_bit_weights_stay_in_the_neighborhood(cache: Path) -> None:
+    if not installed("nncf"):
         pytest.skip("nncf is not installed")
     model, image = metaprompts.load("micro-depth", "cpu"), generate_scene(902, 128, 192).image
     plain = model.predict(image).depth_m
 
-    found = open_engine(model, engine="openvino", precision="int8", cache=cache).predict(image).depth_m
+    found = open_engine(model, engine="openvino", precision="w8a16", cache=cache).predict(image).depth_m
 
     assert 1e-4 < abs(found / plain - 1).mean() < 0.1
 
 
 def test_weights_in_8_bits_are_made_without_a_word_among_the_results(capfd: pytest.CaptureFixture[str]) -> None:
     """nncf prints statistics and a progress bar on stdout."""
-    if not installed("int8"):
+    if not installed("nncf"):
         pytest.skip("nncf is not installed")
     import openvino
 
@@ -322,7 +322,7 @@ def test_openvino_runs_where_it_is_asked_to(
     [
         ("gpu.2", "fp32", "OpenVINO has no device 'gpu.2' here; expected one of cpu, gpu.0, gpu.1"),
         ("cuda", "fp32", "OpenVINO has no device 'cuda' here; expected one of cpu, gpu.0, gpu.1"),
-        ("gpu", "bf16", "OpenVINO supports bf16 on the CPU, not on gpu: choose fp32 or int8, or --device cpu"),
+        ("gpu", "bf16", "OpenVINO supports bf16 on the CPU, not on gpu: choose fp32 or w8a16, or --device cpu"),
     ],
 )
 def test_says_where_openvino_cannot_run(name: str, precision: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,7 +453,7 @@ def test_auto_takes_what_is_worth_it(
 @pytest.mark.parametrize(
     ("engine", "precision", "line"),
     [
-        ("eager", "int8", "engine eager supports fp32 and bf16, not int8: choose openvino for that"),
+        ("eager", "w8a16", "engine eager supports fp32 and bf16, not w8a16: choose openvino for that"),
         ("onnx", "bf16", "engine onnx supports fp32, not bf16: choose eager or compile or openvino for that"),
         ("tensorrt", "fp32", "engine is 'tensorrt'; expected auto, eager, compile, openvino, onnx"),
     ],

@@ -56,8 +56,8 @@ class Evaluate(WithModelRecipeKeys):
     """Number of worst images in worst.jpg, each next to ground truth and prediction, with name and score."""
     engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = "plain"
     """Engine that executes the model; plain is the model as in training."""
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino)."""
+    precision: Literal["fp32", "bf16", "w8a16"] = "fp32"
+    """bf16: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
 
     def run(self) -> int:
         """Evaluate."""

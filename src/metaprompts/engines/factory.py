@@ -23,20 +23,24 @@ from metaprompts.utils.torch_modules import sharing_weights
 from metaprompts.utils.wording import counted
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16", "w8a16"]
 
 PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
     "eager": ("fp32", "bf16"),
     "compile": ("fp32", "bf16"),
-    "openvino": ("fp32", "bf16", "int8"),
+    "openvino": ("fp32", "bf16", "w8a16"),
     "onnx": ("fp32",),
 }
 CONVERTING = ("openvino", "onnx")
 """Engines that run a converted network, which is cached on disk."""
 
-_NEEDS: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
-_NEEDS_FOR_INT8 = ("nncf",)
-_INSTALL = {"openvino": "openvino", "onnx": "onnx", "int8": "int8"}
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "openvino": ("openvino",),
+    "onnx": ("onnxruntime", "onnx", "onnxscript"),
+    "nncf": ("nncf",),
+}
+_EXTRAS = {"nncf": "int8"}
+_EIGHT_BITS = ("w8a16",)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Converting a model takes about as long as predicting this many images without it.
 _WORTH_CONVERTING = 20
@@ -96,7 +100,7 @@ def open_engine(
         model: the model, in any precision. Its weights may be reordered in memory, which does not change their values.
             The eager engine uses the strips of its encoder
         engine: the engine; "auto" picks an installed engine that saves more time than it takes to prepare
-        precision: "fp32"; "bf16": 16-bit matrix products; "int8": 8-bit weights, a coarser approximation
+        precision: "fp32"; "bf16": 16-bit matrix products; "w8a16": 8-bit weights, computed in 32 bits
         approximation: approximations to use
         images: approximate number of images to predict; None for many
         bounded: whether memory is limited or windows are used; on a CPU "auto" then picks an engine with strips and
@@ -154,9 +158,8 @@ def weights_type(
 
 
 def installed(engine: str) -> bool:
-    """Whether all packages that an engine, or int8, requires are installed."""
-    needs = _NEEDS_FOR_INT8 if engine == "int8" else _NEEDS.get(engine, ())
-    return all(find_spec(name) for name in needs)
+    """Whether all packages that an engine, or "nncf" for 8-bit precisions, requires are installed."""
+    return all(find_spec(name) for name in _NEEDS.get(engine, ()))
 
 
 def check_engine(engine: EngineName, precision: Precision, device: torch.device) -> None:
@@ -171,9 +174,9 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
             f"engine {engine} supports {' and '.join(PRECISIONS[engine])}, not {precision}"
             + (f": choose {' or '.join(able)} for that" if able else ": choose one of these")
         )
-    for needed in (engine, "int8") if precision == "int8" else (engine,):
+    for needed in (engine, "nncf") if precision in _EIGHT_BITS else (engine,):
         if not installed(needed):
-            raise InputError(f"{needed} is not installed: pip install 'metaprompts[{_INSTALL[needed]}]'")
+            raise InputError(f"{needed} is not installed: pip install 'metaprompts[{_EXTRAS.get(needed, needed)}]'")
     if engine in CONVERTING and device.type != "cpu":
         raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: pass --device cpu")
 
@@ -190,7 +193,7 @@ class _Order:
 
     def what(self, engine: str) -> dict[str, object]:
         """Everything on which the converted model depends."""
-        packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if self.precision == "int8" else ()))
+        packages = ("torch", *_NEEDS[engine], *(_NEEDS["nncf"] if self.precision in _EIGHT_BITS else ()))
         return {
             "weights": self._weights,
             "config": self.model.config.to_dict(),
@@ -221,8 +224,8 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
     device, count = order.model.device, "many images" if images is None else counted(images, "image")
     enough = images is None or images >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
     if device.type != "cpu":
-        if order.precision == "int8":
-            raise InputError("int8 is for the CPU: pass --device cpu, or another precision")
+        if order.precision in _EIGHT_BITS:
+            raise InputError(f"{order.precision} is for the CPU: pass --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
             return Choice("compile", f"{count} on a GPU, worth compiling for")
         return Choice("eager", f"on {device.type}, too few ({count}) to pay for compiling")
@@ -230,9 +233,9 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
         return Choice(
             "eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' for faster prediction on a CPU"
         )
-    if bounded and order.precision != "int8":
+    if bounded and order.precision not in _EIGHT_BITS:
         return Choice("eager", "the only engine with strips and windows of any size")
-    if order.precision == "int8" or enough:
+    if order.precision in _EIGHT_BITS or enough:
         return Choice("openvino", "installed, and the fastest on a CPU")
     if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):
         return Choice("openvino", "installed, and the model is converted already")

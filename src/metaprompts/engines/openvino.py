@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Compiled networks of different sizes share their weights, but not their buffers.
 _KEPT_SIZES = 4
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "w8a16": "f32"}
 
 
 def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> None:
@@ -32,7 +32,7 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
     Args:
         prepared: the prepared model, in float32
         folder: output folder for encode.xml, encode.bin, ...
-        precision: "fp32" stores 32-bit weights, "bf16" 16-bit, "int8" 8-bit
+        precision: "fp32" stores 32-bit weights, "bf16" 16-bit, "w8a16" 8-bit
     """
     switch_off_telemetry()
     import openvino
@@ -40,7 +40,7 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
     for part, example in examples(prepared).items():
         with torch.no_grad():
             network = openvino.convert_model(getattr(prepared, part), example_input=example.arguments)
-        if precision == "int8":
+        if precision == "w8a16":
             network = _with_small_weights(network)
         openvino.save_model(network, folder / f"{part}.xml", compress_to_fp16=precision == "bf16")
 
@@ -74,7 +74,7 @@ def openvino_device(name: str | None, precision: str) -> str:
     if device not in {*found, *(each.partition(".")[0] for each in found)}:
         raise InputError(f"OpenVINO has no device {name!r} here; expected one of {', '.join(found).lower()}")
     if precision == "bf16" and device != "CPU":
-        raise InputError(f"OpenVINO supports bf16 on the CPU, not on {name}: choose fp32 or int8, or --device cpu")
+        raise InputError(f"OpenVINO supports bf16 on the CPU, not on {name}: choose fp32 or w8a16, or --device cpu")
     return device
 
 
