@@ -17,6 +17,7 @@ from metaprompts.tasks.base import ModelInput
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
+    from metaprompts.metrics.prompt_statistics import PromptResponses
     from metaprompts.models.model import MetaPromptModel
     from metaprompts.tasks.predictions import Prediction
 
@@ -137,14 +138,40 @@ def prompt_responses(
     Raises:
         InputError: nothing is labeled, the level does not exist, or the model has no prompt maps
     """
-    _check_has_maps(model, level)
-    responses = model.task.prompt_responses(model.config.prompts.count)
+    responses = begin_responses(model, level)
     for batch in batches:
-        with eval_mode(model), torch.inference_mode():
-            context = batch["context"].to(model.device) if "context" in batch else None
-            maps = one_level(model.prompt_maps(batch["image"].to(model.device), context), level)
-        responses.update(maps, batch)
+        responses.add(batch_responses(model, batch, responses.state(), level))
     return responses.compute()
+
+
+def begin_responses(model: "MetaPromptModel", level: Level) -> "PromptResponses":
+    """Responses of which nothing is counted yet.
+
+    Raises:
+        InputError: the level does not exist, or the model has no prompt maps
+    """
+    _check_has_maps(model, level)
+    return model.task.prompt_responses(model.config.prompts.count)
+
+
+def batch_responses(
+    model: "MetaPromptModel", batch: Mapping[str, Tensor], begun: Mapping[str, Any], level: Level
+) -> dict[str, Any]:
+    """The state of the responses in one batch, which `PromptResponses.add` adds.
+
+    Args:
+        model: any model with rearrangement
+        batch: a batch, as for `prompt_responses`
+        begun: the state of the responses to which it will be added, at any time after their first batch
+        level: see `Level`
+    """
+    with eval_mode(model), torch.inference_mode():
+        context = batch["context"].to(model.device) if "context" in batch else None
+        maps = one_level(model.prompt_maps(batch["image"].to(model.device), context), level)
+    responses = begin_responses(model, level)
+    responses.begin_at(begun)
+    responses.update(maps, batch)
+    return responses.state()
 
 
 def predictions_by_step(

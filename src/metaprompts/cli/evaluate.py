@@ -40,7 +40,8 @@ class Evaluate(WithModelRecipeKeys):
     or degrees; an undefined score is shown as "-" (null in the files), and the exit code is 1 if the main score (mIoU,
     RMSE, AP, mean_deg) is undefined.
 
-    Several processes share the work: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
+    Several processes share the work: --workers N; or on several machines torchrun ... -m metaprompts evaluate MODEL.
+    The scores do not depend on the number of processes.
     """
 
     model: Path = argument("MODEL", names=embedded_models)
@@ -56,6 +57,8 @@ class Evaluate(WithModelRecipeKeys):
     """Number of worst images in worst.jpg, each next to ground truth and prediction, with name and score."""
     engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = "plain"
     """Engine that executes the model; plain is the model as in training."""
+    workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N")
+    """Number of processes, each with a copy of the model; they share the CPU cores and GPUs."""
     precision: Literal["fp32", "bf16", "w8a16"] = "fp32"
     """bf16: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
 
@@ -78,6 +81,7 @@ class Evaluate(WithModelRecipeKeys):
             precision=self.precision,
             resume=self.resume,
             worst=self.worst,
+            workers=self.workers,
         )
         task = read_json(out / WHAT)["task"]
         if is_first_process():

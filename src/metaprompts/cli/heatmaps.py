@@ -77,6 +77,8 @@ class Heatmaps(WithModelRecipeKeys):
     """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N")
+    """With --data.root: number of processes, each with a copy of the model; the result does not depend on it."""
 
     def run(self) -> int:
         """Draw heatmaps, or measure responses."""
@@ -86,6 +88,8 @@ class Heatmaps(WithModelRecipeKeys):
         if not self.inputs and (self.overrides or self.recipe):
             with writing_into(self.out, "heatmaps"):
                 return self._measure()
+        if self.workers > 1:
+            raise InputError("--workers is for a data set: images are drawn by one process")
         if self.overrides or self.recipe:
             raise InputError("got both images and a data set: give images or --data.root DIR, not both")
         if not self.inputs:
@@ -119,7 +123,15 @@ class Heatmaps(WithModelRecipeKeys):
             raise InputError("--white-level is for images: for a data set, pass --data.white_level")
         if self.text_source is not None:
             raise InputError("--text-source is for images: for a data set, pass --prompts.text_source")
-        return measure(self.model, self.recipe, self.overrides, out=self.out, level=self._level, device=self.device)
+        return measure(
+            self.model,
+            self.recipe,
+            self.overrides,
+            out=self.out,
+            level=self._level,
+            device=self.device,
+            workers=self.workers,
+        )
 
     def _draw(self) -> int:
         from metaprompts.cli.boxes import Boxes

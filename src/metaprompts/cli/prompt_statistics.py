@@ -1,6 +1,9 @@
 """Prompt responses over a data set, for ``metaprompts heatmaps MODEL --data.root DIR``."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,8 +11,13 @@ from metaprompts.cli.console import say
 
 if TYPE_CHECKING:
     from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
+    from metaprompts.metrics.prompt_statistics import PromptResponses
+    from metaprompts.models.model import MetaPromptModel
+    from metaprompts.recipes.recipe import Recipe
+    from metaprompts.training.dataloaders import Split
 
 _SHOWN = 10
+_State = tuple[int, dict[str, Any]]
 
 
 def measure(
@@ -20,6 +28,7 @@ def measure(
     out: Path,
     level: int | Literal["mean"],
     device: str | None,
+    workers: int = 1,
 ) -> int:
     """Measure what every prompt of a model responds to over the validation split of a recipe.
 
@@ -30,30 +39,104 @@ def measure(
         out: folder for responses.json, responses.md and responses.png
         level: see `metaprompts.analysis.prompts.Level`
         device: compute device; None for the recipe's device, or the GPU if there is one
+        workers: number of processes, each with a copy of the model; the result does not depend on it
 
     Raises:
         InputError: model, recipe or data cannot be read, or do not match
     """
-    from metaprompts.analysis.prompts import prompt_responses
-    from metaprompts.recipes.model_recipe import load_with_recipe
-    from metaprompts.training.dataloaders import validation_batches, validation_split
+    from metaprompts.analysis.prompts import begin_responses
+    from metaprompts.evaluation.dataset import in_groups
     from metaprompts.training.label_mismatch import show_missing_classes
     from metaprompts.utils.progress import ProgressBar
 
-    model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: device or own)
-    split = validation_split(read)
-    if (counted := read.task.check_samples(split.stored, "validation split")) is not None:
+    opened = _opened(source, recipe, overrides, device)
+    split = opened.split
+    if (counted := opened.recipe.task.check_samples(split.stored, "validation split")) is not None:
         show_missing_classes(counted)
+    responses = begin_responses(opened.model, level)
+    groups = in_groups(len(split.samples), opened.recipe.training.val_batch_size)
+    request = pickle.dumps((source, recipe, tuple(overrides), device))
     with ProgressBar("measuring", len(split.samples)) as bar:
-        responses = prompt_responses(model, _counted(validation_batches(split, read), bar.advance), level=level)
-    _write(responses, out, f"{source}, level {level}, {len(split.samples)} validation samples")
+        for images, state in _states(opened, request, groups, responses, level, workers):
+            responses.add(state)
+            bar.advance(images)
+    _write(responses.compute(), out, f"{source}, level {level}, {len(split.samples)} validation samples")
     return 0
 
 
-def _counted(batches: Iterable[dict[str, Any]], on_done: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-    for batch in batches:
-        yield batch
-        on_done(len(batch["image"]))
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Opened:
+    model: "MetaPromptModel"
+    recipe: "Recipe"
+    split: "Split"
+
+
+def _opened(
+    source: str,
+    recipe: str | None,
+    overrides: Sequence[str],
+    device: str | None,
+    choose: Callable[[str | None], str | None] = lambda device: device,
+) -> _Opened:
+    from metaprompts.recipes.model_recipe import load_with_recipe
+    from metaprompts.training.dataloaders import validation_split
+
+    model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: choose(device or own))
+    return _Opened(model=model, recipe=read, split=validation_split(read))
+
+
+def _states(
+    opened: _Opened,
+    request: bytes,
+    groups: list[list[int]],
+    responses: "PromptResponses",
+    level: int | Literal["mean"],
+    workers: int,
+) -> Iterator[_State]:
+    """The states of all batches in order, to be added to the responses as they come."""
+    from metaprompts.utils.model_workers import in_chunks, in_model_workers
+
+    if workers == 1:
+        yield from _group_states(opened, groups, responses, level)
+        return
+    # The first labeled batch is the origin of all sums.
+    while groups and not responses.has_begun:
+        yield from _group_states(opened, groups[:1], responses, level)
+        groups = groups[1:]
+    jobs = [(request, chunk, responses.state(), level) for chunk in in_chunks(groups, workers)]
+    for states in in_model_workers(_states_of_groups, jobs, workers):
+        yield from states
+
+
+def _group_states(
+    opened: _Opened, groups: list[list[int]], responses: "PromptResponses", level: int | Literal["mean"]
+) -> Iterator[_State]:
+    """The number of images and the state of each batch."""
+    from metaprompts.analysis.prompts import batch_responses
+    from metaprompts.training.dataloaders import validation_batches
+
+    for batch in validation_batches(opened.split, opened.recipe, groups):
+        yield len(batch["image"]), batch_responses(opened.model, batch, responses.state(), level)
+
+
+def _states_of_groups(
+    request: bytes, groups: list[list[int]], begun: dict[str, Any], level: int | Literal["mean"]
+) -> list[_State]:
+    """`_group_states` in a worker process."""
+    from metaprompts.analysis.prompts import begin_responses
+
+    opened = _opened_once(request)
+    responses = begin_responses(opened.model, level)
+    responses.begin_at(begun)
+    return list(_group_states(opened, groups, responses, level))
+
+
+@lru_cache(maxsize=1)
+def _opened_once(request: bytes) -> _Opened:
+    from metaprompts.utils.model_workers import worker_device
+
+    source, recipe, overrides, device = pickle.loads(request)
+    return _opened(source, recipe, overrides, device, worker_device)
 
 
 def _write(responses: "Preferences | DepthPreferences", out: Path, title: str) -> None:

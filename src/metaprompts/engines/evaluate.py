@@ -1,21 +1,24 @@
 """Score a model, as executed by an engine, on the validation split of a recipe."""
 
-from collections.abc import Mapping
+import pickle
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from metaprompts.analysis.worst_images import write_worst
 from metaprompts.engines.loading import with_engine
+from metaprompts.errors import InputError
 from metaprompts.evaluation.dataset import EvalDataset
-from metaprompts.evaluation.resumable import Evaluation, evaluate_split
+from metaprompts.evaluation.resumable import Evaluation, Records, evaluate_split, group_records
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import Overrides
 from metaprompts.recipes.model_recipe import load_with_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.dataloaders import Split, validation_split
 from metaprompts.training.label_mismatch import show_missing_classes, warn_below_random
-from metaprompts.utils.distributed_env import is_first_process, local_device, processes
+from metaprompts.utils.distributed_env import is_first_process, local_device, process_count, processes
 from metaprompts.utils.fingerprint import tensors_fingerprint
+from metaprompts.utils.model_workers import in_chunks, in_model_workers, worker_device
 from metaprompts.utils.progress import ProgressBar, report_lines
 from metaprompts.utils.schema import to_dict
 from metaprompts.utils.wording import counted
@@ -31,6 +34,7 @@ def evaluate(
     precision: str = "fp32",
     resume: Literal["auto", "never"] = "auto",
     worst: int = 8,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Score a trained model on the validation split of a data set, and write the scores of every image.
 
@@ -44,13 +48,16 @@ def evaluate(
         precision: precision of the engine
         resume: "auto": predict only images that no earlier evaluation in the folder has predicted; "never": all
         worst: number of images in worst.jpg
+        workers: number of processes, each with a copy of the model; the scores do not depend on it
 
     Returns:
         the scores by name: fractions of 1, meters or degrees; None if undefined
 
     Raises:
-        InputError: model, recipe or data cannot be read, or do not match
+        InputError: model, recipe or data cannot be read, or do not match; or a worker process was killed
     """
+    if workers > 1 and process_count() > 1:
+        raise InputError(f"got {workers} workers in a process of torchrun: give --workers or use torchrun, not both")
     source = Path(model)
     loaded, read = load_with_recipe(source, recipe, overrides, local_device)
     out = out or evaluation_folder(source)
@@ -66,11 +73,17 @@ def evaluate(
     labels = read.task.check_samples(split.stored, "validation split", warns=is_first_process())
     if labels is not None:
         show_missing_classes(labels)
-    executed = {} if (engine, precision) == ("plain", "fp32") else {"engine": engine, "precision": precision}
-    evaluation = _evaluation(loaded, read, split, out, executed)
+    evaluation = _evaluation(loaded, read, split, out, engine, precision)
     predictor: Any = with_engine(loaded, engine, precision, images=len(evaluation.images))
     if predictor is not loaded:
         report_lines([str(predictor)])
+    request = pickle.dumps((source, overrides, recipe, out, engine, precision))
+
+    def predict_groups(groups: list[list[int]]) -> Records:
+        jobs = [(request, chunk) for chunk in in_chunks(groups, workers)]
+        for records in in_model_workers(_records_of_groups, jobs, workers):
+            yield from records
+
     with (
         processes() as together,
         ProgressBar("evaluating", len(evaluation.images), quiet=together.rank > 0) as bar,
@@ -80,6 +93,7 @@ def evaluate(
             evaluation,
             restart=resume == "never",
             processes=together,
+            predict_groups=predict_groups if workers > 1 else None,
             on_done=bar.advance,
             on_earlier=bar.resumed,
         )
@@ -95,9 +109,25 @@ def evaluation_folder(model: Path) -> Path:
     return model / "evaluation" if model.is_dir() else Path(f"evaluation-{model.name}")
 
 
+def _records_of_groups(request: bytes, groups: list[list[int]]) -> list[list[dict[str, Any]]]:
+    """The records of groups of samples, in a worker process."""
+    predictor, evaluation = _opened(request)
+    return list(group_records(predictor, evaluation, groups))
+
+
+@lru_cache(maxsize=1)
+def _opened(request: bytes) -> tuple[Any, Evaluation]:
+    """The predictor and the evaluation of a worker process; loaded once."""
+    source, overrides, recipe, out, engine, precision = pickle.loads(request)
+    model, read = load_with_recipe(source, recipe, overrides, worker_device)
+    evaluation = _evaluation(model, read, validation_split(read), out, engine, precision)
+    return with_engine(model, engine, precision, images=len(evaluation.images)), evaluation
+
+
 def _evaluation(
-    model: MetaPromptModel, recipe: Recipe, split: Split, out: Path, executed: Mapping[str, str]
+    model: MetaPromptModel, recipe: Recipe, split: Split, out: Path, engine: str, precision: str
 ) -> Evaluation:
+    executed = {} if (engine, precision) == ("plain", "fp32") else {"engine": engine, "precision": precision}
     images = EvalDataset(split.samples, split.transforms, recipe.test)
     data: dict[str, Any] = to_dict(recipe.data.resolved())
     what = {

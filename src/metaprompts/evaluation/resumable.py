@@ -1,7 +1,7 @@
 """Evaluate a whole split, sample by sample, over several processes, with resuming after interruptions."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,10 @@ from metaprompts.utils.fingerprint import files_stamp
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.utils.wording import counted
+
+Records = Generator[list[dict[str, Any]], None, None]
+PredictGroups = Callable[[list[list[int]]], Records]
+"""Groups of samples, by their indices -> the records of each group, in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,7 @@ def evaluate_split(
     *,
     restart: bool = False,
     processes: Processes | None = None,
+    predict_groups: PredictGroups | None = None,
     on_done: Callable[[int], None] = lambda samples: None,
     on_earlier: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Any]:
@@ -73,7 +78,8 @@ def evaluate_split(
         model: set to evaluation mode, and restored afterwards
         evaluation: inputs and output folder
         restart: discard the records of earlier runs
-        processes: the processes that share the work
+        processes: the processes of torchrun that share the work
+        predict_groups: predicts groups in other processes; None for `group_records` in this one
         on_done: called with the number of newly finished samples
         on_earlier: called once with the number of samples finished by earlier runs
 
@@ -85,13 +91,15 @@ def evaluate_split(
     """
     together = processes or Processes()
     with writing_into(evaluation.out, "evaluate") if together.rank == 0 else nullcontext():
-        return _evaluate(model, evaluation, together, on_done, on_earlier, restart=restart)
+        predict_groups = predict_groups or (lambda groups: group_records(model, evaluation, groups))
+        return _evaluate(model, evaluation, together, predict_groups, on_done, on_earlier, restart=restart)
 
 
 def _evaluate(
     model: Predictor,
     evaluation: Evaluation,
     together: Processes,
+    predict_groups: PredictGroups,
     on_done: Callable[[int], None],
     on_earlier: Callable[[int], None],
     *,
@@ -111,7 +119,9 @@ def _evaluate(
     together.wait()
     on_earlier(len(finished))
     groups = _unfinished(evaluation, finished)[together.rank :: together.count]
-    _predict_groups(model, evaluation, groups, finished, together.rank, on_done)
+    if groups:
+        with closing(predict_groups(groups)) as results:
+            _write_new(evaluation, results, finished, together.rank, on_done)
     together.wait()
     metric = _scorer_of_all(model, evaluation)
     scores: dict[str, Any] = metric.scores()
@@ -142,24 +152,29 @@ def _unfinished(evaluation: Evaluation, finished: set[int]) -> list[list[int]]:
     return [indices for indices in groups if not finished.issuperset(indices)]
 
 
-def _predict_groups(
-    model: Predictor,
+def _write_new(
     evaluation: Evaluation,
-    groups: list[list[int]],
+    results: Iterable[list[dict[str, Any]]],
     finished: set[int],
     rank: int,
     on_done: Callable[[int], None],
 ) -> None:
-    if not groups:
-        return
-    reader = EvalLoader(evaluation.images, groups, list, workers=evaluation.workers)
-    metric = model.task.metric(**evaluation.metric_kwargs, **evaluation.test.metric_kwargs())
-    with eval_mode(model), RecordWriter(evaluation.out, rank) as writer:
-        for images in reader:
-            new = [record for record in _records(model, evaluation, metric, images) if record["index"] not in finished]
+    with RecordWriter(evaluation.out, rank) as writer:
+        for records in results:
+            new = [record for record in records if record["index"] not in finished]
             for record in new:
                 writer.write(record)
             on_done(len(new))
+
+
+@torch.no_grad()
+def group_records(model: Predictor, evaluation: Evaluation, groups: list[list[int]]) -> Records:
+    """Predict and score groups of samples in order, and yield the records of each."""
+    reader = EvalLoader(evaluation.images, groups, list, workers=evaluation.workers)
+    metric = model.task.metric(**evaluation.metric_kwargs, **evaluation.test.metric_kwargs())
+    with eval_mode(model):
+        for images in reader:
+            yield _records(model, evaluation, metric, images)
 
 
 def _records(

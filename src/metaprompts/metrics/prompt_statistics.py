@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from metaprompts.data.sample import IGNORED_LABEL
 from metaprompts.errors import InputError
@@ -34,8 +34,51 @@ class PromptResponses(Protocol):
     def compute(self) -> Preferences | DepthPreferences:
         """The result over all counted batches."""
 
+    def state(self) -> dict[str, Any]:
+        """The sums so far."""
 
-class ClassResponses:
+    def begin_at(self, state: Mapping[str, Any]) -> None:
+        """Count from the origin of another object's state, so that both can be added."""
+
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Add the state of an object that began at this one's."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the origin is known: something was counted or added."""
+
+
+class _Sums:
+    """Sums that can be added, so that several processes can count.
+
+    Attributes:
+        summed: names of the attributes, beside the moments, that are sums
+    """
+
+    summed: ClassVar[tuple[str, ...]] = ()
+    _moments: RunningMoments
+
+    def state(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"moments": self._moments.state(), **{name: getattr(self, name) for name in self.summed}}
+
+    def begin_at(self, state: Mapping[str, Any]) -> None:
+        """Count from the origin of another object's state, so that both can be added."""
+        self._moments.begin_at(state["moments"])
+
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Add the state of an object that began at this one's."""
+        self._moments.add(state["moments"])
+        for name in self.summed:
+            setattr(self, name, getattr(self, name) + state[name])
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the origin is known: something was counted or added."""
+        return self._moments.has_begun
+
+
+class ClassResponses(_Sums):
     """The mean of each prompt's map over the pixels of each class; maps are enlarged to the labels' size.
 
     Args:
@@ -44,6 +87,7 @@ class ClassResponses:
     """
 
     kind = "class"
+    summed = ("_sums", "_counts")
 
     def __init__(self, prompts: int, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)
@@ -83,7 +127,7 @@ class ClassResponses:
         )
 
 
-class DepthResponses:
+class DepthResponses(_Sums):
     """The correlation of each prompt's map with depth; maps are enlarged to the size of the depth map.
 
     Args:
@@ -122,7 +166,7 @@ class DepthResponses:
         )
 
 
-class JointResponses:
+class JointResponses(_Sums):
     """The mean of each prompt's map at each visible joint, and the distance from the joint to the map's peak.
 
     Means and standard deviations are over all pixels of the maps of all crops.
@@ -131,6 +175,8 @@ class JointResponses:
         prompts: number of prompts, N
         joints: names of the joints
     """
+
+    summed = ("_sums", "_distances", "_counts")
 
     def __init__(self, prompts: int, joints: Sequence[str]) -> None:
         self._joints = tuple(joints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from metaprompts.utils.lazy import lazy_module
@@ -15,6 +16,8 @@ else:
 
 # Resizing a constant map leaves differences of up to this fraction of the value.
 _ROUNDING = 1e-12
+_ORIGINS = ("origin", "companion_origin")
+_SUMS = ("count", "sum", "squares", "companion_sum", "companion_squares", "products")
 
 
 class RunningMoments:
@@ -29,6 +32,7 @@ class RunningMoments:
 
     def __init__(self, variables: int) -> None:
         zeros = torch.zeros(variables, dtype=torch.float64)
+        self._begun = torch.zeros(variables, dtype=torch.bool)
         self.count = zeros.clone()
         self._origin, self._sum, self._squares = zeros.clone(), zeros.clone(), zeros.clone()
         self._companion_origin, self._companion_sum = zeros.clone(), zeros.clone()
@@ -44,7 +48,8 @@ class RunningMoments:
         """
         if not values.shape[1]:
             return
-        is_first = self.count[part] == 0
+        is_first = ~self._begun[part]
+        self._begun[part] = True
         self._origin[part] = torch.where(is_first, values.mean(dim=1), self._origin[part])
         centered = values - self._origin[part, None]
         self.count[part] += values.shape[1]
@@ -56,6 +61,31 @@ class RunningMoments:
             self._companion_sum[part] += other.sum(dim=1)
             self._companion_squares[part] += other.square().sum(dim=1)
             self._products[part] += (centered * other).sum(dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """The sums so far, and where they begin."""
+        values = {name: getattr(self, name if name == "count" else f"_{name}") for name in (*_ORIGINS, *_SUMS)}
+        return {"begun": self._begun, **values}
+
+    def begin_at(self, state: Mapping[str, Tensor]) -> None:
+        """Use the origins of other moments, so that sums of both can be added."""
+        self._begun = state["begun"].clone()
+        self._origin, self._companion_origin = state["origin"].clone(), state["companion_origin"].clone()
+
+    def add(self, state: Mapping[str, Tensor]) -> None:
+        """Add the sums of moments that began at these, or that these have not begun yet."""
+        new = state["begun"] & ~self._begun
+        self._origin = torch.where(new, state["origin"], self._origin)
+        self._companion_origin = torch.where(new, state["companion_origin"], self._companion_origin)
+        self._begun = self._begun | state["begun"]
+        for name, total in self.state().items():
+            if name in _SUMS:
+                total += state[name]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether all variables have an origin."""
+        return bool(self._begun.all())
 
     def mean(self) -> Tensor:
         """(N,) means; NaN without observations."""

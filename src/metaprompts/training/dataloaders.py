@@ -1,6 +1,6 @@
 """Data loaders for the two splits of a recipe."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from metaprompts.data.sample import SampleDataset
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
+from metaprompts.evaluation.dataset import in_groups
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.batch_plan import BatchPlan
 from metaprompts.utils.device import pick_device
@@ -272,8 +273,8 @@ class _Order(Sampler[int]):
         return places
 
 
-def validation_batches(split: Split, recipe: Recipe) -> ShapeBatches:
-    """The validation split in order; a batch has images of one size."""
+def validation_batches(split: Split, recipe: Recipe, groups: Sequence[list[int]] | None = None) -> ShapeBatches:
+    """The validation split in order, or some of its groups of ``val_batch_size`` samples; a batch has one size."""
     images = Transformed(split.samples, split.transforms, seed=0)
-    batch_size = recipe.training.val_batch_size
-    return ShapeBatches(Reader(images, list, workers=recipe.data.num_workers, batch_size=batch_size))
+    groups = in_groups(len(images), recipe.training.val_batch_size) if groups is None else groups
+    return ShapeBatches(Reader(images, list, workers=recipe.data.num_workers, batch_sampler=groups))
