@@ -9,14 +9,15 @@ import torch
 
 from metaprompts.engines.loading import PLAIN, load
 from metaprompts.errors import InputError, one_line
-from metaprompts.inference.predict import predict_many
+from metaprompts.inference.predict import RawFilter, predict_many
 from metaprompts.models.detectors import load_detector
 from metaprompts.models.loading import model_folder
 from metaprompts.models.pretrained import CONFIG_FILE, WEIGHTS_FILE
 from metaprompts.scale.images import Content
 from metaprompts.scale.label import COLUMNS, Label, depth_scale, labeled
 from metaprompts.tasks.predictions import Prediction
-from metaprompts.tasks.pseudo_labels import Confidence, needs_mirrored, pixel_confidence
+from metaprompts.tasks.pseudo_labels import Confidence, class_margin, needs_mirrored, pixel_confidence
+from metaprompts.tasks.segmentation import Segmentation
 from metaprompts.utils.batches import read_batches
 from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.visualize.text import ImageArray
@@ -117,16 +118,23 @@ class Labeler:
         return [found for image in images for found in self._predictions([image])]
 
     def _predicted(self, images: Sequence[ImageArray]) -> Iterator[_Found]:
-        predictions = list(self._predict(images))
+        margins: list[Confidence | None] = []
+
+        def keep_margin(image: ImageArray, raw: torch.Tensor) -> torch.Tensor:
+            margins.append(class_margin(raw, image.shape[:2]))
+            return raw
+
+        has_margin = self._confidence and isinstance(self.model.task, Segmentation)
+        predictions = list(self._predict(images, keep_margin if has_margin else None))
         others: Sequence[Prediction | None] = [None] * len(images)
         if self._confidence and needs_mirrored(predictions[0]):
             others = list(self._predict([np.ascontiguousarray(image[:, ::-1]) for image in images]))
-        for prediction, other in zip(predictions, others, strict=True):
-            yield prediction, pixel_confidence(prediction, other) if self._confidence else None
+        for prediction, other, margin in zip(predictions, others, margins or [None] * len(images), strict=True):
+            yield prediction, pixel_confidence(prediction, other, margin) if self._confidence else None
 
-    def _predict(self, images: Sequence[ImageArray]) -> Iterator[Prediction]:
+    def _predict(self, images: Sequence[ImageArray], raw_filter: RawFilter | None = None) -> Iterator[Prediction]:
         rows = [(image, self._boxes, self._caption) for image in images]
-        return predict_many(self.model, rows, self._batch_size)
+        return predict_many(self.model, rows, self._batch_size, raw_filter=raw_filter)
 
 
 def _loaded(model: str | Path, engine: str, precision: str, device: Any) -> Any:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from metaprompts.errors import InputError
 from metaprompts.scale.job import PREFIX, Done, LabelJob
 from metaprompts.scale.plan import Plan
 from metaprompts.scale.review import write_review
@@ -47,7 +48,8 @@ def run(job: LabelJob, runner: Runner, part: tuple[int, int] = (0, 1), *, review
         review: number of images in the contact sheet of the least confident labels
 
     Raises:
-        InputError: the source cannot be read, results cannot be written, or the model does not load
+        InputError: the source cannot be read, results cannot be written or were written on another machine, or the
+            model does not load
     """
     plan = Plan(job.slices())
     job.folder.remove_leftovers()
@@ -62,6 +64,11 @@ def run(job: LabelJob, runner: Runner, part: tuple[int, int] = (0, 1), *, review
     earlier = _total(done)
     new = _labeled(job, runner, plan, part, frozenset(todo), earlier.images) if todo else Done(0, 0)
     unfinished = _finish(job, plan)
+    if unfinished and part == (0, 1):
+        raise InputError(
+            f"the labels of {counted(unfinished, 'slice')} are not in {job.folder.url}: give an --out that all "
+            "machines share by the same path, or a URL"
+        )
     if review and not unfinished:
         write_review(job, plan, review)
     total = _total([earlier, new])
@@ -104,6 +111,8 @@ def _finish(job: LabelJob, plan: Plan) -> int:
         folder.remove(name)
     if obsolete:
         report_lines([f"removed {counted(len(obsolete), 'file')} of images that have since been replaced"])
+    # Workers of a killed command may have ended after this one began.
+    folder.remove_leftovers()
     if job.format == "tar":
         write_shard_index(job, plan, sizes)
     with folder.writing(SUMMARY_FILE) as path:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from metaprompts.data.sample import DenseTarget, Person, Sample
-from metaprompts.data.shards.codec import CONFIDENCE, JOINT_CONFIDENCE, Members, encode
+from metaprompts.data.shards.codec import CONFIDENCE, JOINT_CONFIDENCE, Members, decode_labels, encode
 from metaprompts.data.shards.index import LeftOut
 from metaprompts.data.shards.records import Encoded
 from metaprompts.data.shards.writer import write_tar
@@ -65,10 +65,14 @@ def write_labels(
         all images
     """
     said = _Said()
-    records = _records(first, labels, facts, said)
+    largest: dict[str, tuple[float, ...]] = {}
+    records = _records(first, labels, facts, said, largest)
     begun = next(records, None)
-    shard = None if begun is None else write_tar(path, name, chain([begun], records))
-    return {"shard": None if shard is None else to_dict(shard), **vars(said)}
+    if begun is None:
+        return {"shard": None, **vars(said)}
+    shard = write_tar(path, name, chain([begun], records))
+    confident = tuple(replace(record, confidence=largest[record.key]) for record in shard.records)
+    return {"shard": to_dict(replace(shard, records=confident)), **vars(said)}
 
 
 @dataclass
@@ -91,8 +95,9 @@ def _records(
     labels: Iterable[tuple[Content, Label, Prediction | None]],
     facts: Mapping[str, Any],
     said: _Said,
+    largest: dict[str, tuple[float, ...]],
 ) -> Iterator[Encoded]:
-    """The records of the labels."""
+    """The records of the labels; ``largest`` gets the `Record.confidence` of each."""
     sample = 0
     for number, (content, label, prediction) in enumerate(labels, first):
         key = f"{number:08d}"
@@ -108,9 +113,17 @@ def _records(
             if label.people is not None:
                 count = len(label.people)
                 said.people.append(_annotated(number, label))
+            largest[key] = _largest(label)
             members = _members(content, label, prediction, number, facts)
             yield Encoded(key=key, samples=tuple(range(sample, sample + count)), members=members)
             sample += count
+
+
+def _largest(label: Label) -> tuple[float, ...]:
+    if label.people is not None:
+        # A joint without a score is NaN.
+        return tuple(max(0.0, *np.nan_to_num(each["keypoints"][2::3]).tolist()) for each in label.people)
+    return () if label.confidence_map is None else (float(decode_labels(label.confidence_map).max()) / 255,)
 
 
 def _members(content: Content, label: Label, prediction: Prediction, number: int, facts: Mapping[str, Any]) -> Members:

@@ -91,7 +91,8 @@ class NormalsData(PairedSection):
 
     def parts(self, split: Split) -> Openers:
         """The only part of a split."""
-        return self.sharded(split) or self.reading_images({split: lambda: _NormalPairs(self, self.names(split))})
+        folders: Openers = {split: lambda: _NormalPairs(self, self.names(split))}
+        return self.with_shards(split, lambda: self.reading_images(folders))
 
     def read(self, path: Path) -> NDArray[np.float32]:
         """Read normals (H, W, 3): right, up, toward the camera; 0 where there is no normal."""

@@ -4,10 +4,13 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from metaprompts.tasks.normals import NormalsPrediction
 from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, SegmentationPrediction
+from metaprompts.tasks.preprocess import enlarged_bands
 
 Confidence = NDArray[np.float32]
 
@@ -17,31 +20,49 @@ def needs_mirrored(prediction: Any) -> bool:
     return isinstance(prediction, DepthPrediction | NormalsPrediction)
 
 
+def class_margin(raw: Tensor, size: tuple[int, int]) -> Confidence:
+    """The probability of the most probable class of each pixel minus that of the second.
+
+    Args:
+        raw: (classes, h, w) logits
+        size: (height, width) of the image
+    """
+    first, second = torch.zeros(size), torch.zeros(size)
+    for probability in raw.float().softmax(dim=0):
+        for rows, band in enlarged_bands(probability, size):
+            values = band.cpu()
+            second[rows] = torch.maximum(second[rows], torch.minimum(first[rows], values))
+            first[rows] = torch.maximum(first[rows], values)
+    margin: Confidence = first.sub_(second).numpy()
+    return margin
+
+
 @singledispatch
-def pixel_confidence(prediction: Any, mirrored: Any = None) -> Confidence | None:
+def pixel_confidence(prediction: Any, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
     """The confidence of each pixel, from 0 to 1; None if the prediction has no pixels.
 
-    Segmentation: the probability of the class. Depth: the smaller divided by the larger of the depths predicted for the
+    Segmentation: `class_margin`. Depth: the smaller divided by the larger of the depths predicted for the
     image and for its mirror image. Normals: the cosine of the angle between these two, at least 0.
 
     Args:
         prediction: a prediction of an image
         mirrored: the prediction of the mirrored image, where `needs_mirrored`
+        margin: segmentation: the `class_margin` of the raw output
 
     Returns:
         (H, W)
     """
-    del prediction, mirrored
+    del prediction, mirrored, margin
     return None
 
 
 @pixel_confidence.register
-def _(prediction: SegmentationPrediction, mirrored: Any = None) -> Confidence | None:
-    return prediction.confidence
+def _(prediction: SegmentationPrediction, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
+    return margin
 
 
 @pixel_confidence.register
-def _(prediction: DepthPrediction, mirrored: Any = None) -> Confidence | None:
+def _(prediction: DepthPrediction, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
     one, other = prediction.depth_m, mirrored.depth_m[:, ::-1]
     larger = np.maximum(one, other)
     agreed = np.divide(np.minimum(one, other), larger, out=np.zeros_like(one), where=larger > 0)
@@ -50,7 +71,7 @@ def _(prediction: DepthPrediction, mirrored: Any = None) -> Confidence | None:
 
 
 @pixel_confidence.register
-def _(prediction: NormalsPrediction, mirrored: Any = None) -> Confidence | None:
+def _(prediction: NormalsPrediction, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
     # A mirrored normal points to the other side.
     other = mirrored.normals[:, ::-1] * np.array([-1, 1, 1], np.float32)
     cosines: Confidence = (prediction.normals * other).sum(axis=2)

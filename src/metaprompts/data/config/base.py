@@ -57,7 +57,8 @@ class Section:
             that is not set
         held_out: names, relative to root, of the images held out by a fraction in data.val. A run writes them into its
             recipe.json, to hold out the same images again; none to draw them
-        min_confidence: with shards of metaprompts label: pixels and joints below this confidence are not trained on
+        min_confidence: with shards of metaprompts label: pixels and joints below this confidence are not trained on,
+            images without others are dropped
     """
 
     root: Path | None = None
@@ -304,6 +305,7 @@ class PairedSection(Section):
         keep_aspect: whether images keep their aspect ratio; the sides of ``image_size`` are then only upper bounds
         working_size: (height, width); the trained model resizes input images to this area, stored in its config.json;
             none for ``image_size``
+        add_shards: train on the images of root and on those in the shards, which metaprompts label has labeled
     """
 
     train: str = "train.txt"
@@ -313,6 +315,7 @@ class PairedSection(Section):
     image_size: tuple[_Side, _Side] | None = None
     keep_aspect: bool = True
     working_size: tuple[_Side, _Side] | None = None
+    add_shards: bool = False
 
     list_keys: ClassVar[tuple[str, ...]] = ("train", "train_labels", "val", "val_labels")
     reading_keys = (*Section.reading_keys, "image_size", "keep_aspect", "working_size")
@@ -320,6 +323,27 @@ class PairedSection(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._read_val(val_labels=self.val_labels)
+        if self.add_shards and (self.shards is None or self.val_share is not None):
+            lacks = "data.shards is none" if self.shards is None else f"data.val is {self.val_share:g}, a share"
+            raise InputError(
+                f"data.add_shards is true, but {lacks}: give the data.shards of metaprompts label, and a list or "
+                "folder in data.val"
+            )
+
+    def with_shards(
+        self, split: Split, in_folders: Callable[[], Openers], classes: Sequence[str] | None = None
+    ) -> Openers:
+        """The parts of a split in the shards, in folders, or with ``add_shards`` in both.
+
+        Raises:
+            InputError: the shards are missing, or their data differs from the recipe's
+        """
+        found = self.sharded(split, classes)
+        if self.add_shards and split == "train":
+            if not found:
+                raise InputError(f"data.add_shards is true, but {self.shards} holds no training images")
+            return {**in_folders(), "shards": found[split]}
+        return found or in_folders()
 
     def names(self, split: Split) -> tuple[str, str | None]:
         """The list file, or the folders of images and labels, of a split."""

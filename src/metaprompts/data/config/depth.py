@@ -96,7 +96,7 @@ class DepthData(PairedSection):
 
     def parts(self, split: Split) -> Openers:
         """The parts of a split, which are opened one by one."""
-        return self.sharded(split) or self.reading_images(self._in_folders(split))
+        return self.with_shards(split, lambda: self.reading_images(self._in_folders(split)))
 
     def _in_folders(self, split: Split) -> Openers:
         list_file = self.train_list if split == "train" else self.val_list

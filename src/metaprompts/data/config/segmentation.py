@@ -80,9 +80,9 @@ class SegmentationData(PairedSection):
         if self.layout == "lists":
             # Shards do not record whether a class was left out when they were written.
             self._label_table(classes)
-        found = self.sharded(split, classes)
-        if found:
-            return found
+        return self.with_shards(split, lambda: self._named_parts(split, classes), classes)
+
+    def _named_parts(self, split: Split, classes: Sequence[str]) -> Openers:
         parts = self._in_folders(split, classes)
         return self.reading_images({name: partial(self._named, part, classes) for name, part in parts.items()})
 

@@ -1,5 +1,6 @@
 """The samples of a split, read from its shards in any order."""
 
+import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from metaprompts.data.shards.codec import CONFIDENCE, LABELS, decode, decode_lab
 from metaprompts.data.shards.file_pool import OpenFiles
 from metaprompts.data.shards.index import FACTS, INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
 from metaprompts.errors import InputError, one_line
+from metaprompts.utils.wording import counted
+
+logger = logging.getLogger(__name__)
 
 _CURE = "copy it again, or delete it and run the same metaprompts data shard command to write it again"
 
@@ -28,14 +32,15 @@ class ShardedSamples:
         index: index of the folder
         split: the split to read
         checks_files: whether to check at the start that all shards exist, or only on reading
-        min_confidence: predicted pixels and joints below this confidence have no label
+        min_confidence: predicted pixels and joints below this confidence have no label, and samples without others are
+            dropped; their number is logged
 
     Attributes:
         shards: the shards in order
         left_out: skipped images, which no shard contains
 
     Raises:
-        InputError: the split is unfinished, or a shard is missing or has the wrong size
+        InputError: the split is unfinished, a shard is missing or has the wrong size, or all samples are dropped
     """
 
     def __init__(
@@ -57,6 +62,8 @@ class ShardedSamples:
         self._folder, self._root = folder, index.origin.root
         self._min_confidence = min_confidence
         self._places = _places(found, folder)
+        if min_confidence is not None:
+            self._places = _certain(self._places, min_confidence, folder)
         self._files = OpenFiles()
         for shard in self.shards if checks_files else ():
             _check_shard_size(folder / shard.file, shard)
@@ -186,6 +193,26 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
         following = found.get(sample, following)
         places.append(following)
     return places[::-1]
+
+
+def _certain(
+    places: list[tuple[Shard, Record, int]], min_confidence: float, folder: Path
+) -> list[tuple[Shard, Record, int]]:
+    """The samples of which something reaches a confidence."""
+    kept = [place for place in places if _largest(*place[1:]) >= min_confidence]
+    dropped = len(places) - len(kept)
+    said = f"{dropped} of {counted(len(places), 'sample')} in {folder} have no pixel or joint of confidence "
+    said += f"{min_confidence:g} or more"
+    if not kept:
+        raise InputError(f"{said}: lower data.min_confidence")
+    if dropped:
+        logger.warning("%s: dropped", said)
+    return kept
+
+
+def _largest(record: Record, person: int) -> float:
+    """The largest confidence in a sample; 1 where shards do not say it."""
+    return record.confidence[person] if record.confidence else 1.0
 
 
 def _check_shard_size(path: Path, shard: Shard) -> None:

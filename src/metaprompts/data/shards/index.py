@@ -48,11 +48,13 @@ class Record:
         key: common part of the files' names, up to the first dot
         samples: indices, in the split, of this image's samples: one, or one for each person
         members: extension of a file -> its position
+        confidence: of predicted labels: for each sample the largest confidence of its pixels or joints; else empty
     """
 
     key: str
     samples: tuple[int, ...]
     members: Mapping[str, Place]
+    confidence: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +275,10 @@ def _record(values: Mapping[str, Any]) -> Record:
     samples = _numbers(values["samples"])
     if not samples:
         raise ValueError("a record has no samples")
-    return Record(key=_of(str, values["key"]), samples=samples, members=members)
+    confidence = tuple(map(float, _of(list, values.get("confidence", []))))
+    if confidence and len(confidence) != len(samples):
+        raise ValueError(f"a record has {len(confidence)} confidences of {len(samples)} samples")
+    return Record(key=_of(str, values["key"]), samples=samples, members=members, confidence=confidence)
 
 
 def _left_out(values: Any) -> tuple[LeftOut, ...]:
