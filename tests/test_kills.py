@@ -1,7 +1,12 @@
 """Killed at any moment and given again, a command ends with the bytes that it would have ended with undisturbed."""
 
 import json
+import os
+import random
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +44,15 @@ _MODULES = {
         *("metaprompts.inference.predict", "metaprompts.visualize.depth"),
     ],
     "label": ["metaprompts.scale.run", "metaprompts.scale.local"],
+    "label with ray": ["metaprompts.scale.run"],
     "shard": ["metaprompts.data.shards.writer", "metaprompts.training.dataloaders"],
     "evaluate": ["metaprompts.models.loading", "metaprompts.evaluation.resumable", "metaprompts.training.dataloaders"],
     "export": ["metaprompts.models.loading", "metaprompts.engines.export", "torch.export"],
     "train": ["metaprompts.training.loop", "torch.utils.tensorboard"],
 }
+
+
+_LABEL = ["label", MODEL, "--format", "tar", "--shard-size", "2", "--batch-size", "2"]
 
 
 def words_of(command: str, data: Path, out: Path) -> list[str]:
@@ -52,7 +61,8 @@ def words_of(command: str, data: Path, out: Path) -> list[str]:
     often = ["--training.checkpoint_seconds", "0", "--training.validate_every", "3", "--training.output_dir", str(out)]
     return {
         "predict": ["predict", MODEL, *(str(data / f"{number}.png") for number in range(6)), "--engine", "plain"],
-        "label": ["label", MODEL, str(data / "?.png"), "--format", "tar", "--shard-size", "2", "--batch-size", "2"],
+        "label": [*_LABEL, str(data / "?.png")],
+        "label with ray": [*_LABEL, str(data / "?.png"), "--engine", "ray", "--workers", "2"],
         "shard": ["data", "shard", "micro_depth", *reading, "--shard-bytes", "30KB"],
         "evaluate": ["evaluate", MODEL, *reading, "--data.val", "val.txt"],
         "export": ["export", MODEL, "--format", "torch", "--size", "64", "64"],
@@ -133,3 +143,79 @@ def test_twenty_kills(data, tmp_path, command):
 @pytest.mark.full
 def test_thirty_kills_of_label(data, tmp_path):
     check(data, tmp_path, "label", kills=6, rounds=5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("victim", "kills"), [("driver", 15), ("actor", 15)])
+def test_thirty_kills_of_label_with_ray(data, tmp_path, victim, kills):
+    """The command that drives the cluster, which ends with it, or an actor, which Ray replaces while it runs."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'metaprompts[ray]'")
+    commands = Commands(tmp_path / "log.txt", _MODULES["label with ray"])
+    try:
+        _check_ray(commands, data, tmp_path, victim, kills)
+    finally:
+        commands.close()
+
+
+def _check_ray(commands: Commands, data: Path, tmp_path: Path, victim: str, kills: int) -> None:
+    out = tmp_path / "out"
+    words = words_of("label with ray", data, out)
+    code, _ = commands.run(words_of("label", data, out))
+    assert code == 0, commands.log.read_text()
+    expected = contents(out)
+    shutil.rmtree(out)
+    code, took = commands.run(words)
+    assert (code, contents(out) == expected) == (0, True), commands.log.read_text()
+    shutil.rmtree(out)
+    if victim == "driver":
+        killed_and_finished(commands, words, out, kills, seed=0, took=took)
+    else:
+        _kill_actors(commands, words, out, kills, took)
+    assert contents(out) == expected
+
+
+def _kill_actors(commands: Commands, words: list[str], out: Path, kills: int, took: float) -> None:
+    """Run the command again and again, killing an actor at random moments, two of each run."""
+    moments, done = random.Random(0), 0
+    while done < kills:
+        shutil.rmtree(out, ignore_errors=True)
+        killed: list[int] = []
+        ended = threading.Event()
+        killer = threading.Thread(target=_kill, args=(moments, took, killed, ended))
+        killer.start()
+        code, _ = commands.run(words)
+        ended.set()
+        killer.join()
+        done += len(killed)
+        assert code == 0, commands.log.read_text()
+
+
+def _kill(moments: random.Random, took: float, killed: list[int], ended: threading.Event) -> None:
+    while len(killed) < 2 and not ended.is_set():
+        if actors := _actors():
+            ended.wait(moments.uniform(0, took / 4))
+            actors = _actors()
+        if actors and not ended.is_set():
+            victim = moments.choice(actors)
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+        time.sleep(0.05)
+
+
+def _actors() -> list[int]:
+    """The processes of Ray actors below this process."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text()
+            names[int(folder.name)] = (folder / "cmdline").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+
+    def is_ours(process: int) -> bool:
+        while process in parents and process != os.getpid():
+            process = parents[process]
+        return process == os.getpid()
+
+    return [process for process, name in names.items() if name.startswith(b"ray::MapWorker") and is_ours(process)]

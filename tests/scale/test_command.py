@@ -57,6 +57,20 @@ def test_errors_are_one_line(label, photos, words, message):
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--engine", "ray"], "pip install 'metaprompts[ray]', or give --engine local"),
+        (["--address", "auto"], "--address is for --engine ray: add it, or leave this out"),
+        (["--gpus-per-worker", "0"], "--gpus-per-worker is for --engine ray"),
+    ],
+)
+def test_without_ray(label, photos, monkeypatch, words, message):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, errors = label("photos", *words)
+    assert (code, message in errors) == (2, True)
+
+
 def test_without_pyarrow(label, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, _, errors = label("photos", format="parquet")

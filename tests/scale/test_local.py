@@ -37,7 +37,6 @@ class Stub:
 def made(job, tmp_path, monkeypatch):
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(local, "get_context", lambda kind: fork)
-    monkeypatch.setattr(local, "SliceLabeler", Stub)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/kills").write_text("0")
     return job("depth", "photos")
@@ -46,7 +45,7 @@ def made(job, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kills", [0, 2])
 def test_a_killed_process_is_replaced_and_its_slice_labeled_again(made, kills):
     (Path(made.out) / "kills").write_text(str(kills))
-    assert list(local.label_in_processes(made, iter(SLICES), 2)) == [Done(2, 0)] * 6
+    assert list(local.label_in_processes(made, iter(SLICES), 2, Stub)) == [Done(2, 0)] * 6
     done = (Path(made.out) / "done").read_text().split()
     assert sorted(done) == [str(number) for number in range(6)]
 
@@ -56,10 +55,10 @@ def test_a_slice_that_ends_every_process_is_an_error(made):
     with pytest.raises(
         InputError, match=r"^3 worker processes ended \(exit code -9\) while labeling the 2 images from a"
     ):
-        list(local.label_in_processes(made, iter(SLICES), 2))
+        list(local.label_in_processes(made, iter(SLICES), 2, Stub))
     assert not multiprocessing.active_children()
 
 
 def test_an_error_of_a_process_is_the_users_line(made):
     with pytest.raises(InputError, match=r"^disk full$"):
-        list(local.label_in_processes(made, iter([Slice(number=9, first=0, items=SLICES[0].items)]), 2))
+        list(local.label_in_processes(made, iter([Slice(number=9, first=0, items=SLICES[0].items)]), 2, Stub))

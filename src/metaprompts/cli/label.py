@@ -1,6 +1,7 @@
 """``metaprompts label``."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from metaprompts.cli.console import say
@@ -48,8 +49,16 @@ class Label:
     review: Annotated[int, Range(1, 1000)] | None = option(None, metavar="N")
     """Also write review.jpg to the results folder, a contact sheet of the N images with the lowest confidence; if
     everything is already labeled, write only this sheet."""
-    workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N", group=_WORK)
-    """Number of processes, each with a copy of the model; GPUs are shared among them."""
+    workers: Annotated[int, Range(1, 10**5)] = option(1, metavar="N", group=_WORK)
+    """Number of processes or Ray actors, each with a copy of the model; GPUs are shared among them."""
+    engine: Literal["local", "ray"] = option("local", group=_WORK)
+    """local: processes on this machine; ray: actors of a Ray cluster (needs 'metaprompts[ray]')."""
+    address: str | None = option(None, group=_WORK)
+    """ray: address of a running cluster, or auto for the one on this machine; by default, a new one is started."""
+    cpus_per_worker: Annotated[float, Range(0, 1024)] | None = option(None, metavar="N", group=_WORK)
+    """ray: CPU cores of an actor; by default 1."""
+    gpus_per_worker: Annotated[float, Range(0, 64)] | None = option(None, metavar="N", group=_WORK)
+    """ray: GPUs of an actor, for example 0.5; by default the actors share all GPUs of the cluster."""
     part: str | None = option(None, metavar="I/N", group=_WORK)
     """Label only part I of N, from 0/N to N-1/N: for N runs on different machines with one DST."""
     device: str | None = option(None, group=_MODEL)
@@ -74,8 +83,9 @@ class Label:
         from metaprompts.scale.run import run
 
         part = _part(self.part)
+        runner = self._runner()
         job = self._job()
-        summary = run(job, self._runner(), part, review=self.review or 0)
+        summary = run(job, runner, part, review=self.review or 0)
         _report(summary, job)
         return 0
 
@@ -106,11 +116,20 @@ class Label:
         )
 
     def _runner(self) -> "Runner":
+        if self.engine == "ray":
+            from metaprompts.scale.ray_engine import import_ray, label_with_ray
+
+            import_ray()
+            cpus = 1.0 if self.cpus_per_worker is None else self.cpus_per_worker
+            return partial(
+                label_with_ray, workers=self.workers, address=self.address, cpus=cpus, gpus=self.gpus_per_worker
+            )
         from metaprompts.scale.local import label_here, label_in_processes
 
-        if self.workers == 1:
-            return label_here
-        return lambda job, slices: label_in_processes(job, slices, self.workers)
+        for name in ("address", "cpus_per_worker", "gpus_per_worker"):
+            if getattr(self, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} is for --engine ray: add it, or leave this out")
+        return label_here if self.workers == 1 else partial(label_in_processes, workers=self.workers)
 
 
 def _part(text: str | None) -> tuple[int, int]:

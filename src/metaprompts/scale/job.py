@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,13 @@ class Done(NamedTuple):
 
     images: int
     errors: int
+
+
+Work = Callable[[Slice], Done]
+"""Labels a slice, and writes its result."""
+
+MakeWork = Callable[["LabelJob", str | None], Work]
+"""A job and a device -> what labels the job's slices; `SliceLabeler`, or a stub."""
 
 
 class _NothingLabeledError(Exception):

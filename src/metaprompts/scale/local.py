@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.scale.job import Done, LabelJob, SliceLabeler
+from metaprompts.scale.job import Done, LabelJob, MakeWork, SliceLabeler, Work
 from metaprompts.scale.source import Slice
 from metaprompts.utils.multiprocessing import prepare_worker
 
@@ -20,24 +20,28 @@ _TRIES = 3
 
 def label_here(job: LabelJob, slices: Iterator[Slice]) -> Iterator[Done]:
     """Label slices in this process, in order."""
-    work: SliceLabeler | None = None
+    work: Work | None = None
     for part in slices:
         work = work or SliceLabeler(job)
         yield work(part)
 
 
-def label_in_processes(job: LabelJob, slices: Iterator[Slice], workers: int) -> Iterator[Done]:
+def label_in_processes(
+    job: LabelJob, slices: Iterator[Slice], workers: int, make_work: MakeWork = SliceLabeler
+) -> Iterator[Done]:
     """Label slices with several processes, and yield results as they finish; killed processes are replaced.
 
     Args:
         job: the labeling job
         slices: the slices; one is read whenever a process is free
         workers: number of processes; several GPUs are shared among them
+        make_work: makes what labels the slices of a job on a device
 
     Raises:
         InputError: raised by a process, or several processes died while labeling one slice
     """
-    free = [_Worker(job, number, workers) for number in range(workers)]
+    task = _Task(job, None, max(1, (os.cpu_count() or 1) // workers), make_work)
+    free = [_Worker(task, number) for number in range(workers)]
     busy: dict[Connection, tuple[_Worker, Slice, int]] = {}
     again: list[tuple[Slice, int]] = []
     try:
@@ -57,7 +61,7 @@ def label_in_processes(job: LabelJob, slices: Iterator[Slice], workers: int) -> 
                     yield found
                 else:
                     again.append((part, _counted(tries, part, found)))
-                    free.append(_Worker(job, worker.number, workers))
+                    free.append(_Worker(task, worker.number))
     finally:
         for worker in [*free, *(worker for worker, _, _ in busy.values())]:
             worker.end()
@@ -84,14 +88,14 @@ class _Task:
     job: LabelJob
     device: str | None
     threads: int
+    make_work: MakeWork
 
 
 class _Worker:
-    def __init__(self, job: LabelJob, number: int, workers: int) -> None:
+    def __init__(self, task: _Task, number: int) -> None:
         self.number = number
-        gpus = torch.cuda.device_count() if job.options.get("device") in (None, "cuda") else 0
-        device = f"cuda:{number % gpus}" if gpus else None
-        task = _Task(job, device, max(1, (os.cpu_count() or 1) // workers))
+        gpus = torch.cuda.device_count() if task.job.options.get("device") in (None, "cuda") else 0
+        task = replace(task, device=f"cuda:{number % gpus}") if gpus else task
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_serve, args=(task, theirs), daemon=True)
@@ -129,14 +133,14 @@ class _Worker:
 def _serve(task: _Task, pipe: Connection) -> None:
     prepare_worker()
     torch.set_num_threads(task.threads)
-    work: SliceLabeler | None = None
+    work: Work | None = None
     while True:
         try:
             part = pipe.recv()
         except EOFError:
             return
         try:
-            work = work or SliceLabeler(task.job, task.device)
+            work = work or task.make_work(task.job, task.device)
             pipe.send(work(part))
         except Exception as error:
             pipe.send(error)

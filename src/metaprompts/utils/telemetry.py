@@ -8,6 +8,7 @@ _VARIABLES = {
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 _OPENVINO_S = "openvino_telemetry"
 
