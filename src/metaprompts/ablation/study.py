@@ -67,7 +67,7 @@ class Variant:
 
     Attributes:
         name: short name made of letters, digits and single dashes
-        settings: recipe keys and values that define the variant
+        settings: recipe keys and values that define the variant; "{seed}" in a text becomes the run's seed
         paper: name of a cell or metric -> the paper's number for this variant
     """
 
@@ -295,7 +295,11 @@ class Run:
             "data.root": root,
             "training.output_dir": out,
         }
-        return [self.cell.recipe, *(f"--{key}={_spelled(value)}" for key, value in settings.items())]
+        return [self.cell.recipe, *(f"--{key}={self._spelled(value)}" for key, value in settings.items())]
+
+    def _spelled(self, value: Any) -> str:
+        # Data that was made with a run of the same seed.
+        return _spelled(value.replace("{seed}", str(self.seed)) if isinstance(value, str) else value)
 
 
 def read_study(path: Path, *, trains: bool = True) -> Study:
