@@ -59,8 +59,8 @@ class Evaluate(WithModelRecipeKeys):
     """Engine that executes the model; plain is the model as in training."""
     workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N")
     """Number of processes, each with a copy of the model; they share the CPU cores and GPUs."""
-    precision: Literal["fp32", "bf16", "w8a16"] = "fp32"
-    """bf16: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
+    precision: Literal["fp32", "bf16", "fp16", "w8a16"] = "fp32"
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
 
     def run(self) -> int:
         """Evaluate."""

@@ -133,8 +133,8 @@ class Predict:
     """Engine that executes the model: auto picks an installed engine that saves more time than it takes to prepare;
     plain is the model as in training; the others precompute everything that depends only on the weights. All agree up
     to rounding."""
-    precision: Literal["fp32", "bf16", "w8a16"] = option("fp32", group=_SPEED)
-    """bf16: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
+    precision: Literal["fp32", "bf16", "fp16", "w8a16"] = option("fp32", group=_SPEED)
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
     steps: int | None = option(None, group=_LESS)
     """Use fewer refinement steps than in training."""
     merge_tokens: float = option(0.0, group=_LESS)

@@ -23,11 +23,11 @@ from metaprompts.utils.torch_modules import sharing_weights
 from metaprompts.utils.wording import counted
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]
-Precision = Literal["fp32", "bf16", "w8a16"]
+Precision = Literal["fp32", "bf16", "fp16", "w8a16"]
 
 PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
-    "eager": ("fp32", "bf16"),
-    "compile": ("fp32", "bf16"),
+    "eager": ("fp32", "bf16", "fp16"),
+    "compile": ("fp32", "bf16", "fp16"),
     "openvino": ("fp32", "bf16", "w8a16"),
     "onnx": ("fp32",),
 }
@@ -41,7 +41,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 _EXTRAS = {"nncf": "int8"}
 _EIGHT_BITS = ("w8a16",)
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Converting a model takes about as long as predicting this many images without it.
 _WORTH_CONVERTING = 20
 # Compiling on a GPU takes a minute or two.
@@ -100,7 +100,8 @@ def open_engine(
         model: the model, in any precision. Its weights may be reordered in memory, which does not change their values.
             The eager engine uses the strips of its encoder
         engine: the engine; "auto" picks an installed engine that saves more time than it takes to prepare
-        precision: "fp32"; "bf16": 16-bit matrix products; "w8a16": 8-bit weights, computed in 32 bits
+        precision: "fp32"; "bf16", or "fp16" on a GPU: 16-bit matrix products; "w8a16": 8-bit weights, computed in 32
+            bits, a coarser approximation
         approximation: approximations to use
         images: approximate number of images to predict; None for many
         bounded: whether memory is limited or windows are used; on a CPU "auto" then picks an engine with strips and
@@ -141,7 +142,7 @@ def weights_type(
 ) -> torch.dtype:
     """The precision in which a model's weights should be loaded for an engine.
 
-    The precision is bfloat16 if PyTorch can compute in it. Converted networks are built from, and keyed by, the exact
+    The precision is the engine's if PyTorch computes in it. Converted networks are built from, and keyed by, the exact
     weights, and a distilled encoder identifies its VAE by them.
 
     Args:
@@ -153,8 +154,8 @@ def weights_type(
     by_torch = engine in ("eager", "compile") or (
         engine == "auto" and not (device.type == "cpu" and installed("openvino"))
     )
-    narrow = by_torch and precision == "bf16" and approximation.encoder is None
-    return torch.bfloat16 if narrow else torch.float32
+    narrow = by_torch and precision in ("bf16", "fp16") and approximation.encoder is None
+    return _DTYPES[precision] if narrow else torch.float32
 
 
 def installed(engine: str) -> bool:
@@ -168,6 +169,8 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
     Raises:
         InputError: the engine does not support it, or is not installed
     """
+    if precision == "fp16" and device.type == "cpu":
+        raise InputError(f"precision fp16 is for GPUs, but the model is on {device}: choose fp32 or bf16")
     if precision not in PRECISIONS[engine]:
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
         raise InputError(

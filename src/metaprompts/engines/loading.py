@@ -54,7 +54,7 @@ def load(
             always in single precision
         engine: "plain" for a `MetaPromptModel`, as in training; or the engine that executes the model: "auto", "eager",
             "compile", "openvino" or "onnx", which agree up to rounding
-        precision: precision of an engine: "fp32", "bf16" or "w8a16"
+        precision: precision of an engine: "fp32", "bf16", "fp16" (GPU) or "w8a16"
         approximation: approximations that make an engine faster but less accurate: the attributes of `Approximation`
 
     Raises:
