@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from metaprompts.scale.run import run
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'metaprompts[ray]'")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'metaprompts[label]'")
-from metaprompts.scale.ray_engine import label_with_ray  # noqa: E402
+from metaprompts.scale.ray_engine import label_with_ray, summary_line  # noqa: E402
 
 DOC = Path(__file__).resolve().parents[2] / "docs/label.md"
 one = partial(label_with_ray, workers=1)
@@ -27,6 +28,8 @@ def _cluster():
     """One cluster for all tests: starting one takes seconds."""
     path = os.pathsep.join(["src", "tests"])
     environment = {"env_vars": {"PYTHONPATH": f"{path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}}
+    # Actors cannot import this file.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     yield
     ray.shutdown()
@@ -96,6 +99,20 @@ class TestOnACluster:
         table = pyarrow.parquet.read_table("labels")
         assert sorted(map(Path, table["path"].to_pylist())) == sorted(photos.rglob("*.png"))
         assert table["error"].null_count == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "\x1b[36mray::f()\x1b[39m (pid=1)\n  File x\nModuleNotFoundError: No module named 'metaprompts'\n",
+            "ModuleNotFoundError: No module named 'metaprompts'",
+        ),
+        ("The actor died unexpectedly.\n\tclass_name: _Actor\n", "The actor died unexpectedly"),
+    ],
+)
+def test_errors_of_ray_are_one_line(text, line):
+    assert summary_line(RuntimeError(text)) == line
 
 
 def test_no_cluster_there(job, photos):

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import signal
 import socket
 import threading
@@ -27,6 +28,7 @@ _RETRIES = 4
 _IN_FLIGHT = 2
 # Holds descriptions of slices, no images; Ray's least is 75 MiB.
 _STORE_BYTES = 200 * 2**20
+_COLOR, _ERROR = re.compile(r"\x1b\[\d+m"), re.compile(r"[\w.]*(Error|Exception): ")
 
 
 def label_with_ray(
@@ -79,7 +81,7 @@ def label_with_ray(
                     raise pickle.loads(row["failure"])
                 yield Done(int(row["images"]), int(row["errors"]))
         except ray.exceptions.RayError as error:
-            raise InputError(f"Ray: {_first_line(error)}: run the same command again, it goes on") from error
+            raise InputError(f"Ray: {summary_line(error)}; run the same command again to resume") from error
 
 
 class _Actor:
@@ -134,7 +136,7 @@ def _connected(ray: Any, address: str | None, workers: int, cpus: float) -> Iter
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises errors of any type
         where = "a cluster on this machine cannot be started" if address is None else f"no Ray cluster at {address}"
-        raise InputError(f"{where}: {_first_line(error)}") from error
+        raise InputError(f"{where}: {summary_line(error)}") from error
     try:
         yield
     finally:
@@ -166,10 +168,11 @@ def _check_nodes(ray: Any, cpus: float, gpus: float) -> None:
         )
 
 
-def _first_line(error: BaseException) -> str:
-    """Ray's messages have many lines, most of them tracebacks."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".:") if lines else one_line(error)
+def summary_line(error: BaseException) -> str:
+    """One line of an error of Ray, whose messages have many: the error in the innermost traceback, or the first."""
+    lines = [_COLOR.sub("", line).strip() for line in str(error).splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines[:1] or [one_line(error)])[-1].rstrip(".:")
 
 
 def import_ray() -> Any:

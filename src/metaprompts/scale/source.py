@@ -16,6 +16,7 @@ from metaprompts.data.io.images import IMAGE_SUFFIXES
 from metaprompts.errors import InputError, one_line
 from metaprompts.scale.parquet_source import parquet_rows
 from metaprompts.scale.storage import is_url, local_copy, reaching, version, version_of
+from metaprompts.scale.tar_members import tar_members
 from metaprompts.utils.files import json_line
 
 _TAR, _PARQUET, _LIST = ".tar", ".parquet", ".txt"
@@ -196,15 +197,13 @@ def _in_tar(text: str, skipped: Counter[str]) -> Iterator[Item]:
     found = version(text)
     with reaching(text) as (files, path):
         try:
-            with files.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-                while (info := tar.next()) is not None:
-                    # Otherwise the file's members would pile up in memory.
-                    tar.members.clear()  # type: ignore[attr-defined]
-                    name = PurePosixPath(info.name).name
+            with files.open(path, "rb") as file:
+                for member in tar_members(file):
+                    name = member.name.rpartition("/")[2]
                     ending = f".{name.partition('.')[2].lower()}"
-                    if info.isreg() and ending in IMAGE_SUFFIXES and not name.startswith("."):
-                        yield Item(f"{text}/{info.name}", text, info.offset_data, info.size, found)
-                    elif info.isreg():
+                    if ending in IMAGE_SUFFIXES and not name.startswith("."):
+                        yield Item(f"{text}/{member.name}", text, member.at, member.size, found)
+                    else:
                         skipped[ending] += 1
         except tarfile.TarError as error:
             raise InputError(f"{text} is not a complete, uncompressed tar file ({one_line(error)})") from error
