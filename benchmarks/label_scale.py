@@ -262,16 +262,14 @@ def _write_tars(folder: Path, rows: int) -> None:
     folder.mkdir(exist_ok=True)
     file = io.BytesIO()
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(file, "PNG")
-    for number in range(rows // 1000):
-        path = folder / f"{number:06d}.tar"
-        if path.exists():
-            continue
-        with tarfile.open(path.with_suffix(".part"), "w", format=tarfile.USTAR_FORMAT) as tar:
-            for image in range(1000):
-                info = tarfile.TarInfo(f"{number:06d}{image:03d}.png")
-                info.size = file.tell()
-                tar.addfile(info, io.BytesIO(file.getvalue()))
-        path.with_suffix(".part").rename(path)
+    first = folder / "000000.tar"
+    with tarfile.open(first, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for image in range(1000):
+            info = tarfile.TarInfo(f"{image:03d}.png")
+            info.size = file.tell()
+            tar.addfile(info, io.BytesIO(file.getvalue()))
+    for number in range(1, rows // 1000):
+        shutil.copyfile(first, folder / f"{number:06d}.tar")
 
 
 if __name__ == "__main__":

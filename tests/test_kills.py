@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,8 @@ _MODULES = {
         *("metaprompts.inference.predict", "metaprompts.visualize.depth"),
     ],
     "label": ["metaprompts.scale.run", "metaprompts.scale.local"],
-    "label with ray": ["metaprompts.scale.run"],
+    "label with workers": ["metaprompts.scale.run", "metaprompts.scale.local"],
+    "label with ray": ["metaprompts.scale.run", "metaprompts.scale.local"],
     "shard": ["metaprompts.data.shards.writer", "metaprompts.training.dataloaders"],
     "evaluate": ["metaprompts.models.loading", "metaprompts.evaluation.resumable", "metaprompts.training.dataloaders"],
     "export": ["metaprompts.models.loading", "metaprompts.engines.export", "torch.export"],
@@ -62,7 +63,8 @@ def words_of(command: str, data: Path, out: Path) -> list[str]:
     return {
         "predict": ["predict", MODEL, *(str(data / f"{number}.png") for number in range(6)), "--engine", "plain"],
         "label": [*_LABEL, str(data / "?.png")],
-        "label with ray": [*_LABEL, str(data / "?.png"), "--engine", "ray", "--workers", "2"],
+        "label with workers": [*_LABEL, str(data / "?.png"), "--workers", "2"],
+        "label with ray": [*_LABEL, str(data / "?.png"), "--workers", "2", "--engine", "ray"],
         "shard": ["data", "shard", "micro_depth", *reading, "--shard-bytes", "30KB"],
         "evaluate": ["evaluate", MODEL, *reading, "--data.val", "val.txt"],
         "export": ["export", MODEL, "--format", "torch", "--size", "64", "64"],
@@ -146,76 +148,75 @@ def test_thirty_kills_of_label(data, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("victim", "kills"), [("driver", 15), ("actor", 15)])
-def test_thirty_kills_of_label_with_ray(data, tmp_path, victim, kills):
-    """The command that drives the cluster, which ends with it, or an actor, which Ray replaces while it runs."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'metaprompts[ray]'")
-    commands = Commands(tmp_path / "log.txt", _MODULES["label with ray"])
+@pytest.mark.parametrize(
+    ("command", "victim"),
+    [("label with workers", "worker"), ("label with ray", "driver"), ("label with ray", "worker")],
+)
+def test_fifteen_kills_of_label_with_workers(data, tmp_path, command, victim):
+    """The command itself is killed, and given again; or one of its workers, which it replaces."""
+    if "ray" in command:
+        pytest.importorskip("ray", reason="Ray is not installed: pip install 'metaprompts[ray]'")
+    commands = Commands(tmp_path / "log.txt", _MODULES[command])
     try:
-        _check_ray(commands, data, tmp_path, victim, kills)
+        _check_workers(commands, data, tmp_path, command, victim)
     finally:
         commands.close()
 
 
-def _check_ray(commands: Commands, data: Path, tmp_path: Path, victim: str, kills: int) -> None:
+def _check_workers(commands: Commands, data: Path, tmp_path: Path, command: str, victim: str, kills: int = 15) -> None:
     out = tmp_path / "out"
-    words = words_of("label with ray", data, out)
     code, _ = commands.run(words_of("label", data, out))
     assert code == 0, commands.log.read_text()
     expected = contents(out)
     shutil.rmtree(out)
+    words = words_of(command, data, out)
     code, took = commands.run(words)
     assert (code, contents(out) == expected) == (0, True), commands.log.read_text()
     shutil.rmtree(out)
     if victim == "driver":
         killed_and_finished(commands, words, out, kills, seed=0, took=took)
-    else:
-        _kill_actors(commands, words, out, kills, took)
-    assert contents(out) == expected
-
-
-def _kill_actors(commands: Commands, words: list[str], out: Path, kills: int, took: float) -> None:
-    """Run the command again and again, killing an actor at random moments, two of each run."""
+        assert contents(out) == expected
+        return
     moments, done = random.Random(0), 0
     while done < kills:
-        shutil.rmtree(out, ignore_errors=True)
-        killed: list[int] = []
-        ended = threading.Event()
-        killer = threading.Thread(target=_kill, args=(moments, took, killed, ended))
-        killer.start()
-        code, _ = commands.run(words)
-        ended.set()
-        killer.join()
-        done += len(killed)
-        assert code == 0, commands.log.read_text()
+        done += _run_and_kill_workers(commands, words, moments, took)
+        assert contents(out) == expected
+        shutil.rmtree(out)
 
 
-def _kill(moments: random.Random, took: float, killed: list[int], ended: threading.Event) -> None:
-    while len(killed) < 2 and not ended.is_set():
-        if actors := _actors():
-            ended.wait(moments.uniform(0, took / 4))
-            actors = _actors()
-        if actors and not ended.is_set():
-            victim = moments.choice(actors)
-            os.kill(victim, signal.SIGKILL)
-            killed.append(victim)
-        time.sleep(0.05)
+def _run_and_kill_workers(commands: Commands, words: list[str], moments: random.Random, took: float) -> int:
+    """Run a command to its end, and kill two of its workers meanwhile; returns how many were there to be killed."""
+    killed, ended = list[int](), threading.Event()
+
+    def kill() -> None:
+        while len(killed) < 2 and not ended.wait(moments.uniform(0, took / 4)):
+            if workers := _workers():
+                victim = moments.choice(workers)
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    code, _ = commands.run(words)
+    ended.set()
+    killer.join()
+    assert code == 0, commands.log.read_text()
+    return len(killed)
 
 
-def _actors() -> list[int]:
-    """The processes of Ray actors below this process."""
-    parents, names = {}, {}
+def _workers() -> list[int]:
+    """The actors of Ray and the worker processes below this process."""
+    parents, names = dict[int, int](), dict[int, bytes]()
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (folder / "stat").read_text()
+        # Processes end meanwhile.
+        with suppress(OSError):
             names[int(folder.name)] = (folder / "cmdline").read_bytes()
-        except OSError:  # it has ended meanwhile
-            continue
-        parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
 
     def is_ours(process: int) -> bool:
         while process in parents and process != os.getpid():
             process = parents[process]
         return process == os.getpid()
 
-    return [process for process, name in names.items() if name.startswith(b"ray::MapWorker") and is_ours(process)]
+    kinds = (b"ray::MapWorker", b"--multiprocessing-fork")
+    return [process for process, name in names.items() if any(kind in name for kind in kinds) and is_ours(process)]
