@@ -255,7 +255,7 @@ def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.Monkey
             "eager:bf16",
         ),
         ("plain:bf16", "engine plain supports fp32, not bf16: choose fp32 or another engine"),
-        ("openvino:fp16", "engine openvino supports fp32 and bf16 and w8a16, not fp16: choose one of these"),
+        ("openvino:fp16", "engine openvino supports fp32 and bf16 and w8a16 and w8a8, not fp16: choose one of these"),
         ("onnx", r"onnx is not installed: pip install 'metaprompts\[onnx\]'"),
     ],
 )

@@ -171,7 +171,7 @@ def test_a_model_in_16_bits_is_computed_with_in_32(
     """Networks converted from bfloat16 took no images in float32."""
     if engine != "eager":
         # What would be converted.
-        monkeypatch.setitem(factory._PARTS, engine, lambda order, prepared: prepared)
+        monkeypatch.setitem(factory._PARTS, engine, lambda order, prepared: (prepared, ""))
     model, images = small_model("depth"), smooth_images(1, 64, 64)
     with torch.no_grad():
         expected = _rounded(model)(images)

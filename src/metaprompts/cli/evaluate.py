@@ -59,13 +59,19 @@ class Evaluate(WithModelRecipeKeys):
     """Engine that executes the model; plain is the model as in training."""
     workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N")
     """Number of processes, each with a copy of the model; they share the CPU cores and GPUs."""
-    precision: Literal["fp32", "bf16", "fp16", "w8a16"] = "fp32"
-    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
+    precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = "fp32"
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
+    and activations (both openvino)."""
+    calibration: Path | None = option(None, metavar="DIR")
+    """w8a8: images on which the ranges of activations are measured; by default images of the validation split."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N")
+    """w8a8: maximum number of calibration images; by default 32."""
 
     def run(self) -> int:
         """Evaluate."""
         from metaprompts.cli.scored import report_undefined
         from metaprompts.engines.evaluate import evaluate, evaluation_folder
+        from metaprompts.engines.quantization.calibration import CalibrationOptions
         from metaprompts.evaluation.records import WHAT
         from metaprompts.tasks import task_class
         from metaprompts.utils.distributed_env import is_first_process
@@ -79,6 +85,7 @@ class Evaluate(WithModelRecipeKeys):
             out=out,
             engine=self.engine,
             precision=self.precision,
+            calibration=CalibrationOptions(folder=self.calibration, samples=self.calibration_samples),
             resume=self.resume,
             worst=self.worst,
             workers=self.workers,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from metaprompts.cli.console import say
@@ -67,8 +68,13 @@ class Label:
     """Images per forward pass."""
     inference_engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = option("plain", group=_MODEL)
     """Engine that executes the model, see metaprompts predict --engine; plain is the model as in training."""
-    precision: Literal["fp32", "bf16", "fp16", "w8a16"] = option("fp32", group=_MODEL)
-    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
+    precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_MODEL)
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
+    and activations (both openvino)."""
+    calibration: Path | None = option(None, metavar="DIR", group=_MODEL)
+    """w8a8: images on which the ranges of activations are measured; by default the first images of SOURCE."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_MODEL)
+    """w8a8: maximum number of calibration images; by default 32."""
     caption: str | None = option(None, group=_MODEL)
     """Caption for all images, if the model reads captions."""
     detector: str | None = option(None, metavar="DETECTOR", group=_MODEL)
@@ -90,15 +96,22 @@ class Label:
         return 0
 
     def _job(self) -> "LabelJob":
+        from metaprompts.engines.quantization.calibration import SAMPLES, CalibrationOptions
         from metaprompts.scale.job import LabelJob, absolute
         from metaprompts.scale.labeler import model_fingerprint
         from metaprompts.scale.parquet_source import pyarrow
 
         if self.format == "parquet":
             pyarrow()
+        CalibrationOptions(folder=self.calibration, samples=self.calibration_samples).check(self.precision)
+        calibrated: dict[str, Any] = {}
+        if self.precision == "w8a8":
+            folder = None if self.calibration is None else absolute(str(self.calibration))
+            calibrated = {"calibration": folder, "calibration_samples": self.calibration_samples or SAMPLES}
         options: dict[str, Any] = {
             "engine": self.inference_engine,
             "precision": self.precision,
+            **calibrated,
             "device": self.device,
             "batch_size": self.batch_size,
             "caption": self.caption,

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from metaprompts.cli.inference_options import InferenceOptions
     from metaprompts.cli.people import People, PeopleOptions
     from metaprompts.cli.videos import FoundInputs, VideoOptions
+    from metaprompts.engines.quantization.calibration import CalibrationOptions
     from metaprompts.tasks.predictions import PosePrediction, Prediction
 
 _LONGEST_ENDING = "_depth_color.png"
@@ -133,8 +134,13 @@ class Predict:
     """Engine that executes the model: auto picks an installed engine that saves more time than it takes to prepare;
     plain is the model as in training; the others precompute everything that depends only on the weights. All agree up
     to rounding."""
-    precision: Literal["fp32", "bf16", "fp16", "w8a16"] = option("fp32", group=_SPEED)
-    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits (openvino)."""
+    precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_SPEED)
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
+    and activations (both openvino)."""
+    calibration: Path | None = option(None, metavar="DIR", group=_SPEED)
+    """w8a8: images on which the ranges of activations are measured; by default images being predicted."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_SPEED)
+    """w8a8: maximum number of calibration images; by default 32."""
     steps: int | None = option(None, group=_LESS)
     """Use fewer refinement steps than in training."""
     merge_tokens: float = option(0.0, group=_LESS)
@@ -158,6 +164,7 @@ class Predict:
         from metaprompts.data.io.decoding import check_white_level
 
         check_white_level(self.white_level)
+        self._calibration_options().check(self.precision)
         check_exists(self.boxes, self.captions, self.encoder, self.intrinsics, *self.adapter)
         # Contradictions are reported before anything is read.
         depth = self._depth_options
@@ -173,6 +180,7 @@ class Predict:
         return self._predict_found(found) if found.paths else self._report(found, [])
 
     def _predict_found(self, found: "FoundInputs") -> int:
+        from metaprompts.cli.calibration import calibration_of
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.inference_options import InferenceOptions
         from metaprompts.cli.output_names import output_names
@@ -198,14 +206,6 @@ class Predict:
         depth = self._depth_options.open(models, self.model, windows=windows)
         if any(model.task.reads_boxes for model in models):
             report_lines(filter(None, [people.note()]))
-        bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
-        count = len(found.images) + sum(video.expected or 1 for video in found.videos)
-        fast = [
-            with_engine(model, self.engine, self.precision, less, images=count, bounded=bounded, device=self.device)
-            for model in models
-        ]
-        report_lines(str(each) for each in fast if isinstance(each, EngineModel))
-        inference.begin(models, fast)
         captions = Captions.for_models(
             models,
             caption=self.caption,
@@ -213,6 +213,27 @@ class Predict:
             captioner=self.captioner,
             text_source=self.text_source,
         )
+        calibration = self._calibration_options().calibration(
+            self.precision,
+            partial(calibration_of, found.images, people, captions, self.white_level, self._options_of_inputs()),
+        )
+        bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
+        count = len(found.images) + sum(video.expected or 1 for video in found.videos)
+        fast = [
+            with_engine(
+                model,
+                self.engine,
+                self.precision,
+                less,
+                images=count,
+                bounded=bounded,
+                device=self.device,
+                calibration=calibration,
+            )
+            for model in models
+        ]
+        report_lines(str(each) for each in fast if isinstance(each, EngineModel))
+        inference.begin(models, fast)
         return self._predict_with(inference, people, captions, depth, found, names)
 
     def _predict_with(
@@ -285,6 +306,25 @@ class Predict:
             temporal=self.temporal,
             video_format=self.video_format,
         )
+
+    def _options_of_inputs(self) -> list[object]:
+        """What model inputs depend on, apart from the images."""
+        from metaprompts.utils.fingerprint import file_fingerprint
+
+        files = [file_fingerprint(path) for path in (self.boxes, self.captions) if path is not None]
+        return [
+            self.detector,
+            *vars(self._people_options()).values(),
+            self.caption,
+            self.captioner,
+            self.white_level,
+            *files,
+        ]
+
+    def _calibration_options(self) -> "CalibrationOptions":
+        from metaprompts.engines.quantization.calibration import CalibrationOptions
+
+        return CalibrationOptions(folder=self.calibration, samples=self.calibration_samples)
 
     def _people_options(self) -> "PeopleOptions":
         from metaprompts.cli.people import PeopleOptions

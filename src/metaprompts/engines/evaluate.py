@@ -1,14 +1,18 @@
 """Score a model, as executed by an engine, on the validation split of a recipe."""
 
 import pickle
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 from metaprompts.analysis.worst_images import write_worst
+from metaprompts.data.loading.shape_batches import stack
 from metaprompts.engines.loading import with_engine
+from metaprompts.engines.quantization.calibration import DEFAULT, Calibration, CalibrationOptions, spread
 from metaprompts.errors import InputError
 from metaprompts.evaluation.dataset import EvalDataset
+from metaprompts.evaluation.evaluate import evaluate as evaluate_batches
 from metaprompts.evaluation.resumable import Evaluation, Records, evaluate_split, group_records
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import Overrides
@@ -35,6 +39,7 @@ def evaluate(
     resume: Literal["auto", "never"] = "auto",
     worst: int = 8,
     workers: int = 1,
+    calibration: CalibrationOptions = DEFAULT,
 ) -> dict[str, Any]:
     """Score a trained model on the validation split of a data set, and write the scores of every image.
 
@@ -49,6 +54,7 @@ def evaluate(
         resume: "auto": predict only images that no earlier evaluation in the folder has predicted; "never": all
         worst: number of images in worst.jpg
         workers: number of processes, each with a copy of the model; the scores do not depend on it
+        calibration: images on which precision w8a8 is calibrated; by default images of the validation split
 
     Returns:
         the scores by name: fractions of 1, meters or degrees; None if undefined
@@ -58,6 +64,7 @@ def evaluate(
     """
     if workers > 1 and process_count() > 1:
         raise InputError(f"got {workers} workers in a process of torchrun: give --workers or use torchrun, not both")
+    calibration.check(precision)
     source = Path(model)
     loaded, read = load_with_recipe(source, recipe, overrides, local_device)
     out = out or evaluation_folder(source)
@@ -73,11 +80,10 @@ def evaluate(
     labels = read.task.check_samples(split.stored, "validation split", warns=is_first_process())
     if labels is not None:
         show_missing_classes(labels)
-    evaluation = _evaluation(loaded, read, split, out, engine, precision)
-    predictor: Any = with_engine(loaded, engine, precision, images=len(evaluation.images))
+    predictor, evaluation = _with_engine(loaded, read, split, out, engine, precision, calibration)
     if predictor is not loaded:
         report_lines([str(predictor)])
-    request = pickle.dumps((source, overrides, recipe, out, engine, precision))
+    request = pickle.dumps((source, overrides, recipe, out, engine, precision, calibration))
 
     def predict_groups(groups: list[list[int]]) -> Records:
         jobs = [(request, chunk) for chunk in in_chunks(groups, workers)]
@@ -118,17 +124,55 @@ def _records_of_groups(request: bytes, groups: list[list[int]]) -> list[list[dic
 @lru_cache(maxsize=1)
 def _opened(request: bytes) -> tuple[Any, Evaluation]:
     """The predictor and the evaluation of a worker process; loaded once."""
-    source, overrides, recipe, out, engine, precision = pickle.loads(request)
+    source, overrides, recipe, *how = pickle.loads(request)
     model, read = load_with_recipe(source, recipe, overrides, worker_device)
-    evaluation = _evaluation(model, read, validation_split(read), out, engine, precision)
-    return with_engine(model, engine, precision, images=len(evaluation.images)), evaluation
+    return _with_engine(model, read, validation_split(read), *how)
+
+
+def _with_engine(
+    model: MetaPromptModel,
+    recipe: Recipe,
+    split: Split,
+    out: Path,
+    engine: str,
+    precision: str,
+    options: CalibrationOptions,
+) -> tuple[Any, Evaluation]:
+    """The model as the engine executes it, and what to evaluate."""
+    images = EvalDataset(split.samples, split.transforms, recipe.test)
+    calibration = options.calibration(precision, partial(_own_images, images, recipe, split))
+    executed: dict[str, Any] = {}
+    if (engine, precision) != ("plain", "fp32"):
+        executed = {"engine": engine, "precision": precision}
+    if calibration is not None:
+        executed["calibration"] = calibration.to_dict()
+    evaluation = _evaluation(model, recipe, split, out, images, executed)
+    return with_engine(model, engine, precision, images=len(images), calibration=calibration), evaluation
+
+
+def _own_images(images: EvalDataset, recipe: Recipe, split: Split, samples: int) -> Calibration:
+    """Images of the split, evenly spread, predicted as in the evaluation."""
+    batches = [stack([images[place].tensors]) for place in spread(range(len(images)), samples)]
+
+    def predict(model: Any) -> None:
+        evaluate_batches(model, batches, metric_kwargs=split.metric_kwargs, test=recipe.test)
+
+    return Calibration(
+        source=f"{counted(len(batches), 'sample')} of the validation split",
+        samples=samples,
+        fingerprint=tensors_fingerprint((str(place), each["image"]) for place, each in enumerate(batches)),
+        predict=predict,
+    )
 
 
 def _evaluation(
-    model: MetaPromptModel, recipe: Recipe, split: Split, out: Path, engine: str, precision: str
+    model: MetaPromptModel,
+    recipe: Recipe,
+    split: Split,
+    out: Path,
+    images: EvalDataset,
+    executed: Mapping[str, Any],
 ) -> Evaluation:
-    executed = {} if (engine, precision) == ("plain", "fp32") else {"engine": engine, "precision": precision}
-    images = EvalDataset(split.samples, split.transforms, recipe.test)
     data: dict[str, Any] = to_dict(recipe.data.resolved())
     what = {
         "weights": tensors_fingerprint(sorted(model.state_dict().items())),

@@ -14,6 +14,8 @@ from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.optimized import OptimizedModel, Parts, RememberingParts
+from metaprompts.engines.quantization.calibration import Calibration, of_scenes
+from metaprompts.engines.quantization.openvino_networks import weight_bits
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
@@ -23,12 +25,12 @@ from metaprompts.utils.torch_modules import sharing_weights
 from metaprompts.utils.wording import counted
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]
-Precision = Literal["fp32", "bf16", "fp16", "w8a16"]
+Precision = Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"]
 
 PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
     "eager": ("fp32", "bf16", "fp16"),
     "compile": ("fp32", "bf16", "fp16"),
-    "openvino": ("fp32", "bf16", "w8a16"),
+    "openvino": ("fp32", "bf16", "w8a16", "w8a8"),
     "onnx": ("fp32",),
 }
 CONVERTING = ("openvino", "onnx")
@@ -40,7 +42,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "nncf": ("nncf",),
 }
 _EXTRAS = {"nncf": "int8"}
-_EIGHT_BITS = ("w8a16",)
+_EIGHT_BITS = ("w8a16", "w8a8")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Converting a model takes about as long as predicting this many images without it.
 _WORTH_CONVERTING = 20
@@ -93,6 +95,7 @@ def open_engine(
     bounded: bool = False,
     cache: Path | None = None,
     device: str | None = None,
+    calibration: Calibration | None = None,
 ) -> EngineModel:
     """Open a model with an engine.
 
@@ -101,7 +104,7 @@ def open_engine(
             The eager engine uses the strips of its encoder
         engine: the engine; "auto" picks an installed engine that saves more time than it takes to prepare
         precision: "fp32"; "bf16", or "fp16" on a GPU: 16-bit matrix products; "w8a16": 8-bit weights, computed in 32
-            bits, a coarser approximation
+            bits; "w8a8": 8-bit weights and activations
         approximation: approximations to use
         images: approximate number of images to predict; None for many
         bounded: whether memory is limited or windows are used; on a CPU "auto" then picks an engine with strips and
@@ -109,6 +112,7 @@ def open_engine(
         cache: folder for converted models; by default see `cache_folder`
         device: device of a converted network: "cpu", the default; OpenVINO's "gpu", "gpu.1"; ONNX Runtime's "cuda",
             "cuda:1". The model itself is then on the CPU; other engines run on the model's device
+        calibration: images on which the ranges of w8a8's activations are measured; by default generated scenes
 
     Raises:
         InputError: the engine is not installed, or does not support the precision or device
@@ -117,11 +121,13 @@ def open_engine(
         raise InputError(f"engine is {engine!r}; expected auto, {', '.join(PRECISIONS)}")
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
-    order = _Order(model.eval(), precision, approximation, cache, device)
+    if calibration is not None and precision != "w8a8":
+        raise InputError(f"calibration is for precision w8a8, not {precision}: leave it out, or choose w8a8")
+    order = _Order(model.eval(), precision, approximation, cache, device, calibration)
     choice = _choose(order, images, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
     check_engine(choice.engine, precision, model.device)
     prepared = order.prepared(choice.engine)
-    parts = _PARTS[choice.engine](order, prepared)
+    parts, about = _PARTS[choice.engine](order, prepared)
     if model.latent_encoder.cache is not None:
         parts = RememberingParts(parts, model.latent_encoder.cache)
     reads = model.config.prompts.kind == "caption"
@@ -132,7 +138,7 @@ def open_engine(
         engine=choice.engine,
         precision=precision,
         device=model.device,
-        why=choice.why,
+        why="; ".join(filter(None, [choice.why, about])),
         encode_captions=model.encode_captions if reads else None,
     )
 
@@ -193,15 +199,30 @@ class _Order:
     approximation: Approximation
     cache: Path | None
     device: str | None
+    given_calibration: Calibration | None
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The images on which w8a8 is calibrated."""
+        return self.given_calibration or of_scenes()
 
     def what(self, engine: str) -> dict[str, object]:
         """Everything on which the converted model depends."""
         packages = ("torch", *_NEEDS[engine], *(_NEEDS["nncf"] if self.precision in _EIGHT_BITS else ()))
+        quantization: dict[str, object] = {}
+        if self.precision == "w8a8":
+            quantization = {
+                "calibration": self.calibration.to_dict(),
+                "weight_bits": weight_bits(),
+                # The error is measured after this number of steps.
+                "steps": self.approximation.steps,
+            }
         return {
             "weights": self._weights,
             "config": self.model.config.to_dict(),
             "precision": self.precision,
             "approximation": self.approximation.to_dict(),
+            **quantization,
             "versions": {"metaprompts": __version__, **versions(*packages)},
         }
 
@@ -247,39 +268,48 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
     )
 
 
-def _eager(order: _Order, prepared: OptimizedModel) -> Parts:
+_Opened = tuple[Parts, str]
+"""Parts, and how they were made if that needs saying."""
+
+
+def _eager(order: _Order, prepared: OptimizedModel) -> _Opened:
     from metaprompts.engines.eager import EagerParts
 
-    return EagerParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
+    return EagerParts(prepared, _DTYPES[order.precision], order.model.latent_encoder), ""
 
 
-def _compile(order: _Order, prepared: OptimizedModel) -> Parts:
+def _compile(order: _Order, prepared: OptimizedModel) -> _Opened:
     from metaprompts.engines.torch_compile import CompiledParts
 
-    return CompiledParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
+    return CompiledParts(prepared, _DTYPES[order.precision], order.model.latent_encoder), ""
 
 
-def _openvino(order: _Order, prepared: OptimizedModel) -> Parts:
+def _openvino(order: _Order, prepared: OptimizedModel) -> _Opened:
     from metaprompts.engines.openvino import OpenVinoParts, build_openvino, openvino_device
+    from metaprompts.engines.quantization.build import build_quantized, summary
 
     device = openvino_device(order.device, order.precision)
 
     def build(folder: Path) -> None:
-        build_openvino(prepared, folder, order.precision)
+        if order.precision == "w8a8":
+            build_quantized(prepared, order.model, order.calibration, folder)
+        else:
+            build_openvino(prepared, folder, order.precision)
 
     folder = artifact(order.what("openvino"), build, order.cache)
-    return OpenVinoParts(folder, order.precision, multiple_of(prepared), device)
+    about = summary(folder) if order.precision == "w8a8" else ""
+    return OpenVinoParts(folder, order.precision, multiple_of(prepared), device), about
 
 
-def _onnx(order: _Order, prepared: OptimizedModel) -> Parts:
+def _onnx(order: _Order, prepared: OptimizedModel) -> _Opened:
     from metaprompts.engines.onnxruntime import OnnxParts, build_onnx, onnx_provider
 
     provider = onnx_provider(order.device)
     folder = artifact(order.what("onnx"), lambda scratch: build_onnx(prepared, scratch), order.cache)
-    return OnnxParts(folder, multiple_of(prepared), provider)
+    return OnnxParts(folder, multiple_of(prepared), provider), ""
 
 
-_PARTS: Mapping[EngineName, Callable[[_Order, OptimizedModel], Parts]] = {
+_PARTS: Mapping[EngineName, Callable[[_Order, OptimizedModel], _Opened]] = {
     "eager": _eager,
     "compile": _compile,
     "openvino": _openvino,

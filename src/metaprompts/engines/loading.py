@@ -7,6 +7,7 @@ import torch
 
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.factory import CONVERTING, EXACT, Approximation, open_engine, weights_type
+from metaprompts.engines.quantization.calibration import SAMPLES, Calibration, as_calibration, of_scenes
 from metaprompts.errors import InputError
 from metaprompts.models import loading
 from metaprompts.models.model import MetaPromptModel
@@ -32,6 +33,8 @@ def load(
     *,
     engine: str,
     precision: str = "fp32",
+    calibration: Any = None,
+    calibration_samples: int = SAMPLES,
     **approximation: Any,
 ) -> MetaPromptModel | EngineModel: ...
 def load(
@@ -41,6 +44,8 @@ def load(
     *,
     engine: str = PLAIN,
     precision: str = "fp32",
+    calibration: Any = None,
+    calibration_samples: int = SAMPLES,
     **approximation: Any,
 ) -> MetaPromptModel | EngineModel:
     """Load a model, ready to predict.
@@ -54,7 +59,10 @@ def load(
             always in single precision
         engine: "plain" for a `MetaPromptModel`, as in training; or the engine that executes the model: "auto", "eager",
             "compile", "openvino" or "onnx", which agree up to rounding
-        precision: precision of an engine: "fp32", "bf16", "fp16" (GPU) or "w8a16"
+        precision: precision of an engine: "fp32", "bf16", "fp16" (GPU), "w8a16" or "w8a8"
+        calibration: images on which the ranges of w8a8's activations are measured: a folder, or a sequence of images as
+            for `predict_many`; by default generated scenes
+        calibration_samples: maximum number of calibration images
         approximation: approximations that make an engine faster but less accurate: the attributes of `Approximation`
 
     Raises:
@@ -62,8 +70,11 @@ def load(
             precision, device or approximation
     """
     less = Approximation(**approximation) if approximation else EXACT
+    calibrated = as_calibration(calibration, calibration_samples)
+    if calibrated is None and precision == "w8a8":
+        calibrated = of_scenes(calibration_samples)
     if engine == PLAIN:
-        return with_engine(loading.load(source, device, dtype), engine, precision, less)
+        return with_engine(loading.load(source, device, dtype), engine, precision, less, calibration=calibrated)
     if dtype is not None:
         raise InputError(
             f"dtype is {dtype}, but engine {engine} takes a precision: give precision, and leave out dtype"
@@ -72,7 +83,7 @@ def load(
     place = pick_device("cpu" if engine in CONVERTING else device)
     name = None if device is None else str(device)
     model = loading.load(source, place, weights_type(engine, precision, place, less))
-    return with_engine(model, engine, precision, less, device=name)
+    return with_engine(model, engine, precision, less, device=name, calibration=calibrated)
 
 
 def with_engine(
@@ -84,6 +95,7 @@ def with_engine(
     images: int | None = None,
     bounded: bool = False,
     device: str | None = None,
+    calibration: Calibration | None = None,
 ) -> MetaPromptModel | EngineModel:
     """Open a model with an engine, or leave it as it is for "plain"; the arguments are those of `open_engine`.
 
@@ -92,7 +104,15 @@ def with_engine(
     """
     if engine != PLAIN:
         names: Any = {"engine": engine, "precision": precision}
-        return open_engine(model, **names, approximation=approximation, images=images, bounded=bounded, device=device)
+        return open_engine(
+            model,
+            **names,
+            approximation=approximation,
+            images=images,
+            bounded=bounded,
+            device=device,
+            calibration=calibration,
+        )
     if precision != "fp32" or approximation != EXACT:
         raise InputError(
             "engine plain computes everything in fp32: choose eager for other precisions and for approximations"

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from metaprompts.engines.converted import PARTS, ConvertedParts, examples
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
-from metaprompts.utils.system import releasing_files
+from metaprompts.utils.system import cpu_flags, releasing_files
 from metaprompts.utils.telemetry import switch_off_telemetry
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Compiled networks of different sizes share their weights, but not their buffers.
 _KEPT_SIZES = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "w8a16": "f32"}
+_NATIVE_BF16 = frozenset(["avx512_bf16", "amx_bf16"])
 
 
 def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> None:
@@ -34,15 +35,33 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
         folder: output folder for encode.xml, encode.bin, ...
         precision: "fp32" stores 32-bit weights, "bf16" 16-bit, "w8a16" 8-bit
     """
+    for part, network in converted_networks(prepared):
+        narrow = _with_small_weights(network) if precision == "w8a16" else network
+        save_network(narrow, folder / f"{part}.xml", compress=precision == "bf16")
+
+
+def converted_networks(prepared: OptimizedModel) -> Iterator[tuple[str, "openvino.Model"]]:
+    """Convert the parts one after another; yields their names and networks, in float32, for any size."""
     switch_off_telemetry()
     import openvino
 
     for part, example in examples(prepared).items():
         with torch.no_grad():
-            network = openvino.convert_model(getattr(prepared, part), example_input=example.arguments)
-        if precision == "w8a16":
-            network = _with_small_weights(network)
-        openvino.save_model(network, folder / f"{part}.xml", compress_to_fp16=precision == "bf16")
+            yield part, openvino.convert_model(getattr(prepared, part), example_input=example.arguments)
+
+
+def save_network(network: "openvino.Model", path: Path, *, compress: bool = False) -> None:
+    """Write a network; with ``compress``, 32-bit weights are stored in 16 bits."""
+    import openvino
+
+    openvino.save_model(network, path, compress_to_fp16=compress)
+
+
+def compute_hint(precision: str) -> str:
+    """OpenVINO's name for the precision of computing; for w8a8, of everything that is not quantized."""
+    if precision == "w8a8":
+        return "bf16" if _NATIVE_BF16 & cpu_flags() else "f32"
+    return _HINTS[precision]
 
 
 def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
@@ -73,8 +92,10 @@ def openvino_device(name: str | None, precision: str) -> str:
     # Several devices of a kind are listed with numbers; without a number, the first one is used.
     if device not in {*found, *(each.partition(".")[0] for each in found)}:
         raise InputError(f"OpenVINO has no device {name!r} here; expected one of {', '.join(found).lower()}")
-    if precision == "bf16" and device != "CPU":
-        raise InputError(f"OpenVINO supports bf16 on the CPU, not on {name}: choose fp32 or w8a16, or --device cpu")
+    if precision in ("bf16", "w8a8") and device != "CPU":
+        raise InputError(
+            f"OpenVINO supports {precision} on the CPU, not on {name}: choose fp32 or w8a16, or --device cpu"
+        )
     return device
 
 
@@ -95,7 +116,7 @@ class OpenVinoParts(ConvertedParts):
         super().__init__(multiple)
         self._folder, self._device = folder, device
         self._core = openvino.Core()
-        self._settings = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+        self._settings = {"INFERENCE_PRECISION_HINT": compute_hint(precision), "PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             self._settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
         self._requests: OrderedDict[tuple[Any, ...], openvino.InferRequest] = OrderedDict()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from metaprompts import __version__
+from metaprompts.engines.quantization.calibration import SAMPLES, Calibration, of_images
 from metaprompts.errors import InputError
 from metaprompts.scale import parquet_results, tar_results
 from metaprompts.scale.images import read_items
@@ -163,7 +164,9 @@ class SliceLabeler:
     """
 
     def __init__(self, job: LabelJob, device: str | None = None) -> None:
-        options = job.options if device is None else {**job.options, "device": device}
+        options = dict(job.options) if device is None else {**job.options, "device": device}
+        if options.get("precision") == "w8a8" and options.get("calibration") is None:
+            options["calibration"] = _own_images(job, options.get("calibration_samples", SAMPLES))
         self._job, self._labeler = job, Labeler(job.model, **options)
         if self._labeler.fingerprint != job.fingerprint:
             raise InputError(
@@ -198,6 +201,16 @@ class SliceLabeler:
         with folder.writing(beside_tar(name)) as path:
             path.write_text(json_line(facts), encoding="utf-8")
         return Done(facts["images"], facts["errors"])
+
+
+def _own_images(job: LabelJob, samples: int) -> Calibration | None:
+    """The first readable images of the source, of which each is assumed to show one person; None if there are none."""
+    contents = read_items(next(job.slices()).items[:samples])
+    images = []
+    for content in contents:
+        with suppress(InputError):
+            images.append(content.pixels())
+    return of_images(images, samples, "first images of the source") if images else None
 
 
 def beside_tar(name: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from metaprompts.engines.loading import PLAIN, load
+from metaprompts.engines.quantization.calibration import SAMPLES
 from metaprompts.errors import InputError, one_line
 from metaprompts.inference.predict import RawFilter, predict_many
 from metaprompts.models.detectors import load_detector
@@ -32,6 +33,8 @@ class Labeler:
         model: as for `metaprompts.load`: a folder, a hub id, or an embedded model
         engine: engine that executes the model, as for `metaprompts.load`
         precision: precision of an engine
+        calibration: images on which precision w8a8 is calibrated, as for `metaprompts.load`
+        calibration_samples: maximum number of them
         device: compute device; by default the GPU if there is one
         batch_size: images per forward pass
         caption: caption for all images, if the model reads captions
@@ -53,6 +56,8 @@ class Labeler:
         *,
         engine: str = "plain",
         precision: str = "fp32",
+        calibration: Any = None,
+        calibration_samples: int = SAMPLES,
         device: str | torch.device | None = None,
         batch_size: int = 8,
         caption: str | None = None,
@@ -62,7 +67,7 @@ class Labeler:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         self.fingerprint = model_fingerprint(model)
-        self.model = _loaded(model, engine, precision, device)
+        self.model = _loaded(model, engine, precision, device, calibration, calibration_samples)
         self.depth_scale = depth_scale(self.model.task)
         if detector is not None and not self.model.task.reads_boxes:
             raise InputError(f"a detector is for pose, but the model predicts {self.model.task.name}: leave it out")
@@ -137,10 +142,19 @@ class Labeler:
         return predict_many(self.model, rows, self._batch_size, raw_filter=raw_filter)
 
 
-def _loaded(model: str | Path, engine: str, precision: str, device: Any) -> Any:
+def _loaded(
+    model: str | Path, engine: str, precision: str, device: Any, calibration: Any, calibration_samples: int
+) -> Any:
     if engine == PLAIN and precision == "fp32":
         return load(model, device)
-    return load(model, device, engine=engine, precision=precision)
+    return load(
+        model,
+        device,
+        engine=engine,
+        precision=precision,
+        calibration=calibration,
+        calibration_samples=calibration_samples,
+    )
 
 
 def model_fingerprint(model: str | Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 _KIB = 2**10
+_CPUINFO = Path("/proc/cpuinfo")
 _MAPS, _SMAPS, _STATM = (Path("/proc/self") / name for name in ("maps", "smaps", "statm"))
 # First and last address, permissions, offset, device, inode (0 for no file), path; the longer list also has how much
 # was written since.
@@ -86,6 +87,11 @@ def fact(path: Path, key: str) -> str | None:
         return None
     lines = (line.partition(":") for line in path.read_text().splitlines())
     return next((value.strip() for name, _, value in lines if name.strip() == key), None)
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of the processor, as Linux names them, for example "avx512_vnni"; empty if unknown."""
+    return frozenset((fact(_CPUINFO, "flags") or "").split())
 
 
 def _file_bytes() -> int:

@@ -1,0 +1,1 @@
+"""Post-training quantization: 8-bit weights and activations."""

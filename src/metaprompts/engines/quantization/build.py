@@ -1,0 +1,133 @@
+"""Quantize a model for the OpenVINO engine."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaprompts.engines.converted import multiple_of
+from metaprompts.engines.openvino import OpenVinoParts, converted_networks, save_network
+from metaprompts.engines.optimized import OptimizedModel, Parts, run
+from metaprompts.engines.quantization.calibration import Calibration
+from metaprompts.engines.quantization.openvino_networks import quantized, weight_bits
+from metaprompts.engines.quantization.recording import Recorded, record
+from metaprompts.engines.quantization.sensitivity import (
+    SAMPLES,
+    Group,
+    Sensitivity,
+    mean_error,
+    measure,
+    relative_error,
+)
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.utils.files import read_json, write_json
+
+REPORT = "quantization.json"
+"""The file that states which layers are not quantized, and why."""
+
+BOUND = 0.05
+"""Bound on the error of the raw output: its root mean square, relative to the output's standard deviation."""
+
+MOST_UNQUANTIZED = 0.2
+"""Largest share of the multiplications in groups that are left unquantized."""
+
+# Each attempt quantizes the networks again, which takes minutes at full width.
+_ATTEMPTS = 2
+
+
+def build_quantized(prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibration, folder: Path) -> None:
+    """Write each part as an OpenVINO network with 8-bit weights and activations, and quantization.json.
+
+    Groups of layers are measured one by one, and those whose rounding costs most are not quantized, until the estimated
+    error of the raw output is below `BOUND`. If the error of the quantized networks turns out to be above it, more
+    groups are left out, once.
+
+    Args:
+        prepared: the prepared model, in float32
+        model: the model that it was prepared from
+        calibration: calibration images
+        folder: output folder of encode.xml, encode.bin, ...
+
+    Raises:
+        InputError: there is nothing to calibrate on
+    """
+    recorded = record(prepared, model, calibration)
+    measured = recorded[:SAMPLES]
+    sensitivity = measure(prepared, measured, weight_bits())
+    networks = dict(converted_networks(prepared))
+
+    def attempt(unquantized: Sequence[Group]) -> float:
+        for part, network in networks.items():
+            left = {each.name for each in unquantized if each.part == part}
+            inputs = [call for sample in recorded for call in sample.calls[part]]
+            save_network(quantized(network, inputs, left, f"quantizing {part}"), folder / f"{part}.xml")
+        return error_of(OpenVinoParts(folder, "w8a8", multiple_of(prepared)), prepared, measured)
+
+    unquantized, error = search(sensitivity, attempt)
+    write_json(folder / REPORT, report(sensitivity, unquantized, error, calibration, len(recorded)))
+
+
+def search(sensitivity: Sensitivity, attempt: Callable[[Sequence[Group]], float]) -> tuple[list[Group], float]:
+    """Choose the groups to leave unquantized; returns them and the measured error.
+
+    Args:
+        sensitivity: the measured groups
+        attempt: quantizes a model except for the given groups, and returns the error of its raw output
+    """
+    unquantized = sensitivity.choose(BOUND, MOST_UNQUANTIZED)
+    error = attempt(unquantized)
+    for _ in range(_ATTEMPTS - 1):
+        if error <= BOUND:
+            break
+        # The quantized networks are worse than estimated, so the estimate has to be as much better.
+        more = sensitivity.choose(BOUND * min(1.0, sensitivity.estimate(unquantized) / error), MOST_UNQUANTIZED)
+        if len(more) <= len(unquantized):
+            break
+        unquantized, error = more, attempt(more)
+    return unquantized, error
+
+
+@torch.no_grad()
+def error_of(parts: Parts, prepared: OptimizedModel, recorded: Sequence[Recorded]) -> float:
+    """The error of the raw output of quantized parts, see `BOUND`."""
+    raws = [run(parts, prepared.task, sample.images, sample.conditioning) for sample in recorded]
+    return mean_error([relative_error(raw, sample.raw) for raw, sample in zip(raws, recorded, strict=True)])
+
+
+def report(
+    sensitivity: Sensitivity, unquantized: Collection[Group], error: float, calibration: Calibration, samples: int
+) -> dict[str, Any]:
+    """The content of quantization.json."""
+    return {
+        "calibration": calibration.source,
+        "samples": samples,
+        "weight_bits": weight_bits(),
+        "bound": BOUND,
+        "error": error,
+        "estimated_error": sensitivity.estimate(unquantized),
+        "unquantized_share": sum(each.share for each in unquantized),
+        "products_share": sensitivity.products_share,
+        "groups": [
+            {
+                "part": each.part,
+                "name": each.name,
+                "error": each.error,
+                "share": each.share,
+                "quantized": each not in unquantized,
+            }
+            for each in sensitivity.groups
+        ],
+    }
+
+
+def summary(folder: Path) -> str:
+    """One line on how a quantized model was made, and what it costs."""
+    facts = read_json(folder / REPORT)
+    left = [each for each in facts["groups"] if not each["quantized"]]
+    above = f", above the bound of {facts['bound']:.0%}" if facts["error"] > facts["bound"] else ""
+    return (
+        f"calibrated on {facts['calibration']}; {len(left)} of {len(facts['groups'])} groups of layers, "
+        f"{facts['unquantized_share']:.1%} of the multiplications, are not quantized; the raw output differs by "
+        f"{facts['error']:.1%} of its standard deviation{above}"
+    )

@@ -1,0 +1,148 @@
+"""Which groups of layers to leave unquantized: those whose rounding changes the raw output most."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaprompts.engines.converted import PARTS
+from metaprompts.engines.optimized import OptimizedModel, run
+from metaprompts.engines.quantization.recording import Recorded
+from metaprompts.engines.quantization.simulation import FakeQuantization, Multiplications
+from metaprompts.utils.progress import ProgressBar
+
+SAMPLES = 2
+"""Number of calibration samples on which groups are measured, one after another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A group of layers.
+
+    Attributes:
+        part: "encode", "unet_step" or "decode"
+        name: path of its modules within the part
+        error: change of the raw output if only this group is rounded to 8 bits: its root mean square, relative to the
+            standard deviation of the output
+        share: its share of all multiplications of a prediction
+    """
+
+    part: str
+    name: str
+    error: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """The measured groups.
+
+    Attributes:
+        groups: all groups, in the order of computation
+        products_share: share of the multiplications in products between activations, which are never quantized
+    """
+
+    groups: Sequence[Group]
+    products_share: float
+
+    def choose(self, bound: float, most: float) -> list[Group]:
+        """The groups to leave unquantized, until the others' errors together are below a bound.
+
+        Errors of different groups are nearly independent, so their squares add up. Groups that save the most error for
+        their multiplications come first.
+
+        Args:
+            bound: largest error of the raw output
+            most: largest share of multiplications to leave unquantized, apart from products; no group above it is
+                chosen
+        """
+        left, share = sum(each.error**2 for each in self.groups), 0.0
+        chosen = []
+        for group in sorted(self.groups, key=lambda each: each.error**2 / (each.share or 1e-12), reverse=True):
+            if left <= bound**2:
+                break
+            if share + group.share <= most:
+                chosen.append(group)
+                left, share = left - group.error**2, share + group.share
+        return chosen
+
+    def estimate(self, unquantized: Collection[Group]) -> float:
+        """The expected error of the raw output if some groups stay unquantized."""
+        return math.sqrt(sum(each.error**2 for each in self.groups if each not in unquantized))
+
+
+@torch.no_grad()
+def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits: int) -> Sensitivity:
+    """Measure each group on a few recorded samples.
+
+    Only what follows a group is computed again: a group of the head costs a pass of the head, a group of the UNet K
+    steps and the head.
+
+    Args:
+        prepared: the prepared model, in float32
+        recorded: the samples
+        weight_bits: precision of the weights, 8 or 7
+    """
+    counts = {part: _count(getattr(prepared, part), part, recorded[0]) for part in PARTS}
+    total = sum(sum(each.layers.values()) + each.products for each in counts.values())
+    names = [(part, name) for part in PARTS for name in counts[part].layers]
+    groups = []
+    with ProgressBar("sensitivity of layers", len(names) * len(recorded)) as bar:
+        for part, name in names:
+            errors = []
+            for sample in recorded:
+                with FakeQuantization(getattr(prepared, part), frozenset([name]), weight_bits):
+                    raw = _again(prepared, part, sample)
+                errors.append(relative_error(raw, sample.raw))
+                bar.advance()
+            share = counts[part].layers[name] / total
+            groups.append(Group(part=part, name=name, error=mean_error(errors), share=share))
+    return Sensitivity(groups=groups, products_share=sum(each.products for each in counts.values()) / total)
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Root mean square of a difference, relative to the standard deviation of the expected values."""
+    return float((found - expected).square().mean().sqrt() / expected.std().clamp_min(1e-12))
+
+
+def mean_error(errors: Sequence[float]) -> float:
+    """The root mean square of errors of samples."""
+    return math.sqrt(sum(each**2 for each in errors) / len(errors))
+
+
+def _count(module: nn.Module, part: str, sample: Recorded) -> Multiplications:
+    with Multiplications(module) as counter:
+        for arguments in sample.calls[part]:
+            _call(module, part, arguments)
+    return counter
+
+
+def _call(module: Any, part: str, arguments: tuple[Any, ...]) -> Any:
+    if part == "decode":
+        *pyramid, prompts, images = arguments
+        return module(pyramid, prompts, images)
+    return module(*arguments)
+
+
+def _again(prepared: OptimizedModel, part: str, sample: Recorded) -> Tensor:
+    """The raw output, computed again from the beginning of a part."""
+    if part == "decode":
+        raw: Tensor = _call(prepared.decode, part, sample.calls[part][0])
+        return raw
+    parts = prepared if part == "encode" else _AfterEncoding(prepared, sample.latent)
+    return run(parts, prepared.task, sample.images, sample.conditioning)
+
+
+class _AfterEncoding:
+    """Parts with a known latent."""
+
+    def __init__(self, prepared: OptimizedModel, latent: Tensor) -> None:
+        self._latent = latent
+        self.unet_step, self.decode = prepared.unet_step, prepared.decode
+
+    def encode(self, images: Tensor) -> Tensor:
+        del images
+        return self._latent

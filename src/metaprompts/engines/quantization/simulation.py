@@ -1,0 +1,129 @@
+"""Simulate 8-bit layers in PyTorch."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_LEVELS = 255
+# Layer -> the axis of its weight that has the output channels.
+_OUTPUT_AXES: dict[Any, int] = {F.conv2d: 0, F.linear: 0, F.conv_transpose2d: 1}
+
+
+def group_of(path: str) -> str:
+    """The group of layers that a module belongs to, for example ``unet.up_blocks.3.resnets``.
+
+    Args:
+        path: the module's path within its part
+    """
+    names = path.split(".")
+    blocks = {"_blocks": 4, "mid_block": 3}
+    depth = next((depth for end, depth in blocks.items() if len(names) > 1 and names[1].endswith(end)), 2)
+    return ".".join(names[:depth])
+
+
+class LayerMode(TorchFunctionMode):
+    """Knows the module that is running, and passes each of its convolutions and linear layers to a function.
+
+    Args:
+        part: the modules to watch
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self._part = part
+        self._running: list[str] = []
+        self._hooks: list[Any] = []
+
+    @property
+    def group(self) -> str:
+        """The group of the innermost running module."""
+        return group_of(self._running[-1]) if self._running else ""
+
+    def __enter__(self) -> Self:
+        for path, module in self._part.named_modules():
+            begin: Callable[..., None] = lambda module, inputs, path=path: self._running.append(path)  # noqa: E731
+            self._hooks.append(module.register_forward_pre_hook(begin))
+            self._hooks.append(module.register_forward_hook(self._end, always_call=True))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _end(self, *_: object) -> None:
+        self._running.pop()
+
+
+class FakeQuantization(LayerMode):
+    """Rounds the inputs and weights of a group's layers to 8 bits: weights per output channel, inputs per tensor.
+
+    Args:
+        part: the modules to watch
+        groups: groups of layers to round
+        weight_bits: precision of the weights, 8 or 7
+    """
+
+    def __init__(self, part: nn.Module, groups: frozenset[str], weight_bits: int = 8) -> None:
+        super().__init__(part)
+        self._groups, self._weight_levels = groups, 2 ** (weight_bits - 1) - 1
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Round the arguments of a layer of the groups, then compute it."""
+        axis = _OUTPUT_AXES.get(func)
+        if axis is not None and self.group in self._groups:
+            inputs, weight, *rest = args
+            args = (_rounded(inputs), _rounded_weight(weight, axis, self._weight_levels), *rest)
+        return func(*args, **(kwargs or {}))
+
+
+class Multiplications(LayerMode):
+    """Counts the multiplications of each group's layers, and those of attention products.
+
+    Args:
+        part: the modules to watch
+
+    Attributes:
+        layers: group -> multiplications of its convolutions and linear layers
+        products: multiplications of products between activations, which are never quantized
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__(part)
+        self.layers: dict[str, int] = {}
+        self.products = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute, and count."""
+        result = func(*args, **(kwargs or {}))
+        if func in _OUTPUT_AXES:
+            inputs, weight = args[:2]
+            # A transposed convolution multiplies each input by its filters, the others each output.
+            times = inputs.numel() if func is F.conv_transpose2d else result.numel()
+            self.layers[self.group] = self.layers.get(self.group, 0) + times * weight[0].numel()
+        elif func is F.scaled_dot_product_attention:
+            query, key = args[:2]
+            self.products += 2 * query.numel() * key.shape[-2]
+        return result
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    low, high = (float(each) for each in torch.aminmax(tensor))
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / _LEVELS
+    if scale == 0:
+        return tensor
+    return torch.fake_quantize_per_tensor_affine(tensor, scale, round(-low / scale), 0, _LEVELS)
+
+
+def _rounded_weight(weight: Tensor, axis: int, levels: int) -> Tensor:
+    others = [each for each in range(weight.dim()) if each != axis]
+    scale = (weight.detach().abs().amax(others) / levels).clamp_min(1e-12)
+    zero = torch.zeros_like(scale, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight.detach(), scale, zero, axis, -levels, levels)
