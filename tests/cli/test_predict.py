@@ -15,7 +15,7 @@ from metaprompts.cli import inputs, main
 from metaprompts.cli.boxes import Boxes
 from metaprompts.cli.output_names import listed_names, output_names
 from metaprompts.cli.people import People
-from metaprompts.cli.prediction_groups import predict_group
+from metaprompts.cli.prediction_groups import predict_group, read_group
 from metaprompts.data.io import decoding
 from metaprompts.data.io.image_matching import match_images
 from metaprompts.data.io.images import list_images
@@ -49,8 +49,9 @@ def test_one_bad_file_does_not_stop_the_others(models, images, tmp_path, capsys)
     captured = capsys.readouterr()
     assert code == 1
     assert "5 of 9 images predicted" in captured.out
-    engine, *errors = captured.err.splitlines()
+    engine, rate, *errors = captured.err.splitlines()
     assert engine.startswith("engine: eager, fp32 (")
+    assert re.fullmatch(r"\d+\.\d\d images/s, \d+% of the time predicting", rate)
     assert [line.startswith("error: ") for line in errors] == [True] * 4
     assert all(name in captured.err for name in ("cut.jpg", "empty.png", "text.png", "gone.png"))
     assert len(list(out.iterdir())) == 5 * 3
@@ -462,7 +463,7 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
         (["--merge-tokens", "0.9"], "the fraction of tokens to merge is 0.9; expected 0 to 0.75"),
         (
             ["--engine", "eager", "--precision", "w8a16"],
-            "engine eager supports fp32 and bf16, not w8a16: choose openvino for that",
+            "engine eager supports fp32, bf16 and fp16, not w8a16: choose openvino for that",
         ),
         (
             ["--engine", "plain", "--steps", "2"],
@@ -571,9 +572,20 @@ def test_one_image_too_large_does_not_stop_the_others(tmp_path, names):
     for path in paths:
         Image.new("L", (80 if path.stem.endswith("b") else 64, 8)).save(path)
     failures = []
-    pairs = predict_group(FakeInference(), paths, People(), None, None, failures)
+    images = {path: np.asarray(Image.open(path)) for path in paths}
+    pairs = predict_group(FakeInference(), images, People(), None, failures)
     assert pairs == [(path, 64) for path in paths if not path.stem.endswith("b")]
     assert failures == [f"{path}: it takes too much memory" for path in paths if path.stem.endswith("b")]
+
+
+def test_larger_images_are_not_read_ahead(tmp_path):
+    """Two of them would take twice the computed memory."""
+    paths = [tmp_path / "small.png", tmp_path / "large.png"]
+    Image.new("L", (64, 8)).save(paths[0])
+    Image.new("L", (64, 64)).save(paths[1])
+    assert read_group(paths, lambda width, height: None, None, most_pixels=600).images is None
+    both = read_group(paths, lambda width, height: None, None)
+    assert [image.shape for image in both.images.values()] == [(8, 64, 3), (64, 64, 3)]
 
 
 def test_a_image_that_memory_does_not_hold(models, tmp_path, capsys):

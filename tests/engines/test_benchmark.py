@@ -255,7 +255,9 @@ def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.Monkey
             "eager:bf16",
         ),
         ("plain:bf16", "engine plain supports fp32, not bf16: choose fp32 or another engine"),
-        ("openvino:fp16", "engine openvino supports fp32 and bf16 and w8a16 and w8a8, not fp16: choose one of these"),
+        ("eager:w8a16", "engine eager supports fp32, bf16 and fp16, not w8a16: choose openvino for that"),
+        ("eager:fp16", "precision fp16 is for GPUs, but the model is on cpu: choose fp32 or bf16"),
+        ("openvino:tf32", "engine openvino supports fp32, bf16, w8a16 and w8a8, not tf32: choose one of these"),
         ("onnx", r"onnx is not installed: pip install 'metaprompts\[onnx\]'"),
     ],
 )

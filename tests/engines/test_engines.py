@@ -453,7 +453,7 @@ def test_auto_takes_what_is_worth_it(
 @pytest.mark.parametrize(
     ("engine", "precision", "line"),
     [
-        ("eager", "w8a16", "engine eager supports fp32 and bf16, not w8a16: choose openvino for that"),
+        ("eager", "w8a16", "engine eager supports fp32, bf16 and fp16, not w8a16: choose openvino for that"),
         ("onnx", "bf16", "engine onnx supports fp32, not bf16: choose eager or compile or openvino for that"),
         ("tensorrt", "fp32", "engine is 'tensorrt'; expected auto, eager, compile, openvino, onnx"),
     ],

@@ -46,6 +46,11 @@ class InferenceOptions:
             windows = Windows.of(_pair("--window", window), _pair("--stride", stride))
         return cls(windows, None if max_memory is None else parse_bytes(max_memory, "--max-memory"), batch)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the user limited the memory."""
+        return self._limit is not None
+
     def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | EngineModel]") -> None:
         """Set the models that predict.
 

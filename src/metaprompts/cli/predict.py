@@ -245,21 +245,30 @@ class Predict:
         found: "FoundInputs",
         names: dict[Path, Path],
     ) -> int:
-        from metaprompts.cli.prediction_groups import keep_pose, predict_group
+        from metaprompts.cli.prediction_groups import PredictedGroups, keep_pose
         from metaprompts.cli.videos import VideoPredictions
-        from metaprompts.utils.batches import batched
-        from metaprompts.utils.progress import tracked
+        from metaprompts.utils.background import WriteBehind
+        from metaprompts.utils.progress import report_lines, tracked
 
         failures: list[str] = []
-        groups = batched(found.images, self.batch_size)
+        unsaved: list[str] = []
         predicted: list[tuple[Path, PosePrediction]] = []
-        for group in tracked(groups, what="predicting") if groups else ():
-            for path, prediction in predict_group(inference, group, people, captions, self.white_level, failures):
-                detected = people.detector is not None
-                if self._save(prediction, path, names[path], failures, depth, detected=detected):
-                    keep_pose(predicted, path, prediction)
-                # Release it before the next image is read.
-                del prediction
+
+        def save(path: Path, prediction: "Prediction") -> None:
+            if self._save(prediction, path, names[path], unsaved, depth, detected=people.detector is not None):
+                keep_pose(predicted, path, prediction)
+
+        groups = PredictedGroups(found.images, self.batch_size, inference, people, captions, self.white_level, failures)
+        with WriteBehind() as writer:
+            for pairs in tracked(groups, what="predicting") if found.images else ():
+                # Nothing but the writer holds a prediction while the next image is predicted.
+                while pairs:
+                    overlaps = groups.overlaps(pairs[0][1])
+                    writer.run(partial(save, *pairs.pop(0)))
+                    if not overlaps:
+                        writer.wait()
+        report_lines(filter(None, [groups.rate]))
+        failures += unsaved
         self._write_poses(predicted, names, people.boxes)
         counts = [len(prediction.people) for _, prediction in predicted]
         videos = VideoPredictions(

@@ -1,34 +1,145 @@
 """Predict groups of images for ``metaprompts predict``."""
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import CaptionerError, InputError
+from metaprompts.utils.background import read_ahead
+from metaprompts.utils.batches import batched
 
 if TYPE_CHECKING:
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.inference_options import InferenceOptions
     from metaprompts.cli.people import People
+    from metaprompts.data.io.open_image import CheckSize
     from metaprompts.tasks.predictions import PosePrediction, Prediction
     from metaprompts.visualize.text import ImageArray
+
+# Of larger images, one at a time is read, predicted and written: the memory limit is computed for one.
+_MOST_PIXELS = 32 * 10**6
+
+
+@dataclass
+class ImageGroup:
+    """Images that are predicted together.
+
+    Attributes:
+        paths: the files
+        images: the readable images, by file; None if they are to be read when they are needed
+        failures: why the others cannot be read
+    """
+
+    paths: "Sequence[Path]"
+    images: "dict[Path, ImageArray] | None" = None
+    failures: list[str] = field(default_factory=list)
+
+
+def read_group(
+    paths: "Sequence[Path]", check_size: "CheckSize", white_level: int | None, most_pixels: float = math.inf
+) -> ImageGroup:
+    """Read images, unless one of them has more than ``most_pixels``."""
+    from metaprompts.data.io.images import read_image
+
+    images: dict[Path, ImageArray] = {}
+    group, large = ImageGroup(paths), False
+
+    def check(width: int, height: int) -> None:
+        nonlocal large
+        check_size(width, height)
+        if large := width * height > most_pixels:
+            raise InputError("too large to be read ahead")
+
+    for path in paths:
+        try:
+            images[path] = read_image(path, white_level=white_level, check_size=check)
+        except InputError as error:
+            if large:
+                return ImageGroup(paths)
+            group.failures.append(str(error))
+    group.images = images
+    return group
+
+
+class PredictedGroups:
+    """Predicts images group by group, and reads the next group meanwhile.
+
+    Args:
+        paths: the images
+        size: images per group
+        inference: the models and how they predict
+        people: locates people
+        captions: the images' captions, if a model reads them
+        white_level: see `read_image`
+        failures: receives one line for each failed image
+    """
+
+    def __init__(
+        self,
+        paths: "Sequence[Path]",
+        size: int,
+        inference: "InferenceOptions",
+        people: "People",
+        captions: "Captions | None",
+        white_level: int | None,
+        failures: list[str],
+    ) -> None:
+        self._paths, self._groups = paths, batched(paths, size)
+        self._inference, self._people, self._captions = inference, people, captions
+        self._white_level, self._failures = white_level, failures
+        self._predicting_s, self._seconds = 0.0, 0.0
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> "Iterator[list[tuple[Path, Prediction]]]":
+        started = time.perf_counter()
+        for group in read_ahead(self._groups, partial(self._read, most_pixels=self._most_pixels)):
+            whole = group if group.images is not None else self._read(group.paths)
+            self._failures += whole.failures
+            before = time.perf_counter()
+            pairs = predict_group(self._inference, whole.images or {}, self._people, self._captions, self._failures)
+            self._predicting_s += time.perf_counter() - before
+            del group, whole
+            yield pairs
+        self._seconds = time.perf_counter() - started
+
+    @property
+    def _most_pixels(self) -> int:
+        return 0 if self._inference.is_limited else _MOST_PIXELS
+
+    def overlaps(self, prediction: "Prediction") -> bool:
+        """Whether a prediction may be written while the next image is predicted."""
+        height, width = prediction.image.shape[:2]
+        return bool(height * width <= self._most_pixels)
+
+    @property
+    def rate(self) -> str:
+        """Images per second, and the share of the time spent on predicting; empty for a single image."""
+        if len(self._paths) < 2 or not self._seconds:
+            return ""
+        share = self._predicting_s / self._seconds
+        return f"{len(self._paths) / self._seconds:.2f} images/s, {share:.0%} of the time predicting"
+
+    def _read(self, paths: "Sequence[Path]", most_pixels: float = math.inf) -> ImageGroup:
+        return read_group(paths, self._inference.check_size, self._white_level, most_pixels)
 
 
 def predict_group(
     inference: "InferenceOptions",
-    paths: Sequence[Path],
+    images: "Mapping[Path, ImageArray]",
     people: "People",
     captions: "Captions | None",
-    white_level: int | None,
     failures: list[str],
 ) -> "list[tuple[Path, Prediction]]":
-    """Predict the readable images; the others are added to ``failures``."""
-    from metaprompts.data.io.images import read_image
-
+    """Predict images; failed images are added to ``failures``."""
     readable = []
-    for path in paths:
+    for path, image in images.items():
         try:
-            image = read_image(path, white_level=white_level, check_size=inference.check_size)
             found = people.of(path, image)
             readable.append((path, image, found, None if captions is None else captions.of(path, image)))
         except CaptionerError:

@@ -22,7 +22,7 @@ from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
 from metaprompts.utils.fingerprint import tensors_fingerprint
 from metaprompts.utils.system import releasing_files, versions
 from metaprompts.utils.torch_modules import sharing_weights
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, enumerated
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]
 Precision = Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"]
@@ -180,7 +180,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
     if precision not in PRECISIONS[engine]:
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
         raise InputError(
-            f"engine {engine} supports {' and '.join(PRECISIONS[engine])}, not {precision}"
+            f"engine {engine} supports {enumerated(PRECISIONS[engine])}, not {precision}"
             + (f": choose {' or '.join(able)} for that" if able else ": choose one of these")
         )
     for needed in (engine, "nncf") if precision in _EIGHT_BITS else (engine,):

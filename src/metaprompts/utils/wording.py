@@ -28,6 +28,12 @@ def listed(names: Sequence[str], at_most: int) -> str:
     return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
 
 
+def enumerated(names: Sequence[str]) -> str:
+    """All names in a sentence: "a", "a and b", "a, b and c"."""
+    *earlier, last = names
+    return f"{', '.join(earlier)} and {last}" if earlier else last
+
+
 def shown_score(name: str, value: float) -> str:
     """Format a score: counts as integers, others with four digits.
 
