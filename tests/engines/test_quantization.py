@@ -238,7 +238,7 @@ def test_images_to_predict_that_cannot_be_decoded_are_skipped(photos: Path, tiny
         (["--precision", "w8a8", "--calibration-samples", "0"], "--calibration-samples"),
         (
             ["--precision", "w8a8", "--engine", "eager"],
-            "engine eager supports fp32 and bf16 and fp16, not w8a8: choose openvino",
+            "engine eager supports fp32, bf16 and fp16, not w8a8: choose openvino",
         ),
         (["--precision", "int8"], "'int8' is not one of 'fp32', 'bf16', 'fp16', 'w8a16', 'w8a8'"),
     ],
