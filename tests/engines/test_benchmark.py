@@ -16,6 +16,7 @@ from torch import nn
 
 from metaprompts.cli import main
 from metaprompts.engines.benchmark import cost_curve as curves
+from metaprompts.engines.benchmark import peak_speed
 from metaprompts.engines.benchmark.cost_curve import measure_curve, workloads_of_axes
 from metaprompts.engines.benchmark.engine_specs import EngineSpec, default_specs, parse_specs
 from metaprompts.engines.benchmark.flops import count_flops
@@ -95,6 +96,8 @@ def test_files_tell_what_was_measured(
         computing = timing["encode"] + sum(timing["steps"]) + timing["decode"]
         speed = report["matrix_products_flops_per_second"]["fp32"]
         assert engine["share_of_peak"] == pytest.approx(report["flops"]["total"] / computing / speed)
+        by_part = engine["share_of_peak_by_part"]
+        assert max(engine["share_of_peak"], by_part["encode"], *by_part["steps"], by_part["decode"]) <= 1 + 1e-9
     assert plain["time_of_plain"] == plain["memory_of_plain"] == 1
     assert plain["difference_from_plain"] == {"max_of_std": 0, "mean_of_std": 0}
     assert eager["time_of_plain"] == pytest.approx(eager["seconds"]["total"] / plain["seconds"]["total"])
@@ -323,3 +326,40 @@ def test_says_which_process_has_died_and_its_last_line() -> None:
     line = "the worker for onnx:fp32 exited on signal 9, perhaps out of memory: no memory is left"
     with pytest.raises(InputError, match=f"^{line}$"):
         EngineProcess("onnx:fp32", 1, "micro-depth", Fatal(), None, "cpu")
+
+
+def test_the_peak_speed_is_the_best_of_all_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO was reported to reach 104 % and 207 % of the machine's speed, which was that of PyTorch's products."""
+    monkeypatch.setattr(peak_speed, "installed", lambda name: False)
+    seconds = iter([4.0, 3.0, 2.0, 5.0] + [1.0] * 4)
+    monkeypatch.setattr(peak_speed, "seconds_of", lambda work: (None, next(seconds)))
+    peak = peak_speed.PeakSpeed(CPU, 8)
+    peak._kernels = [("fp32", "product", lambda: None), ("fp32", "convolution", lambda: None)]
+
+    peak.measure()
+
+    assert peak.best == {"fp32": max(2 * 8**3 / 2.0, 2 * 9 * 64**2 / 1.0)}
+    peak.raise_to("fp32", 1.0)
+    peak.raise_to("int8", 7.0)
+    assert peak.best == {"fp32": 2 * 9 * 64**2, "int8": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "without"),
+    [("avx2", {"fp16", "bf16"}), ("avx512_bf16", {"fp16"}), ("amx_bf16", {"fp16"}), ("", {"fp16"})],
+)
+def test_emulated_precisions_are_not_measured(flags: str, without: set[str]) -> None:
+    """One product in bf16 took minutes on a processor with AVX2 only."""
+    assert peak_speed._without(frozenset(flags.split())) == without
+
+
+def test_openvino_multiplies_in_8_bits() -> None:
+    pytest.importorskip("openvino")
+    kernels = list(peak_speed._openvino_kernels(16, 2))
+
+    assert {(precision, kind) for precision, kind, _ in kernels} == {
+        (precision, kind) for precision in ("fp32", "bf16", "int8") for kind in ("product", "convolution")
+    }
+    for _, kind, work in kernels:
+        (found,) = work().values()
+        assert found.shape == ((16, 16) if kind == "product" else (1, 2, 64, 64))

@@ -40,6 +40,10 @@ class Bench:
     opened: Literal["auto", "together", "one"] = "auto"
     """together: keep all engines loaded between rounds; one: load one at a time, which is slower but needs less memory;
     auto: together if memory suffices."""
+    calibration: Path | None = option(None, metavar="DIR")
+    """w8a8: images on which the ranges of activations are measured; by default generated scenes."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N")
+    """w8a8: maximum number of calibration images; by default 32."""
     curve: bool = False
     """Also measure the cost curve: time and memory against pixels, steps, prompts, batch size and windows."""
     curve_engine: str | None = option(None, metavar="ENGINE[:PRECISION]")
@@ -55,10 +59,14 @@ class Bench:
 
         from metaprompts.engines.benchmark.benchmark import measure
         from metaprompts.engines.benchmark.plan import Request
+        from metaprompts.engines.quantization.calibration import CalibrationOptions
         from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:
             raise InputError("--curve-engine needs --curve: add it, or leave out --curve-engine")
+        calibration = CalibrationOptions(folder=self.calibration, samples=self.calibration_samples)
+        names = [*self.engine, self.curve_engine or ""]
+        calibration.check("w8a8" if any(name.endswith(":w8a8") for name in names) else "fp32")
         check_writable(self.out)
         request = Request(
             model=self.model,
@@ -72,6 +80,7 @@ class Bench:
             together=None if self.opened == "auto" else self.opened == "together",
             curve=(self.curve_engine or "eager") if self.curve else None,
             quick=self.quick,
+            calibration=calibration,
         )
         watched = Console(stderr=True)
         with watched.status("measuring") as status:

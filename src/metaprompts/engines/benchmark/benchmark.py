@@ -55,7 +55,8 @@ class Report:
             + ", ".join(f"{name} {found}" for name, found in versions.items() if found)
             + f"; load before {machine['load_before']}.",
             f"{flops.total / 1e9:.4g} GFLOP by the plain path (VAE {flops.encode / 1e9:.4g}, a step "
-            f"{flops.steps[0] / 1e9:.4g}, head {flops.decode / 1e9:.4g}); matrix products reach {reached} here.",
+            f"{flops.steps[0] / 1e9:.4g}, head {flops.decode / 1e9:.4g}); the fastest products and "
+            f"convolutions of the installed libraries reach {reached} here.",
             f"Engines ran interleaved, one prediction each per round; {opened}. plain encodes in single precision, as "
             "the released code does. Differences are between raw outputs, in standard deviations of the plain "
             "output. Peak memory covers the whole process, including opening; predicting excludes opening and the "

@@ -1,6 +1,6 @@
 """Compare engines; they run interleaved so that background load affects all equally."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from statistics import median
 
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
-from metaprompts.engines.benchmark.flops import PEAK_TYPES, Flops, count_flops, multiply_speed
+from metaprompts.engines.benchmark.flops import Flops, count_flops
+from metaprompts.engines.benchmark.peak_speed import COMPUTES, PeakSpeed
 from metaprompts.engines.benchmark.plan import Plan
 from metaprompts.engines.benchmark.results import Comparison, EngineResult
 from metaprompts.engines.benchmark.runner import Timing
@@ -36,14 +37,12 @@ def compare(plan: Plan, specs: Sequence[EngineSpec]) -> Comparison:
     plan.convert(specs, [plan.workload])
     kept_open, rounds = _stay_open(plan, len(specs)), plan.request.rounds
     engines = [_Candidate(plan, spec) for spec in specs]
-    speeds = dict.fromkeys(PEAK_TYPES, 0.0)
+    peak = PeakSpeed(plan.device, _QUICK_SIDE if plan.request.quick else _SIDE)
     with ExitStack() as stack:
         for each in engines:
             stack.callback(each.close)
         for turn in range(1, rounds + 1):
-            for name, dtype in PEAK_TYPES.items():
-                speed = multiply_speed(dtype, plan.device, _QUICK_SIDE if plan.request.quick else _SIDE)
-                speeds[name] = max(speeds[name], speed)
+            peak.measure()
             for each in engines:
                 plan.on_stage(f"round {turn} of {rounds}: {each.spec.name}")
                 each.predict()
@@ -52,12 +51,15 @@ def compare(plan: Plan, specs: Sequence[EngineSpec]) -> Comparison:
         for each in engines:
             each.finish()
     flops = count_flops(plan.config, plan.workload)
+    for each in engines:
+        # What an engine reached, the machine can reach: no share is above 1.
+        peak.raise_to(each.computes, each.fastest_part(flops))
     plain = next((each for each in engines if each.spec.engine == PLAIN), None)
     return Comparison(
         workload=plan.workload,
         flops=flops,
-        speeds=speeds,
-        engines=[each.result(flops, speeds, plain) for each in engines],
+        speeds=peak.best,
+        engines=[each.result(flops, peak.best[each.computes], plain) for each in engines],
         kept_open=kept_open,
     )
 
@@ -101,11 +103,24 @@ class _Candidate:
         whole = {part: median(getattr(each, part) for each in self._timings) for part in _PARTS}
         return Timing(**whole, steps=tuple(map(median, zip(*(each.steps for each in self._timings), strict=True))))
 
-    def result(self, flops: Flops, speeds: Mapping[str, float], plain: "_Candidate | None") -> EngineResult:
-        """The results, relative to the plain engine and to the speed of matrix products on this machine."""
+    @property
+    def computes(self) -> str:
+        """The precision that the engine multiplies in."""
+        return COMPUTES.get(self.spec.precision, self.spec.precision)
+
+    def fastest_part(self, flops: Flops) -> float:
+        """The best rate of a part in any prediction, in operations per second."""
+        return max(
+            amount / seconds
+            for timing in self._timings
+            for amount, seconds in zip(
+                (flops.encode, *flops.steps, flops.decode), (timing.encode, *timing.steps, timing.decode), strict=True
+            )
+        )
+
+    def result(self, flops: Flops, speed: float, plain: "_Candidate | None") -> EngineResult:
+        """The results, relative to the plain engine and to the peak speed of this machine."""
         seconds, totals = self.typical, [each.total for each in self._timings]
-        # 8-bit weights are multiplied in float32.
-        speed = speeds.get(self.spec.precision, speeds["fp32"])
         return EngineResult(
             engine=self.spec.engine,
             precision=self.spec.precision,

@@ -1,21 +1,15 @@
-"""The number of operations of a prediction, and the speed of matrix products on this machine."""
+"""The number of operations of a prediction."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, seconds_of
+from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of
 from metaprompts.engines.benchmark.workload import Workload, config_for
 from metaprompts.engines.optimized import run
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.meta_prompts import CaptionPrompts
-
-PEAK_TYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Precision -> dtype of matrix products."""
-
-_TRIALS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +60,3 @@ def count_flops(config: ModelConfig, workload: Workload) -> Flops:
         decode=parts.amounts["decode"] * workload.windows,
         seen=(seen[-2], seen[-1]),
     )
-
-
-def multiply_speed(dtype: torch.dtype, device: torch.device, side: int) -> float:
-    """The best rate, in operations per second, over a few products of square matrices.
-
-    Args:
-        dtype: dtype of the matrices
-        device: compute device
-        side: side of the matrices
-    """
-    left, right = torch.ones(2, side, side, dtype=dtype, device=device)
-    return 2 * side**3 / min(seconds_of(torch.mm, left, right)[1] for _ in range(_TRIALS))

@@ -9,6 +9,7 @@ from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.synthetic_weights import full_width_config, rule_made_folder
 from metaprompts.engines.benchmark.worker import EngineProcess
 from metaprompts.engines.benchmark.workload import Workload, workload_for
+from metaprompts.engines.quantization.calibration import DEFAULT, CalibrationOptions
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.loading import load
@@ -35,6 +36,7 @@ class Request:
         together: whether all engines stay open; None to decide by available memory
         curve: engine of the cost curve; None to measure no curve
         quick: measure an embedded miniature
+        calibration: images on which w8a8 is calibrated; by default generated scenes
     """
 
     model: str | None = None
@@ -48,6 +50,7 @@ class Request:
     together: bool | None = None
     curve: str | None = None
     quick: bool = False
+    calibration: CalibrationOptions = DEFAULT
 
     def __post_init__(self) -> None:
         if self.task not in TASKS or TASKS[self.task].published is None:
@@ -96,7 +99,7 @@ class Plan:
             InputError: the engine does not open
         """
         name, threads = f"{spec.name}{doing}", self.request.threads
-        return EngineProcess(name, threads, self.source, spec, workload, str(self.device))
+        return EngineProcess(name, threads, self.source, spec, workload, str(self.device), self.request.calibration)
 
     def convert(self, specs: Iterable[EngineSpec], workloads: Iterable[Workload]) -> None:
         """Convert and cache the models in advance, so that conversion is not measured.

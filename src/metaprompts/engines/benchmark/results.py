@@ -24,7 +24,7 @@ class EngineResult:
         memory_bytes: see `worker.EngineProcess.memory`
         time_of_plain: total seconds relative to the plain engine; None if the plain engine was not measured
         memory_of_plain: peak bytes relative to the plain engine
-        share_of_peak: operations per second, relative to matrix products on this machine; the operations of the plain
+        share_of_peak: operations per second, relative to the peak speed of this machine; the operations of the plain
             engine are counted, even for engines that need fewer
         share_of_peak_by_part: ``share_of_peak`` for "encode", for each of the "steps", and for "decode"
         difference_from_plain: maximum ("max_of_std") and mean ("mean_of_std") difference from the plain engine's raw
@@ -58,7 +58,8 @@ class Comparison:
     Attributes:
         workload: the workload to run
         flops: operations of the plain engine
-        speeds: precision -> operations per second of matrix products on this machine
+        speeds: precision -> the best operations per second reached on this machine, by matrix products, convolutions or
+            a part of an engine
         engines: results of the engines, in the requested order
         kept_open: whether all engines stayed open, or were reopened in every round
     """

@@ -19,6 +19,7 @@ from metaprompts.engines.benchmark.synthetic_weights import rule_made_tensors
 from metaprompts.engines.benchmark.workload import Workload, config_for
 from metaprompts.engines.factory import Approximation, open_engine, weights_type
 from metaprompts.engines.optimized import Parts, StepConditions, run
+from metaprompts.engines.quantization.calibration import DEFAULT, CalibrationOptions
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.meta_prompts import CaptionPrompts
@@ -60,6 +61,7 @@ class Subject:
         spec: engine and precision
         workload: the images to predict
         device: compute device
+        calibration: images on which w8a8 is calibrated; by default generated scenes
 
     Attributes:
         opening_s: seconds that loading and opening took
@@ -68,14 +70,16 @@ class Subject:
         InputError: the model does not load, or the engine does not open it
     """
 
-    def __init__(self, source: str, spec: EngineSpec, workload: Workload, device: str) -> None:
+    def __init__(
+        self, source: str, spec: EngineSpec, workload: Workload, device: str, calibration: CalibrationOptions = DEFAULT
+    ) -> None:
         self._meter = MemoryMeter(torch.device(device))
         self._before, self._opening_peak = self._meter.now(), 0
         started = time.perf_counter()
         model = subject_model(source, spec, workload, device)
         self._workload, self._task, self._device = workload, model.task, model.device
         self._raw: Tensor | None = None
-        self._parts, self._conditions = _opened(model, spec, workload)
+        self._parts, self._conditions = _opened(model, spec, workload, calibration)
         del model
         # A converted model no longer needs the weights, which were mapped only to compute its key.
         gc.collect()
@@ -153,7 +157,9 @@ def subject_model(source: str, spec: EngineSpec, workload: Workload, device: str
     return changed.eval().to(model.device)
 
 
-def _opened(model: MetaPromptModel, spec: EngineSpec, workload: Workload) -> tuple[Parts, Callable[[], StepConditions]]:
+def _opened(
+    model: MetaPromptModel, spec: EngineSpec, workload: Workload, calibration: CalibrationOptions
+) -> tuple[Parts, Callable[[], StepConditions]]:
     """The three parts as the engine executes them, and the conditioning of the steps."""
     context = None
     if isinstance(model.prompts, CaptionPrompts):
@@ -166,7 +172,13 @@ def _opened(model: MetaPromptModel, spec: EngineSpec, workload: Workload) -> tup
         return plain, partial(plain.conditions, workload.batch, context)
     engine: Any = spec.engine
     precision: Any = spec.precision
-    fast = open_engine(model, engine=engine, precision=precision, approximation=Approximation(steps=workload.steps))
+    fast = open_engine(
+        model,
+        engine=engine,
+        precision=precision,
+        approximation=Approximation(steps=workload.steps),
+        calibration=calibration.calibration(spec.precision) if spec.precision == "w8a8" else None,
+    )
     if not spec.converts:
         return fast.parts, partial(fast.conditions, workload.batch, context)
     # The conditioning may be views of the memory-mapped weights, and would keep all of them alive.

@@ -54,7 +54,7 @@ def seconds_rows(comparison: Comparison) -> Rows:
 
 def memory_rows(comparison: Comparison) -> Rows:
     """Memory, fraction of this machine's speed, and difference from the plain engine, one row per engine."""
-    head = ["engine", "peak GiB", "of plain", "predicting GiB", "of matrix speed", "largest difference", "mean"]
+    head = ["engine", "peak GiB", "of plain", "predicting GiB", "of peak speed", "largest difference", "mean"]
     cells = []
     for of in comparison.engines:
         apart = of.difference_from_plain

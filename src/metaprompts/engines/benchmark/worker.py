@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.runner import Subject, Timing
 from metaprompts.engines.benchmark.workload import Workload
+from metaprompts.engines.quantization.calibration import CalibrationOptions
 from metaprompts.errors import InputError
 from metaprompts.utils.multiprocessing import prepare_worker
 
@@ -36,7 +37,7 @@ class EngineProcess:
         InputError: the engine does not open, or the process has died; methods raise it as well
     """
 
-    def __init__(self, name: str, threads: int | None, *what: str | EngineSpec | Workload) -> None:
+    def __init__(self, name: str, threads: int | None, *what: str | EngineSpec | Workload | CalibrationOptions) -> None:
         self._name = name
         self._output = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         context = get_context("spawn")
