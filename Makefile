@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Or PIP="uv pip install --python .venv".
 PIP ?= $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-full test-gpu check format dist clean
+.PHONY: demo test test-full test-gpu check format docs dist clean
 
 # A few minutes: metaprompts-demo/report.html.
 demo: $(READY)
@@ -36,6 +36,11 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# docs/_build/index.html; needs no network.
+docs: $(READY)
+	$(PIP) --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
+
 # The wheel and the source distribution. Needs only build and twine, in an environment of their own.
 dist:
 	test -x $(DIST)/bin/python || $(PYTHON) -m venv $(DIST)
@@ -56,4 +61,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist build
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist build docs/_build docs/generated
