@@ -249,8 +249,8 @@ def label_rows(options: argparse.Namespace) -> None:
     assert (summary.images, summary.unfinished) == (options.rows, 0)
     tenths = [held[len(held) * tenth // 10] // 10**6 for tenth in range(10)]
     say(f"{options.engine}: {summary.images} images in {time.monotonic() - began:.0f} s")
-    say(f"memory of the command after each tenth: {tenths} MB")
-    say(f"its peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    say(f"memory of the command at each tenth: {tenths} MB")
+    say(f"its peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:.0f} MB")
 
 
 def _resident() -> int:

@@ -7,6 +7,7 @@ import pickle
 import re
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ _RETRIES = 4
 _IN_FLIGHT = 2
 # Holds descriptions of slices, no images; Ray's least is 75 MiB.
 _STORE_BYTES = 200 * 2**20
+_STDERR = 2
+_CONNECT_SECONDS = 20
 _COLOR, _ERROR = re.compile(r"\x1b\[\d+m"), re.compile(r"[\w.]*(Error|Exception): ")
 
 
@@ -126,13 +129,14 @@ def _connected(ray: Any, address: str | None, workers: int, cpus: float) -> Iter
     if ray.is_initialized():
         yield
         return
+    _check_address(address)
     options: dict[str, Any] = {"address": address}
     if address is None:
         # Without "local", Ray would look for a running cluster.
         options = {"address": "local", "num_cpus": math.ceil(workers * cpus) + 1, "include_dashboard": False}
         options["object_store_memory"] = _STORE_BYTES
     try:
-        with _same_signals():
+        with _same_signals(), _silent_stderr():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises errors of any type
         where = "a cluster on this machine cannot be started" if address is None else f"no Ray cluster at {address}"
@@ -141,6 +145,32 @@ def _connected(ray: Any, address: str | None, workers: int, cpus: float) -> Iter
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Ray itself tries for minutes to reach an address at which nothing listens."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or "://" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"no Ray cluster at {address}: {one_line(error)}") from error
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Discard what Ray's C++ parts print while they start; its errors are exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(_STDERR)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDERR)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 @contextmanager
