@@ -182,7 +182,7 @@ def test_a_calibration_without_people_says_so() -> None:
     model = small_model("pose", tiny_backbone())
     empty = of_images([(np.zeros((64, 64, 3), np.uint8), [])], 2)
 
-    with pytest.raises(InputError, match="calibration has nothing to predict in 1 given images"):
+    with pytest.raises(InputError, match="calibration has nothing to predict in 1 given image:"):
         record(OptimizedModel(model), model, empty)
 
 

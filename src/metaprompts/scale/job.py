@@ -17,6 +17,7 @@ from metaprompts.scale.labeler import Labeler
 from metaprompts.scale.source import Slice, list_source, slices
 from metaprompts.scale.storage import Storage, is_url
 from metaprompts.utils.files import json_line
+from metaprompts.utils.wording import counted
 
 Format = Literal["parquet", "tar"]
 PREFIX = "part-"
@@ -210,7 +211,7 @@ def _own_images(job: LabelJob, samples: int) -> Calibration | None:
     for content in contents:
         with suppress(InputError):
             images.append(content.pixels())
-    return of_images(images, samples, "first images of the source") if images else None
+    return of_images(images, samples, f"the first {counted(len(images), 'image')} of the source") if images else None
 
 
 def beside_tar(name: str) -> str:

@@ -107,13 +107,13 @@ def of_files(
     return Calibration(source=source, samples=samples, fingerprint=digest, predict=predict)
 
 
-def of_images(images: Sequence[Any], samples: int = SAMPLES, source: str = "given images") -> Calibration:
+def of_images(images: Sequence[Any], samples: int = SAMPLES, source: str | None = None) -> Calibration:
     """Paths, PIL images or arrays, or tuples as for `predict_many`; evenly spread.
 
     Args:
         images: the images
         samples: maximum number of model inputs to use
-        source: their description
+        source: their description; by default their number
 
     Raises:
         InputError: there are none
@@ -129,9 +129,8 @@ def of_images(images: Sequence[Any], samples: int = SAMPLES, source: str = "give
     def predict(model: EngineModel) -> None:
         list(predict_many(model, chosen, 1))
 
-    return Calibration(
-        source=f"{len(chosen)} {source}", samples=samples, fingerprint=digest.hexdigest(), predict=predict
-    )
+    source = source or counted(len(chosen), "given image")
+    return Calibration(source=source, samples=samples, fingerprint=digest.hexdigest(), predict=predict)
 
 
 def as_calibration(given: Any, samples: int = SAMPLES) -> Calibration | None:
