@@ -37,6 +37,10 @@ class Calibrate(WithModelRecipeKeys):
     """Folder of the calibrated model."""
     shift_only: bool = False
     """Fit only one factor for all depths; safer with very few images, or if all distances are similar."""
+    steps: bool = False
+    """Instead of the depth, calibrate predict --steps auto, for a model of any task that was trained with
+    training.step_decay: find the largest disagreement of two successive refinement steps at which stopping costs at
+    most 1 % of the main score."""
 
     def run(self) -> int:
         """Calibrate."""
@@ -44,10 +48,29 @@ class Calibrate(WithModelRecipeKeys):
         from metaprompts.engines.calibrate import calibrate
         from metaprompts.utils.locks import writing_into
 
+        if self.steps:
+            return self._calibrate_steps()
         with writing_into(self.out, "calibrate"):
             found = calibrate(self.model, self.overrides, out=self.out, recipe=self.recipe, shift_only=self.shift_only)
         say(_table(found))
         say(f"calibrated model in {self.out}\n")
+        return 0
+
+    def _calibrate_steps(self) -> int:
+        from metaprompts.cli.console import say
+        from metaprompts.engines.calibrate_steps import calibrate_steps
+        from metaprompts.errors import InputError
+        from metaprompts.utils.locks import writing_into
+
+        if self.shift_only:
+            raise InputError("--shift-only is for depth, not for --steps: leave one of them out")
+        with writing_into(self.out, "calibrate"):
+            found = calibrate_steps(self.model, self.overrides, out=self.out, recipe=self.recipe)
+        used = ", ".join(f"{counted(count, 'image')} with {steps} steps" for steps, count in found.step_counts.items())
+        say(
+            f"{found.metric} {found.adaptive:.4f} with --steps auto ({used}), {found.all_steps:.4f} with all steps\n"
+            f"tolerance {found.tolerance:g}; calibrated model in {self.out}\n"
+        )
         return 0
 
 

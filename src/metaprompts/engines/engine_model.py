@@ -1,5 +1,6 @@
 """A model executed by an engine: it predicts like a `MetaPromptModel`, but cannot be trained."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
+from metaprompts.engines.adaptive_steps import AdaptiveOutput, run_until_agreement
 from metaprompts.engines.optimized import Parts, StepConditions, run
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
@@ -28,11 +30,14 @@ class EngineModel:
         device: the device that images must be on
         why: one line on why this engine was chosen
         encode_captions: encodes texts as a context (B, N, D), if the model reads captions
+        tolerance: stop refining an image when its last two steps agree to this, see `run_until_agreement`; None to run
+            all steps
 
     Attributes:
         training: False
         dtype: dtype of input images, independent of the compute precision
         strips: whether the engine can encode images in strips, see `LatentEncoder`
+        step_counts: with ``tolerance``: number of steps -> number of views that took so many
     """
 
     training = False
@@ -49,6 +54,7 @@ class EngineModel:
         device: torch.device,
         why: str,
         encode_captions: Callable[[Sequence[str]], Tensor] | None = None,
+        tolerance: float | None = None,
     ) -> None:
         self.config, self.parts, self.conditions = config, parts, conditions
         self.task: Task = config.task
@@ -56,6 +62,8 @@ class EngineModel:
         self.device: torch.device = device
         self.strips = engine == "eager"
         self._encode_captions = encode_captions
+        self.tolerance = tolerance
+        self.step_counts: Counter[int] = Counter()
 
     def __str__(self) -> str:
         return f"engine: {self.engine}, {self.precision} ({self.why})"
@@ -63,7 +71,18 @@ class EngineModel:
     @torch.no_grad()
     def __call__(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
+        if self.tolerance is not None:
+            return self.adaptive_output(images, context).raw
         return run(self.parts, self.task, images, self.conditions(len(images), context)).float()
+
+    @torch.no_grad()
+    def adaptive_output(self, images: Tensor, context: Tensor | None = None) -> AdaptiveOutput:
+        """Predict with as many steps as each image needs; only with a ``tolerance``."""
+        assert self.tolerance is not None
+        conditioning = self.conditions(len(images), context)
+        found = run_until_agreement(self.parts, self.task, images, conditioning, self.tolerance)
+        self.step_counts.update(found.steps.tolist())
+        return AdaptiveOutput(found.raw.float(), found.agreement.float(), found.steps)
 
     def predict(self, image: Any, boxes: Any = None, caption: Any = None) -> Any:
         """Predict one image of any size, as `MetaPromptModel.predict` does."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from metaprompts.analysis.worst_images import write_worst
 from metaprompts.data.loading.shape_batches import stack
+from metaprompts.engines.factory import Approximation
 from metaprompts.engines.loading import with_engine
 from metaprompts.engines.quantization.calibration import DEFAULT, Calibration, CalibrationOptions, spread
 from metaprompts.errors import InputError
@@ -40,6 +41,7 @@ def evaluate(
     worst: int = 8,
     workers: int = 1,
     calibration: CalibrationOptions = DEFAULT,
+    steps: int | Literal["auto"] | None = None,
 ) -> dict[str, Any]:
     """Score a trained model on the validation split of a data set, and write the scores of every image.
 
@@ -55,6 +57,7 @@ def evaluate(
         worst: number of images in worst.jpg
         workers: number of processes, each with a copy of the model; the scores do not depend on it
         calibration: images on which precision w8a8 is calibrated; by default images of the validation split
+        steps: refinement steps of an engine other than plain, see `Approximation`; None for all
 
     Returns:
         the scores by name: fractions of 1, meters or degrees; None if undefined
@@ -80,10 +83,10 @@ def evaluate(
     labels = read.task.check_samples(split.stored, "validation split", warns=is_first_process())
     if labels is not None:
         show_missing_classes(labels)
-    predictor, evaluation = _with_engine(loaded, read, split, out, engine, precision, calibration)
+    predictor, evaluation = _with_engine(loaded, read, split, out, engine, precision, calibration, steps)
     if predictor is not loaded:
         report_lines([str(predictor)])
-    request = pickle.dumps((source, overrides, recipe, out, engine, precision, calibration))
+    request = pickle.dumps((source, overrides, recipe, out, engine, precision, calibration, steps))
 
     def predict_groups(groups: list[list[int]]) -> Records:
         jobs = [(request, chunk) for chunk in in_chunks(groups, workers)]
@@ -137,6 +140,7 @@ def _with_engine(
     engine: str,
     precision: str,
     options: CalibrationOptions,
+    steps: int | Literal["auto"] | None,
 ) -> tuple[Any, Evaluation]:
     """The model as the engine executes it, and what to evaluate."""
     images = EvalDataset(split.samples, split.transforms, recipe.test)
@@ -144,10 +148,13 @@ def _with_engine(
     executed: dict[str, Any] = {}
     if (engine, precision) != ("plain", "fp32"):
         executed = {"engine": engine, "precision": precision}
+    if steps is not None:
+        executed["steps"] = steps if steps != "auto" else f"auto, tolerance {model.config.step_tolerance}"
     if calibration is not None:
         executed["calibration"] = calibration.to_dict()
     evaluation = _evaluation(model, recipe, split, out, images, executed)
-    return with_engine(model, engine, precision, images=len(images), calibration=calibration), evaluation
+    less = Approximation(steps=steps)
+    return with_engine(model, engine, precision, less, images=len(images), calibration=calibration), evaluation
 
 
 def _own_images(images: EvalDataset, recipe: Recipe, split: Split, samples: int) -> Calibration:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from metaprompts import __version__
+from metaprompts.engines.adaptive_steps import tolerance_of, warn_of_untrained_steps
 from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
@@ -55,12 +56,13 @@ class Approximation:
     """Approximations for speed, all off by default. docs/performance.md measures what each costs in quality.
 
     Attributes:
-        steps: refinement steps, if fewer than K
+        steps: refinement steps, if fewer than K; "auto" stops when two successive steps agree, image by image, for
+            models with a calibrated tolerance (``metaprompts calibrate --steps``)
         merged_tokens: fraction of the finest level's tokens to merge in self-attention, 0 to 0.75
         encoder: folder of an encoder distilled from the model's VAE by `metaprompts distill-encoder`
     """
 
-    steps: int | None = None
+    steps: int | Literal["auto"] | None = None
     merged_tokens: float = 0.0
     encoder: Path | None = None
 
@@ -123,6 +125,8 @@ def open_engine(
         raise InputError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
     if calibration is not None and precision != "w8a8":
         raise InputError(f"calibration is for precision w8a8, not {precision}: leave it out, or choose w8a8")
+    tolerance = tolerance_of(model.config) if approximation.steps == "auto" else None
+    warn_of_untrained_steps(model.config, approximation.steps)
     order = _Order(model.eval(), precision, approximation, cache, device, calibration)
     choice = _choose(order, images, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
     check_engine(choice.engine, precision, model.device)
@@ -140,6 +144,7 @@ def open_engine(
         device=model.device,
         why="; ".join(filter(None, [choice.why, about])),
         encode_captions=model.encode_captions if reads else None,
+        tolerance=tolerance,
     )
 
 
@@ -233,7 +238,7 @@ class _Order:
             model = sharing_weights(model, torch.float32)
         return OptimizedModel(
             model,
-            less.steps,
+            None if less.steps == "auto" else less.steps,
             merged_tokens=less.merged_tokens,
             encoder=None if less.encoder is None else SmallEncoder.read(less.encoder),
         )

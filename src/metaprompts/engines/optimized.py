@@ -61,12 +61,17 @@ class StepConditions:
     Attributes:
         shifts: (K, 1, S), each step's time vector as shifts of the channels of all residual layers
         keys_values: K tensors (1 or B, N, P), each step's prompts as keys and values of all cross-attentions
-        prompts: (1 or B, N, D), the prompts of the last step in training
+        decode_prompts: K tensors (1 or B, N, D), the prompts for decoding the pyramid of each step
     """
 
     shifts: Tensor
     keys_values: Sequence[Tensor]
-    prompts: Tensor
+    decode_prompts: Sequence[Tensor]
+
+    @property
+    def prompts(self) -> Tensor:
+        """(1 or B, N, D), the prompts for decoding the last pyramid."""
+        return self.decode_prompts[-1]
 
 
 class RememberingParts:
@@ -147,7 +152,9 @@ class OptimizedModel(nn.Module):
         self.encode = Encode(latent_encoder) if encoder is None else encoder.in_place_of(latent_encoder)
         unet = sharing_weights(model.unet)
         shifts = _give_shifts(unet, list(model.refinement.time), steps)
-        self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
+        self.conditions = Conditions(
+            shifts, model.prompts, _take_keys_values(unet), supervised=model.config.supervised_steps
+        )
         merge_tokens(unet, merged_tokens)
         replace_layers(unet, Upsample2D, doubling_convolution)
         self.unet_step = UNetStep(unet, model.refinement.next_latent)
@@ -168,17 +175,24 @@ class Conditions(nn.Module):
         prompts: the model's prompts
         to_keys_values: for each cross-attention, the layer that maps prompts (..., N, D) to keys and values (..., N, 2
             C)
+        supervised: whether rearrangement and head were trained on each step with its own prompts, not only on the last
     """
 
     shifts: Tensor
 
     def __init__(
-        self, shifts: Tensor, prompts: MetaPrompts | LabelPrompts | CaptionPrompts, to_keys_values: nn.ModuleList
+        self,
+        shifts: Tensor,
+        prompts: MetaPrompts | LabelPrompts | CaptionPrompts,
+        to_keys_values: nn.ModuleList,
+        *,
+        supervised: bool,
     ) -> None:
         super().__init__()
         self.register_buffer("shifts", shifts, persistent=False)
         self.prompts = prompts
         self.to_keys_values = to_keys_values
+        self._supervised = supervised
         self._once: StepConditions | None = None
 
     @torch.no_grad()
@@ -201,8 +215,8 @@ class Conditions(nn.Module):
         of_steps = prompts[: len(self.shifts)]
         # Steps often share their prompts.
         made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_steps}
-        # Whatever the number of steps, because rearrangement and head were trained with the prompts of the last step.
-        return StepConditions(self.shifts, [made[id(each)] for each in of_steps], prompts[-1])
+        decoding = of_steps if self._supervised else [prompts[-1]] * len(of_steps)
+        return StepConditions(self.shifts, [made[id(each)] for each in of_steps], list(decoding))
 
 
 class Encode(nn.Module):

@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, islice
+from dataclasses import dataclass, replace
+from itertools import chain, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +58,16 @@ def predict_many(
                 yield model.task.assemble(image, ())
                 continue
             filtered = raw_filter or _unchanged
-            yield model.task.assemble(image, ((output.view, filtered(image, output.raw)) for output in ready[1]))
+            first = next(ready[1])
+            outputs = ((each.view, filtered(image, each.raw)) for each in chain([first], ready[1]))
+            yield _with_agreement(model.task.assemble(image, outputs), first.agreement)
             ready = next(of_images, None)
+
+
+def _with_agreement(prediction: "Prediction", agreement: Tensor | None) -> "Prediction":
+    if agreement is None or not hasattr(prediction, "agreement"):
+        return prediction
+    return replace(prediction, agreement=agreement.cpu().numpy())  # type: ignore[type-var]
 
 
 def _unchanged(image: ImageArray, raw: Tensor) -> Tensor:
@@ -90,6 +98,7 @@ class _Output:
     image: int
     view: ModelInput
     raw: Tensor
+    agreement: Tensor | None
 
 
 def _seen(
@@ -149,9 +158,20 @@ def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int,
         return {}
     batch = torch.stack([each.view.image for _, each in seen])
     contexts = [each.context for _, each in seen if each.context is not None]
+    context = torch.stack(contexts) if contexts else None
     with eval_mode(model):
-        raws = forward_raw(model, batch, torch.stack(contexts) if contexts else None)
-    return {place: _Output(each.image, each.view, raw) for (place, each), raw in zip(seen, raws, strict=True)}
+        # A model that chooses the number of steps also knows how well they agree.
+        if getattr(model, "tolerance", None) is None:
+            raws, agreements = forward_raw(model, batch, context), [None] * len(batch)
+        else:
+            found = model.adaptive_output(  # type: ignore[attr-defined]
+                batch.to(model.device), None if context is None else context.to(model.device)
+            )
+            raws, agreements = found.raw, found.agreement
+    return {
+        place: _Output(each.image, each.view, raw, agreement)
+        for (place, each), raw, agreement in zip(seen, raws, agreements, strict=True)
+    }
 
 
 def forward_raw(model: ImagePredictor, images: Tensor, context: Tensor | None) -> Tensor:

@@ -150,6 +150,9 @@ class ModelConfig:
         working_size: (height, width) of the training images; `predict` resizes images to that area
         base: the frozen backbone; None if the backbone was trained and is saved with the rest
         lora: the low-rank layers added to the UNet's attention; None if there are none
+        supervised_steps: whether every refinement step was trained (training.step_decay), not only the last
+        step_tolerance: mean disagreement of two successive steps at which ``--steps auto`` stops; None if it was not
+            calibrated
     """
 
     task: Task
@@ -161,6 +164,8 @@ class ModelConfig:
     working_size: tuple[Annotated[int, Range(1, 65536)], Annotated[int, Range(1, 65536)]] | None = None
     base: Base | None = None
     lora: Lora | None = None
+    supervised_steps: bool = False
+    step_tolerance: Annotated[float, Range(0, 1)] | None = None
 
     def __post_init__(self) -> None:
         check_ranges(self, "")
@@ -181,7 +186,7 @@ class ModelConfig:
             raise InputError("this config.json is not from a metaprompts model: it has no 'task' and 'backbone'")
         parts = {"backbone": Architecture, "prompts": Prompts, "refinement": Refinement, "rearrangement": Rearrangement}
         optional = {"base": Base, "lora": Lora}
-        known = [*parts, *optional, "task", "scaled_latent", "working_size"]
+        known = [*parts, *optional, "task", "scaled_latent", "working_size", "supervised_steps", "step_tolerance"]
         for key in values:
             if key not in known:
                 raise InputError(unknown_key(key, known))
@@ -191,7 +196,14 @@ class ModelConfig:
         }
         size = convert(tuple[int, int] | None, values.get("working_size"), "working_size")
         scaled = convert(bool, values.get("scaled_latent", False), "scaled_latent")
-        return cls(task=build_task(values["task"]), scaled_latent=scaled, working_size=size, **made)
+        return cls(
+            task=build_task(values["task"]),
+            scaled_latent=scaled,
+            working_size=size,
+            supervised_steps=convert(bool, values.get("supervised_steps", False), "supervised_steps"),
+            step_tolerance=convert(float | None, values.get("step_tolerance"), "step_tolerance"),
+            **made,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a config.json; `from_dict` reads it."""

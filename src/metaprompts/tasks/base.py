@@ -251,6 +251,22 @@ class Task(ABC):
     def decode(self, raw: Tensor) -> Tensor:
         """Convert a raw output to the units of the targets."""
 
+    def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
+        """How much the raw outputs of two steps differ, from 0 to 1.
+
+        By default the difference of two values relative to the larger one.
+
+        Args:
+            earlier: (B, C, h, w), raw output
+            later: (B, C, h, w), raw output of the next step
+
+        Returns:
+            the disagreement of each pixel (B, h, w), and of each image (B,)
+        """
+        largest = earlier.abs().maximum(later.abs()).clamp_min(1e-12)
+        per_pixel = ((earlier - later).abs() / largest).mean(dim=1).clamp(0, 1)
+        return per_pixel, per_pixel.mean(dim=(1, 2))
+
     @abstractmethod
     def metric(self, **metric_kwargs: Any) -> Metric:
         """A fresh metric over a split; ``metric_kwargs`` describe the split."""

@@ -168,10 +168,12 @@ class NormalsPrediction(NotebookDisplay):
     Attributes:
         normals: (H,W,3) float32 unit vectors: right, up, toward the camera
         image: (H,W,3) uint8 RGB, the input image
+        agreement: see `DepthPrediction`
     """
 
     normals: NDArray[np.float32]
     image: NDArray[np.uint8]
+    agreement: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.normals.shape != self.image.shape:
@@ -202,7 +204,11 @@ class NormalsPrediction(NotebookDisplay):
         paths = [folder / f"{stem}_normals.png", folder / f"{stem}_normals_color.png"]
         write_normals(paths[0], self.normals)
         write_image(paths[1], self.show(legend=legend))
-        return [*paths, write_array(folder / f"{stem}_normals.npy", self.normals)] if raw else paths
+        if raw:
+            paths.append(write_array(folder / f"{stem}_normals.npy", self.normals))
+        if raw and self.agreement is not None:
+            paths.append(write_array(folder / f"{stem}_agreement.npy", self.agreement))
+        return paths
 
 
 class DirectionResponses(ClassResponses):
@@ -314,6 +320,11 @@ class Normals(FusedTask):
     def encode(self, batch: Batch) -> Tensor:
         """Normals (B, 3, H, W), unchanged."""
         return batch[_TARGET]
+
+    def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
+        """One minus the cosine between normals, at most 1: of each pixel, and the mean of each image."""
+        per_pixel = (1 - F.cosine_similarity(earlier, later, dim=1)).clamp(0, 1)
+        return per_pixel, per_pixel.mean(dim=(1, 2))
 
     def decode(self, raw: Tensor) -> Tensor:
         """Raw output (B, 3, H, W) to unit vectors."""

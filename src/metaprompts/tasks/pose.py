@@ -279,6 +279,11 @@ class Pose(FusedTask):
         heatmaps = encode_heatmaps(self._to_heatmap(keypoints[..., :2]), self.heatmap_size, sigma=self.heatmap_sigma)
         return heatmaps * (keypoints[..., 2] > 0)[..., None, None]
 
+    def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest difference of heatmaps: of all joints at each pixel, and the mean over joints for each image."""
+        differences = (earlier - later).abs().clamp(0, 1)
+        return differences.amax(dim=1), differences.amax(dim=(2, 3)).mean(dim=1)
+
     def decode(self, raw: Tensor) -> Tensor:
         """Heatmaps (B, J, h, w) to (B, J, 3): x, y in crop pixels, and the score."""
         from metaprompts.tasks.udp_heatmaps import decode_heatmaps

@@ -51,11 +51,14 @@ class DepthPrediction(NotebookDisplay):
         depth_m: (H,W) float32, meters along the camera's axis
         image: (H,W,3) uint8 RGB, the input image
         valid: (H,W) bool, False where ``depth_m`` is meaningless; None if valid everywhere
+        agreement: (h,w) float32 in 0..1, how well the last two refinement steps agree, at the size of the model's
+            output, see `Task.disagreement`; None unless the number of steps was chosen automatically
     """
 
     depth_m: NDArray[np.float32]
     image: NDArray[np.uint8]
     valid: NDArray[np.bool_] | None = None
+    agreement: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         _check_size("depth_m", self.depth_m, self.image)
@@ -124,6 +127,8 @@ class DepthPrediction(NotebookDisplay):
         ]
         if raw:
             paths.append(write_array(folder / f"{stem}_depth.npy", self.depth_m))
+        if raw and self.agreement is not None:
+            paths.append(write_array(folder / f"{stem}_agreement.npy", self.agreement))
         return paths
 
     def _legend(self) -> NDArray[np.uint8]:
@@ -159,12 +164,14 @@ class SegmentationPrediction(NotebookDisplay):
         classes: names
         image: (H,W,3) uint8 RGB, the input image
         confidence: (H,W) float32 in 0..1, probability of the label; None if not kept
+        agreement: see `DepthPrediction`
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
     classes: tuple[str, ...]
     image: NDArray[np.uint8]
     confidence: NDArray[np.float32] | None = None
+    agreement: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         _check_size("labels", self.labels, self.image)
@@ -214,6 +221,8 @@ class SegmentationPrediction(NotebookDisplay):
         write_json(paths[-1], class_entries(self.classes, shares))
         if raw and self.confidence is not None:
             paths.append(write_array(folder / f"{stem}_confidence.npy", self.confidence))
+        if raw and self.agreement is not None:
+            paths.append(write_array(folder / f"{stem}_agreement.npy", self.agreement))
         return paths
 
     def _legend(self, present: dict[int, float]) -> NDArray[np.uint8] | None:

@@ -273,6 +273,11 @@ class Segmentation(Task):
         one_hot = F.one_hot(known, len(self.classes)).movedim(-1, 1).float()
         return one_hot * (labels != IGNORED).unsqueeze(1)
 
+    def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
+        """The total variation distance of the class probabilities: of each pixel, and the mean of each image."""
+        per_pixel = (earlier.softmax(dim=1) - later.softmax(dim=1)).abs().sum(dim=1) / 2
+        return per_pixel, per_pixel.mean(dim=(1, 2))
+
     def decode(self, raw: Tensor) -> Tensor:
         """Logits (B, classes, H, W) to labels (B, H, W)."""
         return raw.argmax(dim=1)

@@ -40,6 +40,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
         working_size=recipe.data.size_of_prediction(),
         base=base,
         lora=recipe.training.lora,
+        supervised_steps=recipe.training.step_decay is not None,
     )
     # In training, a fast encoder matters more than a precise one.
     model.latent_encoder.precise = False

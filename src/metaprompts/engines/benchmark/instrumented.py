@@ -41,7 +41,7 @@ class PlainParts:
         times = list(self._model.refinement.time)
         prompts = self._model.prompts(batch, context)[: self._steps]
         shifts = torch.stack([times[step % len(times)] for step in range(self._steps)])
-        return StepConditions(shifts, prompts, prompts[-1])
+        return StepConditions(shifts, prompts, list(prompts))
 
     def encode(self, images: Tensor) -> Tensor:
         """Images to latents."""

@@ -183,5 +183,5 @@ def _opened(
         return fast.parts, partial(fast.conditions, workload.batch, context)
     # The conditioning may be views of the memory-mapped weights, and would keep all of them alive.
     views = fast.conditions(workload.batch, context)
-    kept = StepConditions(views.shifts.clone(), [each.clone() for each in views.keys_values], views.prompts.clone())
+    kept = StepConditions(views.shifts.clone(), [each.clone() for each in views.keys_values], [views.prompts.clone()])
     return fast.parts, lambda: kept

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metaprompts.engines.adaptive_steps import warn_of_untrained_steps
 from metaprompts.engines.export.formats import FORMATS, Format
 from metaprompts.engines.export.full_model import WholeModel, description
 from metaprompts.engines.optimized import OptimizedModel
@@ -75,6 +76,7 @@ def export_model(
         raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
     if model.config.prompts.kind == "caption":
         raise InputError("this model needs a caption for each image; only models with fixed prompts can be exported")
+    warn_of_untrained_steps(model.config, steps)
     size = _size(model, size)
     whole = WholeModel(OptimizedModel(model.eval(), steps)).eval()
     with writing_into(out, "export"), _folder(out) as scratch:

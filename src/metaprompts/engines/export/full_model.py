@@ -30,7 +30,7 @@ class WholeModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W), RGB float in [0, 1], to the raw output of the task."""
-        conditioning = StepConditions(self.shifts, self.keys_values.unbind(), self.prompts)
+        conditioning = StepConditions(self.shifts, self.keys_values.unbind(), [self.prompts])
         return run(self.prepared, self.prepared.task, images, conditioning)
 
 

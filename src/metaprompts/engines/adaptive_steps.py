@@ -1,0 +1,105 @@
+"""Predict with as many refinement steps as each image needs."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaprompts.engines.optimized import Parts, StepConditions
+from metaprompts.errors import InputError
+from metaprompts.models.config import ModelConfig
+from metaprompts.tasks import Task
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AdaptiveOutput:
+    """Raw outputs with different numbers of steps.
+
+    Attributes:
+        raw: (B, ...), the output of each image's last step
+        agreement: (B, h, w), from 0 to 1, of each image's last two steps, see `Task.disagreement`
+        steps: (B,), number of steps of each image
+    """
+
+    raw: Tensor
+    agreement: Tensor
+    steps: Tensor
+
+
+def run_until_agreement(
+    parts: Parts, task: Task, images: Tensor, conditioning: StepConditions, tolerance: float
+) -> AdaptiveOutput:
+    """Run steps until an image's last two outputs agree; the other images of the batch continue.
+
+    Args:
+        parts: executes the three parts
+        task: the task
+        images: (B, 3, H, W) RGB float in [0, 1]
+        conditioning: conditioning of each step; at least two steps
+        tolerance: mean disagreement of two successive steps at which an image is finished
+    """
+    latent = parts.encode(task.resize_for_backbone(images))
+    remaining = torch.arange(len(images), device=images.device)
+    steps = torch.zeros(len(images), dtype=torch.long)
+    raws: list[Tensor] = [torch.empty(0)] * len(images)
+    agreements: list[Tensor] = [torch.empty(0)] * len(images)
+    previous: Tensor | None = None
+    last = len(conditioning.keys_values)
+    rows = zip(conditioning.shifts, conditioning.keys_values, conditioning.decode_prompts, strict=True)
+    for number, (shifts, keys_values, prompts) in enumerate(rows, 1):
+        # Captions differ between images; other prompts are shared.
+        own_keys = keys_values if len(keys_values) == 1 else keys_values[remaining]
+        own_prompts = prompts if len(prompts) == 1 else prompts[remaining]
+        *pyramid, latent = parts.unet_step(latent, shifts, own_keys)
+        raw = parts.decode(pyramid, own_prompts, images[remaining])
+        if previous is not None:
+            per_pixel, per_image = task.disagreement(previous.float(), raw.float())
+            is_done = (per_image <= tolerance) | (number == last)
+            for row in is_done.nonzero()[:, 0].tolist():
+                image = int(remaining[row])
+                raws[image], agreements[image], steps[image] = raw[row], 1 - per_pixel[row], number
+            remaining, latent, raw = remaining[~is_done], latent[~is_done], raw[~is_done]
+            if not len(remaining):
+                break
+        previous = raw
+    return AdaptiveOutput(torch.stack(raws), torch.stack(agreements), steps)
+
+
+def warn_of_untrained_steps(config: ModelConfig, steps: object) -> None:
+    """Warn if a prediction ends at a step that was not trained.
+
+    Args:
+        config: the model's config
+        steps: number of steps, "auto", or None for all
+    """
+    trained = config.refinement.steps
+    if isinstance(steps, int) and steps < trained and not config.supervised_steps:
+        _logger.warning(
+            "only the last of this model's %d refinement steps was trained: predictions of step %d are much less "
+            "accurate; train with training.step_decay for models whose steps can be chosen",
+            trained,
+            steps,
+        )
+
+
+def tolerance_of(config: ModelConfig) -> float:
+    """The calibrated tolerance of a model.
+
+    Raises:
+        InputError: the model has one step, was trained on its last step only, or is not calibrated
+    """
+    if config.refinement.steps == 1:
+        raise InputError("steps auto needs several refinement steps, but the model has one: leave it out")
+    if not config.supervised_steps:
+        raise InputError(
+            "steps auto needs a model whose steps were all trained (training.step_decay), but only the last step of "
+            f"this one was: leave it out, or give a number of steps from 1 to {config.refinement.steps}"
+        )
+    if config.step_tolerance is None:
+        raise InputError(
+            "steps auto needs a calibrated tolerance: run metaprompts calibrate MODEL --steps --data.root DIR first"
+        )
+    return config.step_tolerance
