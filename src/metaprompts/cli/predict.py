@@ -1,12 +1,10 @@
 """``metaprompts predict``."""
 
-import errno
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
@@ -14,17 +12,13 @@ from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
-    from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.depth_options import DepthOptions, DepthWriter
     from metaprompts.cli.inference_options import InferenceOptions
     from metaprompts.cli.people import People, PeopleOptions
     from metaprompts.cli.videos import FoundInputs, VideoOptions
     from metaprompts.engines.quantization.calibration import CalibrationOptions
-    from metaprompts.tasks.predictions import PosePrediction, Prediction
 
-_LONGEST_ENDING = "_depth_color.png"
-_LONGEST_NAME = 255
 _MODEL, _POSE, _CAPTIONS, _LARGE, _SPEED = "Adapters", "Pose", "Models that read captions", "Large images", "Speed"
 _LESS, _SPACE, _VIDEO = "Faster, but less accurate", "Depth: 3-D files", "Video"
 
@@ -246,32 +240,35 @@ class Predict:
         found: "FoundInputs",
         names: dict[Path, Path],
     ) -> int:
-        from metaprompts.cli.prediction_groups import PredictedGroups, keep_pose
+        from metaprompts.cli.prediction_files import PredictionFiles
+        from metaprompts.cli.prediction_groups import PredictedGroups
         from metaprompts.cli.videos import VideoPredictions
         from metaprompts.utils.background import WriteBehind
         from metaprompts.utils.progress import report_lines, tracked
 
         failures: list[str] = []
-        unsaved: list[str] = []
-        predicted: list[tuple[Path, PosePrediction]] = []
-
-        def save(path: Path, prediction: "Prediction") -> None:
-            if self._save(prediction, path, names[path], unsaved, depth, detected=people.detector is not None):
-                keep_pose(predicted, path, prediction)
-
+        files = PredictionFiles(
+            out=self.out,
+            names=names,
+            people=people,
+            depth=depth,
+            raw=self.raw,
+            legend=self.legend,
+            min_score=self.min_score,
+        )
         groups = PredictedGroups(found.images, self.batch_size, inference, people, captions, self.white_level, failures)
         with WriteBehind() as writer:
             for pairs in tracked(groups, what="predicting") if found.images else ():
                 # Nothing but the writer holds a prediction while the next image is predicted.
                 while pairs:
                     overlaps = groups.overlaps(pairs[0][1])
-                    writer.run(partial(save, *pairs.pop(0)))
+                    writer.run(partial(files.save, *pairs.pop(0)))
                     if not overlaps:
                         writer.wait()
         report_lines([*inference.steps_used(), *filter(None, [groups.rate])])
-        failures += unsaved
-        self._write_poses(predicted, names, people.boxes)
-        counts = [len(prediction.people) for _, prediction in predicted]
+        failures += files.failures
+        files.write_poses()
+        counts = [len(prediction.people) for _, prediction in files.poses]
         videos = VideoPredictions(
             options=self._video_options(),
             inference=inference,
@@ -350,38 +347,6 @@ class Predict:
             oks_nms=self.oks_nms,
         )
 
-    def _save(
-        self,
-        prediction: "Prediction",
-        path: Path,
-        name: Path,
-        failures: list[str],
-        depth: "DepthWriter",
-        *,
-        detected: bool,
-    ) -> bool:
-        """Write the files of one image; returns False if only this image failed."""
-        from metaprompts.tasks.predictions import DepthPrediction, PosePrediction
-
-        # Checked beforehand, because files with shorter suffixes would still be written.
-        if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
-            failures.append(f"the name of image {path} is too long for the names of its results: rename it")
-            return False
-        try:
-            folder = (self.out / name).parent
-            if isinstance(prediction, PosePrediction):
-                self._save_pose(prediction, path, name, detected=detected)
-            elif isinstance(prediction, DepthPrediction):
-                depth.save(prediction, path, folder, name.name, raw=self.raw, legend=self.legend)
-            else:
-                prediction.save(folder, name.name, raw=self.raw, legend=self.legend)
-        except InputError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.ENAMETOOLONG:
-                raise
-            failures.append(str(error))
-            return False
-        return True
-
     @cached_property
     def _depth_options(self) -> "DepthOptions":
         from metaprompts.cli.cameras import Cameras
@@ -390,34 +355,3 @@ class Predict:
         used = self.point_cloud is not None or self.intrinsics_of_training
         cameras = Cameras.of(self.fov_x, self.focal_px, self.intrinsics, used=used)
         return DepthOptions.of(self.point_cloud, self.edge, cameras, rescale=self.intrinsics_of_training)
-
-    def _save_pose(self, prediction: "PosePrediction", path: Path, name: Path, *, detected: bool) -> None:
-        from metaprompts.cli.console import complain
-        from metaprompts.visualize.pose import DRAWN_SCORE
-
-        least = DRAWN_SCORE if self.min_score is None else self.min_score
-        folder = (self.out / name).parent
-        prediction.save(folder, name.name, raw=self.raw, legend=self.legend, min_score=least)
-        # Images in which a detector finds nobody are counted in the summary.
-        is_counted = detected and not prediction.people
-        if not is_counted and (line := prediction.unseen(least)) is not None:
-            complain(f"{path}: {line}{'; change it with --min-score' if prediction.people else ''}\n")
-
-    def _write_poses(
-        self, predicted: "list[tuple[Path, PosePrediction]]", names: dict[Path, Path], boxes: "Boxes | None"
-    ) -> None:
-        """Write the people in all images to one COCO keypoint file."""
-        from metaprompts.cli.output_names import listed_names
-        from metaprompts.tasks.predictions import coco_keypoints
-        from metaprompts.utils.files import write_json
-
-        if not predicted:
-            return
-        rows: list[tuple[int, str, Any]] = []
-        listed = listed_names(names)
-        for number, (path, shown) in enumerate(predicted, 1):
-            if boxes is None:
-                rows.append((number, listed[path], shown))
-            else:
-                rows.append((boxes.image_id(path), boxes.name(path), shown))
-        write_json(self.out / "poses.json", coco_keypoints(rows))
