@@ -11,6 +11,7 @@ from PIL import Image
 
 import metaprompts
 from metaprompts.cli import main
+from metaprompts.engines.export import export_model
 from metaprompts.engines.factory import Approximation, open_engine
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
@@ -145,3 +146,28 @@ def test_from_training_to_predictions(tmp_path: Path, capsys: pytest.CaptureFixt
     agreement = np.load(tmp_path / "p/0_agreement.npy")
     assert agreement.shape == (64, 64)
     assert 0 <= agreement.min() <= agreement.max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["torch", pytest.param("openvino", marks=pytest.mark.full)])
+def test_an_exported_network_with_an_output_for_each_step(kind: str, tmp_path: Path) -> None:
+    model = supervised_model("depth", None)
+    scene = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    exported = export_model(model, tmp_path, kind=kind, size=(64, 64), every_step=True, images=[scene])
+    described = json.loads((tmp_path / "model.json").read_text())
+    assert described["outputs"] == ["output", "step_1", "step_2"]
+    assert exported.parity["max_difference_of_std"] < 1e-3
+    images = smooth_images(2, 64, 64)
+    if kind == "torch":
+        with torch.no_grad():
+            found = torch.export.load(tmp_path / "model.pt2").module()(images)
+    else:
+        network = pytest.importorskip("openvino").compile_model(tmp_path / "model.xml", "CPU")
+        found = [torch.from_numpy(each) for each in network(images.numpy()).to_tuple()]
+    for raw, steps in zip(found, (3, 1, 2), strict=True):
+        expected = OptimizedModel(model, steps)(images)
+        assert (raw - expected).abs().max() < 1e-3 * expected.std()
+
+
+def test_every_step_needs_trained_steps(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="several steps that were all trained"):
+        export_model(small_model("depth"), tmp_path, kind="torch", size=(64, 64), every_step=True, images=[])

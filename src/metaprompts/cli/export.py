@@ -39,6 +39,9 @@ class Export:
     """Image size, multiples of 64; by default the training size."""
     steps: int | None = None
     """Use fewer refinement steps than in training: faster, but less accurate."""
+    every_step: bool = False
+    """Also output the prediction of each earlier step (step_1, step_2, ...), for models trained with
+    training.step_decay."""
     images: tuple[str, ...] = option((), metavar="IMAGE")
     """Images for the comparison: a file, a folder or a quoted glob; may be repeated. By default generated scenes."""
 
@@ -66,6 +69,7 @@ class Export:
                 kind=self.format,
                 size=self.size,
                 steps=self.steps,
+                every_step=self.every_step,
                 images=shown,
                 on_stage=stages.begin,
             )

@@ -5,7 +5,7 @@ It has three parts, so that an engine can compile each once and run the second K
 layers are replaced with layers whose ``time`` and ``prompts`` arguments are the precomputed values.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,7 +92,7 @@ class RememberingParts:
 
 
 def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) -> Tensor:
-    """Run the three parts.
+    """Run the three parts, and decode the last step's pyramid.
 
     Args:
         parts: executes the three parts
@@ -103,13 +103,18 @@ def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) 
     Returns:
         raw output, see `MetaPromptModel.forward`
     """
+    *_, pyramid = pyramids(parts, task, images, conditioning)
+    return parts.decode(pyramid, conditioning.prompts, images)
+
+
+def pyramids(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) -> Iterator[Sequence[Tensor]]:
+    """Yield the pyramid of each step; arguments as for `run`."""
     latent = parts.encode(task.resize_for_backbone(images))
-    pyramid: Sequence[Tensor] = ()
     for shifts, keys_values in zip(conditioning.shifts, conditioning.keys_values, strict=True):
         # Slices, because torch.jit cannot trace lists.
         seen = parts.unet_step(latent, shifts, keys_values)
-        pyramid, latent = seen[:-1], seen[-1]
-    return parts.decode(pyramid, conditioning.prompts, images)
+        yield seen[:-1]
+        latent = seen[-1]
 
 
 class OptimizedModel(nn.Module):

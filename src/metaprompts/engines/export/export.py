@@ -50,6 +50,7 @@ def export_model(
     kind: str,
     size: tuple[int, int] | None = None,
     steps: int | None = None,
+    every_step: bool = False,
     images: Sequence[NDArray[np.uint8]],
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
@@ -61,6 +62,7 @@ def export_model(
         kind: "onnx", "openvino" or "torch"
         size: (height, width) of the network's images; by default the training size
         steps: refinement steps, if fewer than K
+        every_step: also output the prediction of each earlier step, "step_1", "step_2", ...
         images: (H, W, 3) uint8, images on which the file is compared with the model
         on_stage: called with a description of each of the `STAGES` as it begins
 
@@ -68,8 +70,8 @@ def export_model(
         the files, and their difference from the model
 
     Raises:
-        InputError: a required package is not installed, the size is not supported, the model reads captions, or the
-            folder cannot be written
+        InputError: a required package is not installed, steps are requested that were not trained, the size is not
+            supported, the model reads captions, or the folder cannot be written
     """
     chosen = FORMATS[kind]
     if missing := [name for name in chosen.needs if not find_spec(name)]:
@@ -77,8 +79,10 @@ def export_model(
     if model.config.prompts.kind == "caption":
         raise InputError("this model needs a caption for each image; only models with fixed prompts can be exported")
     warn_of_untrained_steps(model.config, steps)
+    if every_step and not (model.config.supervised_steps and (steps or model.config.refinement.steps) > 1):
+        raise InputError("--every-step is for models with several steps that were all trained (training.step_decay)")
     size = _size(model, size)
-    whole = WholeModel(OptimizedModel(model.eval(), steps)).eval()
+    whole = WholeModel(OptimizedModel(model.eval(), steps), every_step=every_step).eval()
     with writing_into(out, "export"), _folder(out) as scratch:
         file = scratch / f"model{chosen.suffix}"
         on_stage(f"converting to {kind}, {size[0]}x{size[1]} pixels")
@@ -88,9 +92,12 @@ def export_model(
         on_stage("writing the description and example")
         facts = description(model, size)
         names = sorted(path.name for path in scratch.iterdir())
-        write_json(scratch / "model.json", {"format": kind, "file": file.name, "files": names, **facts})
+        write_json(
+            scratch / "model.json",
+            {"format": kind, "file": file.name, "files": names, "outputs": whole.output_names, **facts},
+        )
         write_json(scratch / "parity.json", report)
-        for name, text in _example(chosen, model.task).items():
+        for name, text in _example(chosen, model.task, every_step=every_step).items():
             write_text(scratch / name, text)
         written = sorted((path.name for path in scratch.iterdir()), key=lambda name: (name not in names, name))
     return Exported(files=tuple(out / name for name in written), parity=report)
@@ -147,10 +154,11 @@ def _parity(
     }
 
 
-def _example(chosen: Format, task: AnyTask) -> dict[str, str]:
+def _example(chosen: Format, task: AnyTask, *, every_step: bool) -> dict[str, str]:
     """Name -> text of the two example files, of which one depends on the format and one on the task."""
     predict = Template((resources.files("metaprompts.engines.export") / "predict.txt").read_text(encoding="utf-8"))
-    text = predict.substitute(chosen.example, runtime=chosen.runtime)
+    run = chosen.example["run_steps" if every_step else "run"]
+    text = predict.substitute({**chosen.example, "run": run}, runtime=chosen.runtime)
     return {"predict.py": text, "processing.py": task.example_code()}
 
 

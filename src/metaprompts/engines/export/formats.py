@@ -34,8 +34,8 @@ class Format:
         needs: packages required to write and run the file
         runtime: packages required to run the file
         write: (model, (height, width), path)
-        open: path -> a function from images (B, 3, H, W) to raw output
-        example: lines of the example code that load and run the file
+        open: path -> a function from images (B, 3, H, W) to the raw output of the last step
+        example: lines of the example code that load and run the file; "run_steps" if it outputs every step
     """
 
     suffix: str
@@ -101,8 +101,9 @@ def _open_torch(path: Path) -> Run:
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
-            found: NDArray[np.float32] = network(torch.from_numpy(images)).numpy()
-        return found
+            found = network(torch.from_numpy(images))
+        last: NDArray[np.float32] = (found[0] if isinstance(found, tuple) else found).numpy()
+        return last
 
     return run
 
@@ -118,7 +119,7 @@ def _write_onnx(model: WholeModel, size: tuple[int, int], path: Path) -> None:
             layers,
             (_images(size),),
             input_names=["images"],
-            output_names=["output"],
+            output_names=model.output_names,
             dynamic_shapes=shapes,
             dynamo=True,
             verbose=False,
@@ -147,7 +148,8 @@ def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> Non
         network = openvino.convert_model(model, example_input=_images(size))
     network.reshape([-1, 3, *size])
     network.inputs[0].get_tensor().set_names({"images"})
-    network.outputs[0].get_tensor().set_names({"output"})
+    for output, name in zip(network.outputs, model.output_names, strict=True):
+        output.get_tensor().set_names({name})
     openvino.save_model(network, path, compress_to_fp16=False)
 
 
@@ -176,6 +178,7 @@ FORMATS = {
             "imports": "import torch",
             "load": "network = torch.export.load(HERE / facts['file']).module()",
             "run": "network(torch.from_numpy(pixels)).detach().numpy()[0]",
+            "run_steps": "network(torch.from_numpy(pixels))[0].detach().numpy()[0]",
         },
     ),
     "onnx": Format(
@@ -189,6 +192,7 @@ FORMATS = {
             "imports": "import onnxruntime",
             "load": "network = onnxruntime.InferenceSession(HERE / facts['file'])",
             "run": "network.run(None, {'images': pixels})[0][0]",
+            "run_steps": "network.run(None, {'images': pixels})[0][0]",
         },
     ),
     "openvino": Format(
@@ -203,6 +207,7 @@ FORMATS = {
             "load": "options = {'INFERENCE_PRECISION_HINT': 'f32'}\n"
             "network = openvino.compile_model(HERE / facts['file'], 'CPU', options)",
             "run": "network(pixels)[0][0]",
+            "run_steps": "network(pixels)[0][0]",
         },
     ),
 }

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaprompts.engines.optimized import OptimizedModel, StepConditions, run
+from metaprompts.engines.optimized import OptimizedModel, StepConditions, pyramids, run
 from metaprompts.models.model import MetaPromptModel
 
 
@@ -14,24 +14,38 @@ class WholeModel(nn.Module):
 
     Args:
         prepared: a model that reads no captions
+        every_step: also return the raw output of each earlier step
     """
 
     shifts: Tensor
     keys_values: Tensor
-    prompts: Tensor
+    decode_prompts: Tensor
 
-    def __init__(self, prepared: OptimizedModel) -> None:
+    def __init__(self, prepared: OptimizedModel, *, every_step: bool = False) -> None:
         super().__init__()
-        self.prepared = prepared
+        self.prepared, self._every_step = prepared, every_step
         conditioning = prepared.conditions(1, None)
         self.register_buffer("shifts", conditioning.shifts)
         self.register_buffer("keys_values", torch.stack(list(conditioning.keys_values)))
-        self.register_buffer("prompts", conditioning.prompts.detach())
+        self.register_buffer("decode_prompts", torch.stack(list(conditioning.decode_prompts)).detach())
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (B, 3, H, W), RGB float in [0, 1], to the raw output of the task."""
-        conditioning = StepConditions(self.shifts, self.keys_values.unbind(), [self.prompts])
-        return run(self.prepared, self.prepared.task, images, conditioning)
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs: "output", and with ``every_step`` "step_1" to the last but one."""
+        earlier = range(1, len(self.shifts)) if self._every_step else ()
+        return ["output", *(f"step_{number}" for number in earlier)]
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map images (B, 3, H, W), RGB float in [0, 1], to the raw output of the task, or those of `output_names`."""
+        conditioning = StepConditions(self.shifts, self.keys_values.unbind(), self.decode_prompts.unbind())
+        if not self._every_step:
+            return run(self.prepared, self.prepared.task, images, conditioning)
+        steps = pyramids(self.prepared, self.prepared.task, images, conditioning)
+        raws = [
+            self.prepared.decode(pyramid, prompts, images)
+            for pyramid, prompts in zip(steps, conditioning.decode_prompts, strict=True)
+        ]
+        return raws[-1], *raws[:-1]
 
 
 def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]:
