@@ -8,6 +8,8 @@ def test_hub_sources_are_taken_to_be_stable_diffusion_and_nothing_is_loaded(tmp_
     assert architecture("nobody/nothing") == architecture("model.safetensors") == "sd15"
     assert architecture("random:micro") == architecture("micro") == "micro"
     assert architecture(str(tmp_path)) == str(tmp_path)
+    assert architecture("stabilityai/stable-diffusion-2-1-base") == "sd21"
+    assert architecture("stabilityai/sdxl-turbo") == "sdxl"
     model = fake_model(read_recipe("nyu", ["--backbone.source", "nobody/nothing"]), FakeTensorMode())
     assert all(isinstance(each, FakeTensor) for each in [*model.parameters(), *model.buffers()])
     # 859.5 million less the time MLP's 2.05.

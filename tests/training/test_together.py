@@ -186,7 +186,11 @@ def test_a_step_is_split_evenly(batch, settings, expected):
     assert split.processes * split.passes * split.micro_batch == batch
 
 
-RELEASED = ("ade20k", "ade20k_ms", "cityscapes", "cityscapes_mapillary", "mapillary", "coco_pose", "nyu", "kitti")
+RELEASED = (
+    *("ade20k", "ade20k_ms", "cityscapes", "cityscapes_mapillary", "mapillary", "coco_pose", "nyu", "kitti"),
+    # The same with other backbones.
+    *("nyu_sd21", "nyu_sdxl"),
+)
 OWN = tuple(name for name in recipe_names() if name not in RELEASED)
 
 

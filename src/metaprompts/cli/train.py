@@ -25,7 +25,7 @@ class Train(WithRecipeKeys):
       --training.output_dir DIR   folder for checkpoints and metrics (default: runs/latest)
       --training.steps N          number of optimizer steps
       --training.init_from MODEL  start from a trained model: a folder, a hub id, micro-segmentation, ...
-      --backbone.source SOURCE    hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
+      --backbone.source SOURCE    hub id, diffusers folder, .ckpt or .safetensors file, micro, random:sd15
 
     Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIPE ...; training.batch_size stays the
     same and is divided among them. If memory runs out, see metaprompts memory RECIPE, and training.micro_batch_size,

@@ -10,7 +10,7 @@ from metaprompts.embedded import BACKBONE
 from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, build_backbone
-from metaprompts.modules.backbone.loading import RANDOM, named_config
+from metaprompts.modules.backbone.loading import RANDOM, known_architecture, named_config
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.build_model import model_on
 from metaprompts.utils.files import read_json
@@ -68,7 +68,9 @@ def stand_in_backbone(source: str) -> Backbone:
 
 
 def architecture(source: str) -> str:
-    """The architecture of a source: Stable Diffusion 1.5 unless it is embedded, random or a diffusers folder."""
+    """The architecture of a source; Stable Diffusion 1.5 unless its name or a diffusers folder tells."""
     if source.startswith(RANDOM):
         return source.removeprefix(RANDOM)
-    return source if source == BACKBONE or Path(source).expanduser().is_dir() else _STAND_IN
+    if source == BACKBONE or Path(source).expanduser().is_dir():
+        return source
+    return known_architecture(source) or _STAND_IN

@@ -36,9 +36,9 @@ def shard(model: MetaPromptModel, device: str) -> None:
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
     unet = model.unet
-    blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
-    for block in blocks:
-        for layer in [*block.resnets, *(getattr(block, "attentions", None) or ())]:
+    middle = [] if unet.mid_block is None else [unet.mid_block]
+    for block in [*unet.down_blocks, *middle, *unet.up_blocks]:
+        for layer in filter(None, [*block.resnets, *(getattr(block, "attentions", None) or ())]):
             fully_shard(layer, mesh=mesh, reshard_after_forward=False)
     fully_shard(model, mesh=mesh, ignored_params=set(model.latent_encoder.parameters()))
     # Training calls this method in addition to forward.

@@ -127,6 +127,13 @@ class TestSingleFiles:
             "x.safetensors is an inpainting model: its UNet takes 9 channels; choose a text-to-image model"
         )
 
+    def test_embeddings_of_stable_diffusion_xl_are_not_needed(self, tmp_path):
+        """Its single files hold label_emb.0.*, an embedding of pooled text and sizes, and were refused for it."""
+        state = ldm_state(made(linear=True))
+        state |= {f"model.diffusion_model.label_emb.0.{layer}.weight": torch.ones(4, 4) for layer in (0, 2)}
+        write_tensors(tmp_path / "x.safetensors", state)
+        assert_same(load_backbone(str(tmp_path / "x.safetensors")), made(linear=True))
+
     def test_nan(self, tmp_path):
         state = ldm_state(made())
         state["model.diffusion_model.out.2.bias"] = torch.full((4,), float("nan"))
@@ -277,7 +284,11 @@ class TestUnfit:
         [
             ({"num_class_embeds": 10}, {}, "the UNet is class-conditional"),
             ({"class_embed_type": "timestep"}, {}, "the UNet is class-conditional"),
-            ({"in_channels": 9}, {}, "the UNet takes 9 channels, but the VAE gives 4"),
+            (
+                {"in_channels": 9},
+                {},
+                "the UNet is that of an inpainting model: it takes 9 channels, but the VAE gives 4",
+            ),
             ({}, {"latent_channels": 16}, "the UNet takes 4 channels, but the VAE gives 16"),
             ({"block_out_channels": [30, 64]}, {}, "no backbone can be built from this config (ValueError"),
             ({"block_out_channels": "wide"}, {}, "no backbone can be built from this config"),
@@ -304,8 +315,8 @@ class TestNames:
         assert refusal(source).startswith(f"no backbone at {source}: give a hub id (owner/name), a diffusers folder")
 
     def test_unknown_architecture(self):
-        assert refusal("random:large") == "no architecture named 'large': choose one of micro, sd15"
-        assert refusal("random:") == "no architecture named '': choose one of micro, sd15"
+        assert refusal("random:large") == "no architecture named 'large': choose one of micro, sd15, sd21, sdxl"
+        assert refusal("random:") == "no architecture named '': choose one of micro, sd15, sd21, sdxl"
 
     def test_shipped_architectures(self):
         for name in config_names():

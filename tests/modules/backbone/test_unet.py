@@ -62,7 +62,7 @@ def test_output_is_diffusers_own(changes):
 
 @pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
 def test_levels_come_after_the_second_layer_of_each_up_block(changes):
-    """The finest comes after the last layer of all."""
+    """Of two layers or of three; the finest comes after the last layer of all."""
     unet = build(**changes)
     latent, time, prompts = inputs(unet)
     seen = {}
@@ -160,7 +160,7 @@ def test_gradient_checkpointing_keeps_fewer_activations():
     ("changes", "message"),
     [
         ({"down_block_types": ["AttnDownBlock2D"] * 4}, "AttnDownBlock2D"),
-        ({"mid_block_type": "UNetMidBlock2D"}, "middle block is UNetMidBlock2D"),
+        ({"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"}, "middle block is UNetMidBlock2DSimpleCrossAttn"),
         ({"cross_attention_dim": [64, 64, 64, 64]}, "no single cross-attention size"),
         ({"in_channels": 9}, "takes 9 channels and gives 4"),
     ],

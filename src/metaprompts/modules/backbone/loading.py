@@ -25,6 +25,17 @@ from metaprompts.utils.tensor_files import is_finite, load_tensors, read_tensors
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RANDOM = "random:"
+# Hub ids of the original models -> their architecture in configs/.
+_ARCHITECTURES = {
+    "CompVis/stable-diffusion-v1-4": "sd15",
+    STABLE_DIFFUSION: "sd15",
+    "stabilityai/stable-diffusion-2-base": "sd21",
+    "stabilityai/stable-diffusion-2": "sd21",
+    "stabilityai/stable-diffusion-2-1-base": "sd21",
+    "stabilityai/stable-diffusion-2-1": "sd21",
+    "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
+    "stabilityai/sdxl-turbo": "sdxl",
+}
 
 _PARTS = ("unet", "vae")
 # Number of values at each end of a tensor that enter the fingerprint, because reading a whole model takes long.
@@ -86,11 +97,9 @@ class Backbone:
     def __post_init__(self) -> None:
         takes, gives = self.unet.config.in_channels, self.vae.config.latent_channels
         if takes != gives:
-            raise InputError(
-                f"the UNet takes {takes} channels, but the VAE gives {gives}: choose a text-to-image model, not one "
-                "for "
-                "inpainting or upscaling"
-            )
+            other = _OTHER_INPUTS.get(takes)
+            what = f"the UNet is that of {other}: it" if other else "the UNet"
+            raise InputError(f"{what} takes {takes} channels, but the VAE gives {gives}; choose a text-to-image model")
         if self.unet.config.class_embed_type is not None or self.unet.config.num_class_embeds is not None:
             raise InputError("the UNet is class-conditional: choose a text-to-image model")
 
@@ -107,7 +116,7 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
             shapes. The
               averaged (EMA) copy of the weights and the text encoder are skipped.
             - "micro": the miniature Stable Diffusion inside this package
-            - "random:sd15" or "random:micro": the architecture with random weights
+            - "random:sd15", "random:sd21", "random:sdxl" or "random:micro": the architecture with random weights
 
     Raises:
         InputError: the source does not exist, or is not a Stable Diffusion model
@@ -206,6 +215,11 @@ def config_names() -> list[str]:
     """The architectures that ship with the package."""
     folder = resources.files("metaprompts.modules.backbone") / "configs"
     return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+
+
+def known_architecture(source: str) -> str | None:
+    """The name of the shipped architecture of a hub id, if it is known."""
+    return _ARCHITECTURES.get(source)
 
 
 def named_config(name: str) -> dict[str, Any]:
@@ -339,7 +353,8 @@ def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None
         part, rest = name.split(".", 1)
         return _LDM_UNET + rename_unet_key(rest) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
 
-    idle = tuple(_LDM_VAE + part for part in ("decoder.", "post_quant_conv.", "loss."))
+    # Stable Diffusion XL adds an embedding of pooled text and sizes to that of time, which is not used here.
+    idle = (_LDM_UNET + "label_emb.0.", *(_LDM_VAE + part for part in ("decoder.", "post_quant_conv.", "loss.")))
     load_tensors(
         nn.ModuleDict({"unet": backbone.unet, "vae": encoder}),
         tensors,

@@ -11,11 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 from metaprompts.errors import InputError
 
-# The layer of each up block after which its level is taken: the released code takes the second of three.
-TAPPED_LAYER = 1
-
 _DOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D"}
 _UP_BLOCKS = {"CrossAttnUpBlock2D", "UpBlock2D"}
+# Distilled UNets have a middle block without attention (SSD-1B), or none (BK-SDM, tiny-sd).
+_MID_BLOCKS = {"UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None}
 
 
 class PyramidUNet(nn.Module):
@@ -77,10 +76,11 @@ class PyramidUNet(nn.Module):
 
         pyramid = []
         for index, block in enumerate(self.up_blocks):
+            tapped = tapped_layer(block)
             for layer, (resnet, attention) in enumerate(_layers(block)):
                 skip = _resize_to(skips.pop(), hidden)
                 hidden = self._layer(resnet, attention, torch.cat([hidden, skip], dim=1), time, prompts)
-                if layer == TAPPED_LAYER and index < len(self.up_blocks) - 1:
+                if layer == tapped and index < len(self.up_blocks) - 1:
                     pyramid.append(hidden)
             for upsampler in block.upsamplers or ():
                 hidden = upsampler(hidden)
@@ -101,10 +101,13 @@ class PyramidUNet(nn.Module):
         return self.conv_out(F.silu(self.conv_norm_out(finest)))  # type: ignore[no-any-return]
 
     def _middle(self, hidden: Tensor, time: Tensor, prompts: Tensor) -> Tensor:
+        if self.mid_block is None:
+            return hidden
         first, *others = self.mid_block.resnets
         hidden = self._layer(first, None, hidden, time, prompts)
         for attention, resnet in zip(self.mid_block.attentions, others, strict=True):
-            hidden = attention(hidden, encoder_hidden_states=prompts, return_dict=False)[0]
+            if attention is not None:
+                hidden = attention(hidden, encoder_hidden_states=prompts, return_dict=False)[0]
             hidden = self._layer(resnet, None, hidden, time, prompts)
         return hidden
 
@@ -120,6 +123,11 @@ class PyramidUNet(nn.Module):
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(run, hidden, time, prompts, use_reentrant=False)  # type: ignore[no-any-return]
         return run(hidden, time, prompts)
+
+
+def tapped_layer(block: nn.Module) -> int:
+    """The layer of an up block after which its level is taken: the middle one; the released code's is 1, of 0 to 2."""
+    return len(block.resnets) // 2  # type: ignore[arg-type]
 
 
 def _layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
@@ -141,8 +149,9 @@ def _check_fits(unet: UNet2DConditionModel, *, refines: bool) -> None:
             f"the UNet contains {', '.join(sorted(foreign))}; expected a Stable Diffusion UNet of plain and "
             "cross-attention blocks"
         )
-    if config.mid_block_type != "UNetMidBlock2DCrossAttn":
-        raise InputError(f"the UNet's middle block is {config.mid_block_type}; expected UNetMidBlock2DCrossAttn")
+    if config.mid_block_type not in _MID_BLOCKS:
+        expected = " or ".join(sorted(kind for kind in _MID_BLOCKS if kind))
+        raise InputError(f"the UNet's middle block is {config.mid_block_type}; expected {expected}, or none")
     if not isinstance(config.cross_attention_dim, int) or config.encoder_hid_dim is not None:
         raise InputError("the UNet has no single cross-attention size; expected one context width for all blocks")
     if refines and config.in_channels != config.out_channels:
