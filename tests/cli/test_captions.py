@@ -76,8 +76,9 @@ def test_a_image_without_caption_does_not_stop_the_others(reader, images, tmp_pa
     assert main(words) == 1
     captured = capsys.readouterr()
     assert "1 of 2 images predicted" in captured.out
-    engine, line = captured.err.splitlines()
+    engine, rate, line = captured.err.splitlines()
     assert engine.startswith("engine: ")
+    assert "images/s" in rate
     assert str(captions) in line
     assert "b.png" in line
 

@@ -105,7 +105,7 @@ def test_spellings_of_keys(tmp_path, spelled, capsys):
         ("predict", "Missing argument 'MODEL'; see metaprompts predict --help"),
         ("predict m a", "Missing option '--out'"),
         ("predict m a --out", "Option '--out' requires an argument"),
-        ("predict m a --out o --steps x", "Invalid value for '--steps': 'x' is not a valid integer"),
+        ("predict m a --out o --steps x", "Invalid value for '--steps': 'x' is neither a number nor auto"),
         ("predict m a --out o --batch-size 0", "Invalid value for '--batch-size': 0 is not in the range"),
         ("predict m a --out o --min-score nan", "Invalid value for '--min-score': nan is not a finite number"),
         ("predict m a --out o --engine foo", "'foo' is not one of 'auto', 'plain', 'eager'"),

@@ -67,12 +67,11 @@ class Evaluate(WithModelRecipeKeys):
     calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N")
     """w8a8: maximum number of calibration images; by default 32."""
 
-    steps: str | None = option(None, metavar="N|auto")
+    steps: Annotated[int, Range(1, 64)] | Literal["auto"] | None = option(None, metavar="N|auto")
     """Use fewer refinement steps than in training, see metaprompts predict --help; not with engine plain."""
 
     def run(self) -> int:
         """Evaluate."""
-        from metaprompts.cli.inference_options import parse_steps
         from metaprompts.cli.scored import report_undefined
         from metaprompts.engines.evaluate import evaluate, evaluation_folder
         from metaprompts.engines.quantization.calibration import CalibrationOptions
@@ -93,7 +92,7 @@ class Evaluate(WithModelRecipeKeys):
             resume=self.resume,
             worst=self.worst,
             workers=self.workers,
-            steps=parse_steps(self.steps),
+            steps=self.steps,
         )
         task = read_json(out / WHAT)["task"]
         if is_first_process():

@@ -1,7 +1,7 @@
 """Inference options of commands: whole images or windows, and the memory limit."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from metaprompts.engines.memory_budget import Budget, automatic_limit, check_limit, weight_bytes
 from metaprompts.errors import InputError
@@ -123,21 +123,6 @@ class InferenceOptions:
             held = self._windows.held_bytes(height, width, model.task.outputs)
             batch = at_once(self._windows.within(height, width), held)
             yield predict_in_windows(fast, image, self._windows, boxes, caption, batch, raw_filter)
-
-
-def parse_steps(text: str | None) -> int | Literal["auto"] | None:
-    """Read --steps.
-
-    Raises:
-        InputError: it is neither a number from 1 nor auto
-    """
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--steps is {text!r}; expected a number of refinement steps, or auto")
-    return int(text)
 
 
 def _pair(option: str, text: str | None) -> tuple[int, int] | None:

@@ -235,6 +235,8 @@ def _type_settings(hint: Any) -> dict[str, Any]:
         return {"type": _number(parts[0], allowed)} if allowed else _type_settings(parts[0])
     if origin in (Union, types.UnionType):
         inner = [part for part in parts if part is not type(None)]
+        if len(inner) == 2 and get_origin(inner[1]) is Literal and get_origin(inner[0]) is Annotated:
+            return {"type": _NumberOrWord(_type_settings(inner[0])["type"], get_args(inner[1]))}
         # A union of Literals offers the choices of all of them.
         return _type_settings(inner[0] if len(inner) == 1 else Literal[tuple(_values(hint))])
     if origin is tuple:
@@ -248,6 +250,23 @@ def _type_settings(hint: Any) -> dict[str, Any]:
     if hint is Path:
         return {"type": click.Path(path_type=Path)}
     return {"type": _number(hint, None) if hint in (int, float) else str}
+
+
+class _NumberOrWord(click.ParamType[Any]):
+    """A number, or one of a few words."""
+
+    name = "number or word"
+
+    def __init__(self, number: click.IntRange, words: Sequence[str]) -> None:
+        self._number, self._words = number, words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The word, or the number."""
+        if value in self._words:
+            return value
+        if isinstance(value, str) and not value.lstrip("-").isdecimal():
+            self.fail(f"{value!r} is neither a number nor {' or '.join(self._words)}", param, ctx)
+        return self._number.convert(value, param, ctx)
 
 
 def _number(kind: type[Any], allowed: Range | None) -> Any:

@@ -135,7 +135,7 @@ class Predict:
     """w8a8: images on which the ranges of activations are measured; by default images being predicted."""
     calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_SPEED)
     """w8a8: maximum number of calibration images; by default 32."""
-    steps: str | None = option(None, metavar="N|auto", group=_LESS)
+    steps: Annotated[int, Range(1, 64)] | Literal["auto"] | None = option(None, metavar="N|auto", group=_LESS)
     """Use fewer refinement steps than in training; auto: stop when two successive steps agree (models trained with
     training.step_decay and calibrated with metaprompts calibrate --steps)."""
     merge_tokens: float = option(0.0, group=_LESS)
@@ -177,7 +177,7 @@ class Predict:
     def _predict_found(self, found: "FoundInputs") -> int:
         from metaprompts.cli.calibration import calibration_of
         from metaprompts.cli.captions import Captions
-        from metaprompts.cli.inference_options import InferenceOptions, parse_steps
+        from metaprompts.cli.inference_options import InferenceOptions
         from metaprompts.cli.output_names import output_names
         from metaprompts.engines.engine_model import EngineModel
         from metaprompts.engines.factory import CONVERTING, Approximation, weights_type
@@ -189,7 +189,7 @@ class Predict:
 
         inference = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
         names = output_names(self.inputs, found.paths)
-        less = Approximation(steps=parse_steps(self.steps), merged_tokens=self.merge_tokens, encoder=self.encoder)
+        less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
         # Networks are converted on the CPU, no matter where they will run.
         device = pick_device("cpu" if self.engine in CONVERTING else self.device)
         people = self._people_options().open(found.images, device)

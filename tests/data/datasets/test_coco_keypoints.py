@@ -222,7 +222,7 @@ class TestAnnotations:
         root = write(content)
         write([{"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6], "score": 0.5}], "boxes.json")
         CocoKeypoints(root, "persons.json", "images", detections="boxes.json")
-        assert "boxes.json: no box of 1 of 2 images with annotated people, who count as missed" in caplog.text
+        assert "boxes.json: no box for 1 of 2 images with annotated people, who count as missed" in caplog.text
 
     @pytest.mark.parametrize("area", [0.00205, 2e7])
     def test_area_in_other_units(self, write, area, caplog):
