@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from diffusers.models.attention_processor import Attention
 
-from metaprompts.demo.scoring import METRICS, Subject, subject_of
+from metaprompts.demo.scoring import Subject, shown_tasks, subject_of
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.factory import Approximation, Precision, installed, open_engine
 from metaprompts.engines.token_merging import MergedSelfAttention
@@ -50,7 +50,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     total = TRAINING_SCENES + options.count
     write_scenes("plain", total, options.scenes, seed=options.seed, val_count=options.count)
-    for task in METRICS:
+    for task in shown_tasks():
         subject = subject_of(task, options.scenes)
         ways = approximations(subject.model, options.encoder) | converted(subject.model, options.cache)
         sys.stdout.write("\n".join(table(subject, ways, options.rounds)) + "\n\n")
@@ -90,7 +90,7 @@ def converted(model: MetaPromptModel, cache: Path | None) -> dict[str, EngineMod
 def table(subject: Subject, ways: Mapping[str, EngineModel], rounds: int) -> list[str]:
     """The lines of one model's table."""
     task = subject.model.task.name
-    metrics = [name for name, _ in METRICS[task][0]]
+    metrics = list(subject.model.task.metrics)
     batches = list(validation_batches(subject.split, subject.recipe))
     scores = {name: evaluate(way, batches, metric_kwargs=subject.split.metric_kwargs) for name, way in ways.items()}
     image = batches[0]["image"][:1]

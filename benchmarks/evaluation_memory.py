@@ -13,12 +13,13 @@ import sys
 import time
 
 import torch
-from metaprompts.evaluation.protocols import SegmentationProtocol, scaled_name
 
 from metaprompts.data.dataset_classes import CITYSCAPES
 from metaprompts.evaluation.evaluate import predict
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Segmentation
+from metaprompts.tasks.protocol import scaled_name
+from metaprompts.tasks.segmentation import SegmentationProtocol
 
 HEIGHT, WIDTH, SIDE, STRIDE = 1024, 2048, 1024, 512
 BOUND_MIB = 1e9 / 2**20

@@ -34,7 +34,7 @@ def evaluate(
     overrides: Overrides = (),
     *,
     recipe: str | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     engine: str = "plain",
     precision: str = "fp32",
     resume: Literal["auto", "never"] = "auto",
@@ -70,7 +70,7 @@ def evaluate(
     calibration.check(precision)
     source = Path(model)
     loaded, read = load_with_recipe(source, recipe, overrides, local_device)
-    out = out or evaluation_folder(source)
+    out = Path(out or evaluation_folder(source))
     read.data.check_output(out)
     split = validation_split(read)
     if read.data.val_share is not None and is_first_process():

@@ -47,7 +47,7 @@ _RECORDS = ".records"
 def write_scenes(
     layout: str,
     count: int,
-    out: Path,
+    out: str | Path,
     *,
     val_count: int | None = None,
     seed: int = FIRST_SEED,
@@ -89,8 +89,8 @@ def write_scenes(
         height=made.size[0] if height is None else height,
         width=made.size[1] if width is None else width,
     )
-    with writing_into(out, "scenes", deep=True):
-        _write_plan(plan, made, out, workers, progress)
+    with writing_into(Path(out), "scenes", deep=True):
+        _write_plan(plan, made, Path(out), workers, progress)
 
 
 def _write_plan(plan: Plan, made: Layout, out: Path, workers: int, progress: Progress | None) -> None:
