@@ -1,6 +1,7 @@
 """Every engine predicts what the plain path predicts."""
 
 import copy
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from metaprompts.engines import factory, onnxruntime
 from metaprompts.engines.converted import examples, multiple_of
 from metaprompts.engines.factory import installed, open_engine, weights_type
 from metaprompts.engines.onnxruntime import AnySizePooling, RowwiseGroupNorm, build_onnx
-from metaprompts.engines.openvino import OpenVinoParts, _with_small_weights
+from metaprompts.engines.openvino import OpenVinoParts, _with_small_weights, converted_by_openvino
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.torch_compile import CompiledParts
 from metaprompts.errors import InputError
@@ -442,7 +443,7 @@ def test_auto_takes_what_is_worth_it(
     monkeypatch.setattr(factory, "has_any", lambda cache: True)
     monkeypatch.setattr(factory, "is_kept", lambda what, cache: is_kept)
     for name in ("eager", "openvino"):
-        monkeypatch.setitem(factory._PARTS, name, lambda *what: None)
+        monkeypatch.setitem(factory._PARTS, name, lambda *what: (None, ""))
     monkeypatch.setattr(factory, "check_engine", lambda *what: None)
 
     fast = open_engine(small_model("depth"), images=images_expected)
@@ -468,3 +469,17 @@ def test_says_how_to_install_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(InputError, match=r"openvino is not installed: pip install 'metaprompts\[openvino\]'"):
         open_engine(small_model("depth"), engine="openvino")
+
+
+def test_a_failed_conversion_does_not_silence_warnings() -> None:
+    """OpenVINO left the root logger at ERROR, so every later warning was lost."""
+    pytest.importorskip("openvino")
+
+    class Failing(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no")
+
+    level = logging.getLogger().level
+    with pytest.raises(Exception, match="no"):
+        converted_by_openvino(Failing(), torch.zeros(1))
+    assert logging.getLogger().level == level

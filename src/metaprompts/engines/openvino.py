@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from metaprompts.engines.converted import PARTS, ConvertedParts, examples
 from metaprompts.engines.optimized import OptimizedModel
@@ -43,11 +44,10 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
 def converted_networks(prepared: OptimizedModel) -> Iterator[tuple[str, "openvino.Model"]]:
     """Convert the parts one after another; yields their names and networks, in float32, for any size."""
     switch_off_telemetry()
-    import openvino
 
     for part, example in examples(prepared).items():
         with torch.no_grad():
-            yield part, openvino.convert_model(getattr(prepared, part), example_input=example.arguments)
+            yield part, converted_by_openvino(getattr(prepared, part), example.arguments)
 
 
 def save_network(network: "openvino.Model", path: Path, *, compress: bool = False) -> None:
@@ -72,6 +72,27 @@ def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
     # Hides a progress bar that would mix with results.
     with redirect_stdout(sys.stderr):
         return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
+
+
+def converted_by_openvino(module: nn.Module, example: Any) -> "openvino.Model":
+    """A module converted by OpenVINO.
+
+    OpenVINO raises the level of the root logger and, if the conversion fails, does not restore it.
+
+    Args:
+        module: the module to convert
+        example: example arguments
+    """
+    switch_off_telemetry()
+    import openvino
+
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        return openvino.convert_model(module, example_input=example)
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def openvino_device(name: str | None, precision: str) -> str:

@@ -154,7 +154,7 @@ def _parity(
     }
 
 
-def _example(chosen: Format, task: AnyTask, *, every_step: bool) -> dict[str, str]:
+def _example(chosen: Format, task: AnyTask, *, every_step: bool = False) -> dict[str, str]:
     """Name -> text of the two example files, of which one depends on the format and one on the task."""
     predict = Template((resources.files("metaprompts.engines.export") / "predict.txt").read_text(encoding="utf-8"))
     run = chosen.example["run_steps" if every_step else "run"]

@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from metaprompts.engines.export.full_model import WholeModel
 from metaprompts.engines.fused_layers import replace_layers
 from metaprompts.engines.onnxruntime import RowwiseGroupNorm
+from metaprompts.engines.openvino import converted_by_openvino
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.telemetry import switch_off_telemetry
 from metaprompts.utils.torch_modules import sharing_weights
@@ -145,7 +146,7 @@ def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> Non
     import openvino
 
     with torch.no_grad():
-        network = openvino.convert_model(model, example_input=_images(size))
+        network = converted_by_openvino(model, _images(size))
     network.reshape([-1, 3, *size])
     network.inputs[0].get_tensor().set_names({"images"})
     for output, name in zip(network.outputs, model.output_names, strict=True):
