@@ -128,6 +128,15 @@ def test_it_trains_saves_and_loads(folder, tmp_path):
         torch.testing.assert_close(loaded(images), model(images), rtol=1e-5, atol=1e-5)
 
 
+# Counting a step takes up to 10 seconds; the others are counted by `make test-full`.
+_QUICK = "bk-sdm-tiny, tiny-sd"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(name, marks=[] if name == _QUICK else pytest.mark.full) for name in FAMILIES],
+    indirect=True,
+)
 def test_memory_is_that_of_the_family(folder):
     computed = training_memory(read_recipe("micro_depth", [*SMALL, f"--backbone.source={folder}"]))
     model = build_model(read_recipe("micro_depth", [*SMALL, f"--backbone.source={folder}"]))
