@@ -131,3 +131,11 @@ def test_engines_agree_and_are_not_mixed(models, data, tmp_path, capsys):
     assert json.loads((tmp_path / "evaluation.json").read_text())["engine"] == "eager"
     assert main([*words, "--engine", "gpu"]) == 2
     assert "'gpu' is not one of 'plain', 'auto', 'eager', 'compile', 'openvino', 'onnx'" in capsys.readouterr().err
+
+
+def test_an_embedded_model_needs_no_masks_of_the_sky():
+    """evaluate micro-depth on images without such masks: data.sky labels does not exist."""
+    from metaprompts.embedded import embedded_folder
+
+    data = json.loads((embedded_folder("micro-depth") / "recipe.json").read_text())["data"]
+    assert (data["sky"], data["sky_class"]) == (None, None)

@@ -60,7 +60,7 @@ def with_sky(samples: SampleDataset, folder: Path, sky_class: int | None) -> Wit
         InputError: the folder or a mask is missing, or two images share a mask
     """
     if not folder.is_dir():
-        raise InputError(f"data.sky {folder} does not exist: give the folder of masks, relative to data.root")
+        raise InputError(f"data.sky {folder} does not exist: give the folder of masks, relative to data.root, or none")
     masks = [_mask_of(Path(samples.path(index)), folder) for index in range(len(samples))]
     owners: dict[Path, str] = {}
     for index, mask in enumerate(masks):
