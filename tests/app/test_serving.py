@@ -68,13 +68,13 @@ def test_bad_uploads_are_one_line(client, tmp_path):
 
 def test_too_large_uploads_are_rejected(address):
     """The limit holds for clients that do not ask for it, too."""
-    answer = httpx.post(f"{address}/gradio_api/upload", files={"files": ("a.png", bytes(1_000_001))}, timeout=60)
+    answer = httpx.post(f"{address}/gradio_api/upload", files={"files": ("a.png", bytes(1_000_001))}, timeout=600)
     assert answer.status_code == 413
 
 
 def test_every_answer_forbids_other_hosts(address):
     for path in ("/", "/config", "/theme.css"):
-        answer = httpx.get(address + path, timeout=60)
+        answer = httpx.get(address + path, timeout=600)
         assert answer.headers["content-security-policy"].startswith("default-src 'self' data: blob:;")
         others = set(re.findall(r"(?:src|href)=[\"'](https?://[^\"']+)", answer.text))
         assert not {other for other in others if not other.startswith(address)}
@@ -115,12 +115,12 @@ def held_bytes():
 
 
 def upload(address, path):
-    answer = httpx.post(f"{address}/gradio_api/upload", files={"files": (path.name, path.read_bytes())}, timeout=60)
+    answer = httpx.post(f"{address}/gradio_api/upload", files={"files": (path.name, path.read_bytes())}, timeout=600)
     return answer.json()[0]
 
 
 def function_number(address, api_name):
-    functions = httpx.get(f"{address}/config", timeout=60).json()["dependencies"]
+    functions = httpx.get(f"{address}/config", timeout=600).json()["dependencies"]
     return next(each["id"] for each in functions if each["api_name"] == api_name)
 
 

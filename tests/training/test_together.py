@@ -125,7 +125,7 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, im
     while process.poll() is None and not list(out.glob("checkpoints/*.pt")):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=1200)
     assert process.returncode != 0
     assert "resume with: torchrun --standalone --nproc-per-node 2 -m metaprompts train" in said
     on = [*train_command(tmp_path, "depth", images, out, 1, *words)]
@@ -145,7 +145,7 @@ def test_an_error_of_one_process_ends_all(images, tmp_path):
         (broken / path.name).write_bytes(path.read_bytes())
     (broken / "train3.png").write_bytes(b"no image")
     command = train_command(tmp_path, "depth", broken, tmp_path / "run", 2)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode != 0
     own = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert any("train3.png" in line for line in own)
