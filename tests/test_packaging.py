@@ -1,5 +1,6 @@
 """What a release consists of: metadata, the long description, the distributions, the container, the workflows."""
 
+import os
 import re
 import subprocess
 import sys
@@ -53,7 +54,10 @@ def test_only_true_addresses():
 def test_import_reads_no_metadata():
     """The version comes from the installed metadata, whose search is slow: it is read on first use."""
     code = "import sys, metaprompts; print('importlib.metadata' in sys.modules, metaprompts.__version__)"
-    seen, version = subprocess.check_output([sys.executable, "-S", "-c", code], text=True).split()
+    # Without site: the .pth file of an editable installation may import the module itself.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    output = subprocess.check_output([sys.executable, "-S", "-c", code], text=True, env=environment)
+    seen, version = output.split()
     assert seen == "False"
     assert re.match(r"\d+\.\d+", version)
 
