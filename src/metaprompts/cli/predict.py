@@ -272,15 +272,11 @@ class Predict:
         videos = VideoPredictions(
             options=self._video_options(),
             inference=inference,
-            people=people,
             captions=captions,
-            out=self.out,
             batch_size=self.batch_size,
-            raw=self.raw,
-            legend=self.legend,
-            min_score=self.min_score,
+            files=files,
         )
-        lost, incomplete = videos.predict_all(found.videos, names)
+        lost, incomplete = videos.predict_all(found.videos)
         return self._report(found, failures, people.summary(counts), lost, incomplete)
 
     def _report(

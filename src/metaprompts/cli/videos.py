@@ -1,6 +1,6 @@
 """The video options of ``metaprompts predict``."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from metaprompts.errors import InputError
 if TYPE_CHECKING:
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.inference_options import InferenceOptions
-    from metaprompts.cli.people import People
+    from metaprompts.cli.prediction_files import PredictionFiles
     from metaprompts.data.io.video.frames import FrameSource, Selection
     from metaprompts.inference.video.outputs import VideoOutput
     from metaprompts.inference.video.run import VideoJob
@@ -118,30 +118,22 @@ class VideoPredictions:
     Attributes:
         options: the video options
         inference: the models
-        people: finds the people
         captions: captions, if the models read them
-        out: output folder
-        raw: also write the files of every frame
-        legend: draw legends
-        min_score: joints with lower scores are not drawn
+        batch_size: maximum number of frames per pass
+        files: the settings of the predictions' files
     """
 
     options: VideoOptions
     inference: "InferenceOptions"
-    people: "People"
     captions: "Captions | None"
-    out: Path
     batch_size: int
-    raw: bool
-    legend: bool
-    min_score: float | None
+    files: "PredictionFiles"
 
-    def predict_all(self, videos: "Sequence[FrameSource]", names: Mapping[Path, Path]) -> tuple[list[str], list[str]]:
+    def predict_all(self, videos: "Sequence[FrameSource]") -> tuple[list[str], list[str]]:
         """Predict videos; one that fails does not stop the others.
 
         Args:
             videos: the videos to predict
-            names: path -> path of its results below the output folder, without endings
 
         Returns:
             a line for each video that failed, and for each problem in the others
@@ -149,7 +141,7 @@ class VideoPredictions:
         failures, problems = list[str](), list[str]()
         for video in videos:
             try:
-                problems += self.predict(video, names[video.path])
+                problems += self.predict(video, self.files.names[video.path])
             except InputError as error:
                 text = str(error)
                 failures.append(text if text.startswith(video.name) else f"{video.name}: {text}")
@@ -200,7 +192,7 @@ class VideoPredictions:
 
         def predict(inputs: Any, raw_filter: Any) -> Iterator[Any]:
             predictions = self.inference.predictions(model, inputs, raw_filter)
-            return (self.people.distinct(model, each) for each in predictions)
+            return (self.files.people.distinct(model, each) for each in predictions)
 
         images = samples_for(model.task.name, video)
         predictor = VideoPredictor(
@@ -210,9 +202,9 @@ class VideoPredictions:
             boxes_of=self._boxes_of(model),
             caption=self.captions.of(video.path, images[0]) if self._reads(model) and self.captions else None,
         )
-        drawing = drawing_for(list(predictor.sample(images)), legend=self.legend, min_score=self.min_score)
+        drawing = drawing_for(list(predictor.sample(images)), legend=self.files.legend, min_score=self.files.min_score)
         report_lines([f"{video.name}: {drawing.note}"] if drawing.note else [])
-        container, folder = self.options.video_format or "mp4", (self.out / name).parent
+        container, folder = self.options.video_format or "mp4", (self.files.out / name).parent
         output = VideoOutput(
             folder / f"{name.name}_{drawing.ending}.{container}",
             stem=name.name,
@@ -220,12 +212,12 @@ class VideoPredictions:
             source=video,
             drawing=drawing,
             from_start=not self.options.start,
-            raw=folder / f"{name.name}_frames" if self.raw else None,
+            raw=folder / f"{name.name}_frames" if self.files.raw else None,
         )
         return VideoJob(predictor=predictor, output=output)
 
     def _boxes_of(self, model: "MetaPromptModel") -> Callable[[Any], Any] | None:
-        return self.people.detector if model.task.reads_boxes else None
+        return self.files.people.detector if model.task.reads_boxes else None
 
     def _reads(self, model: "MetaPromptModel") -> bool:
         return model.config.prompts.kind == "caption"

@@ -1,7 +1,6 @@
 """Predict with as many refinement steps as each image needs."""
 
 import logging
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,23 +9,9 @@ from metaprompts.engines.optimized import Parts, StepConditions
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.tasks import Task
+from metaprompts.tasks.predictor import AdaptiveOutput
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class AdaptiveOutput:
-    """Raw outputs with different numbers of steps.
-
-    Attributes:
-        raw: (B, ...), the output of each image's last step
-        agreement: (B, h, w), from 0 to 1, of each image's last two steps, see `Task.disagreement`
-        steps: (B,), number of steps of each image
-    """
-
-    raw: Tensor
-    agreement: Tensor
-    steps: Tensor
 
 
 def run_until_agreement(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from metaprompts.engines.adaptive_steps import AdaptiveOutput, run_until_agreement
+from metaprompts.engines.adaptive_steps import run_until_agreement
 from metaprompts.engines.optimized import Parts, StepConditions, run
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.tasks import Task
+from metaprompts.tasks.predictor import AdaptiveOutput
 
 if TYPE_CHECKING:
     from metaprompts.inference.video.api import VideoResult

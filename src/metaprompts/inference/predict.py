@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice
+from itertools import chain, groupby, islice, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from metaprompts.data.io.images import as_image
 from metaprompts.errors import InputError
 from metaprompts.tasks.base import ModelInput
-from metaprompts.tasks.predictor import ImagePredictor
+from metaprompts.tasks.predictor import AdaptivePredictor, ImagePredictor
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.text import ImageArray
 
@@ -160,14 +160,13 @@ def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int,
     contexts = [each.context for _, each in seen if each.context is not None]
     context = torch.stack(contexts) if contexts else None
     with eval_mode(model):
+        agreements: Iterable[Tensor | None] = repeat(None, len(batch))
         # A model that chooses the number of steps also knows how well they agree.
-        if getattr(model, "tolerance", None) is None:
-            raws, agreements = forward_raw(model, batch, context), [None] * len(batch)
-        else:
-            found = model.adaptive_output(  # type: ignore[attr-defined]
-                batch.to(model.device), None if context is None else context.to(model.device)
-            )
+        if isinstance(model, AdaptivePredictor) and model.tolerance is not None:
+            found = model.adaptive_output(batch.to(model.device), None if context is None else context.to(model.device))
             raws, agreements = found.raw, found.agreement
+        else:
+            raws = forward_raw(model, batch, context)
     return {
         place: _Output(each.image, each.view, raw, agreement)
         for (place, each), raw, agreement in zip(seen, raws, agreements, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from metaprompts.utils.lazy import lazy_module
 
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from metaprompts.tasks.base import Task
 else:
     torch = lazy_module("torch")
+
+
+class AdaptiveOutput(NamedTuple):
+    """Raw outputs with different numbers of steps.
+
+    Attributes:
+        raw: (B, ...), the output of each image's last step
+        agreement: (B, h, w), from 0 to 1, of each image's last two steps, see `Task.disagreement`
+        steps: (B,), number of steps of each image
+    """
+
+    raw: Tensor
+    agreement: Tensor
+    steps: Tensor
 
 
 class Predictor(Protocol):
@@ -57,10 +71,21 @@ class ImagePredictor(Predictor, Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The device that input images must be on."""
+        """The dtype of input images."""
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """Encode B texts as (B, N, D)."""
+
+
+@runtime_checkable
+class AdaptivePredictor(Protocol):
+    """The interface of models that can choose the number of refinement steps, and so know how well steps agree."""
+
+    tolerance: float | None
+    """The mean disagreement of two steps at which refinement stops; None to run all steps."""
+
+    def adaptive_output(self, images: Tensor, context: Tensor | None = None) -> AdaptiveOutput:
+        """Predict with as many steps as each image needs; only with a ``tolerance``."""
 
 
 def with_context(model: Predictor, batch: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
