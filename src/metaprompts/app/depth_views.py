@@ -45,9 +45,7 @@ def measure_view(tab: Tab, fov_x: Any) -> View:
     """
     with gr.Tab("Measure"):
         answer = gr.Markdown(_HINT, elem_classes="answer", elem_id=f"measured-{tab.index}")
-        picture = gr.Image(
-            label="Photo", type="filepath", interactive=False, buttons=[], elem_id=f"measure-{tab.index}"
-        )
+        image = gr.Image(label="Photo", type="filepath", interactive=False, buttons=[], elem_id=f"measure-{tab.index}")
         camera = gr.Markdown(elem_classes="note")
         points = gr.State([])
 
@@ -69,12 +67,12 @@ def measure_view(tab: Tab, fov_x: Any) -> View:
         used = _camera(facts, fov)
         return _measured(result, facts, shown, used), _described(used, facts)
 
-    picture.select(
-        click, [tab.current, points, fov_x], [picture, points, answer], api_visibility="private", show_progress="hidden"
+    image.select(
+        click, [tab.current, points, fov_x], [image, points, answer], api_visibility="private", show_progress="hidden"
     )
     fov_x.blur(again, [tab.current, points, fov_x], [answer, camera], api_visibility="private")
     return View(
-        components=[picture, points, answer, camera],
+        components=[image, points, answer, camera],
         update=lambda result: [str(result.photo), [], _HINT, _described(_camera(f := result.facts(), ""), f)],
     )
 

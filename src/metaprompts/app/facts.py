@@ -52,6 +52,6 @@ def prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
     return facts
 
 
-def shown_picture(prediction: Prediction) -> ImageArray:
+def drawn_prediction(prediction: Prediction) -> ImageArray:
     """The prediction drawn without a legend, at the image's size (H,W,3)."""
     return np.asarray(prediction.show(legend=False))

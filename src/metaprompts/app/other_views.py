@@ -20,16 +20,16 @@ def classes_view(tab: Tab) -> View:
     """The photo tinted by class, with names and shares."""
     with gr.Tab("Classes", id="main"):
         gr.Markdown("Hover over a class below the image to see it alone.", elem_classes="note")
-        picture = gr.AnnotatedImage(label="Classes and their shares", elem_id=f"classes-{tab.index}")
-    return View(components=[picture], update=lambda result: [_classes(result)])
+        image = gr.AnnotatedImage(label="Classes and their shares", elem_id=f"classes-{tab.index}")
+    return View(components=[image], update=lambda result: [_classes(result)])
 
 
 def people_view(tab: Tab) -> View:
     """The skeletons, with a box and a score for each person."""
     with gr.Tab("People", id="main"):
-        picture = gr.AnnotatedImage(label="People", elem_id=f"people-{tab.index}")
+        image = gr.AnnotatedImage(label="People", elem_id=f"people-{tab.index}")
         table = gr.HTML(elem_id=f"scores-{tab.index}")
-    return View(components=[picture, table], update=lambda result: [_people(result), _scores(result.facts())])
+    return View(components=[image, table], update=lambda result: [_people(result), _scores(result.facts())])
 
 
 def normals_view(tab: Tab) -> View:
@@ -42,11 +42,11 @@ def normals_view(tab: Tab) -> View:
     return View(components=[slider], update=lambda result: [(str(result.photo), str(result.shown))])
 
 
-def picture_view(tab: Tab) -> View:
+def image_view(tab: Tab) -> View:
     """The visualization of a prediction of any other task."""
     with gr.Tab("Prediction", id="main"):
-        picture = gr.Image(label=tab.facts.task, type="filepath", interactive=False)
-    return View(components=[picture], update=lambda result: [str(result.shown)])
+        image = gr.Image(label=tab.facts.task, type="filepath", interactive=False)
+    return View(components=[image], update=lambda result: [str(result.shown)])
 
 
 def _classes(result: Result) -> Any:

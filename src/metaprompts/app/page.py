@@ -10,7 +10,7 @@ import gradio as gr
 
 from metaprompts.app.depth_views import fov_field, measure_view, slider_view, surface_view
 from metaprompts.app.model_process import ModelProcess
-from metaprompts.app.other_views import classes_view, normals_view, people_view, picture_view
+from metaprompts.app.other_views import classes_view, image_view, normals_view, people_view
 from metaprompts.app.results import Result, Results
 from metaprompts.app.settings import Limits, ModelFacts
 from metaprompts.app.views import Tab, View, files_view, prompts_view, steps_view
@@ -98,7 +98,7 @@ def _views(tab: Tab, fov_x: Any) -> list[View]:
     if tab.facts.task == "depth":
         views = [slider_view(tab), measure_view(tab, fov_x), surface_view(tab, fov_x)]
     else:
-        views = [_VIEWS.get(tab.facts.task, picture_view)(tab)]
+        views = [_VIEWS.get(tab.facts.task, image_view)(tab)]
     if tab.facts.prompts:
         views.append(prompts_view(tab))
     if tab.facts.steps > 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 from metaprompts.analysis.prompt_maps import PromptMaps
 from metaprompts.analysis.prompts import image_prompt_maps, predictions_by_step
-from metaprompts.app.facts import prediction_facts, shown_picture
+from metaprompts.app.facts import drawn_prediction, prediction_facts
 from metaprompts.app.results import STEM, Result, for_page
 from metaprompts.app.settings import Limits, ModelFacts, ModelSettings
 from metaprompts.app.uploads import read_upload, safe_suffix
@@ -88,7 +88,7 @@ class AppPredictor:
         facts = {"caption": caption, "boxes": None if boxes is None else boxes.tolist()}
         facts |= prediction_facts(prediction, upload)
         depth_m = prediction.depth_m if isinstance(prediction, DepthPrediction) else None
-        result.write(image, shown_picture(prediction), facts, depth_m)
+        result.write(image, drawn_prediction(prediction), facts, depth_m)
 
     def heatmap(self, folder: Path, prompt: int | None) -> int:
         """Draw where a prompt responds, to ``heatmap_N.jpg``.
@@ -124,10 +124,10 @@ class AppPredictor:
             ranges = depth_range(last.depth_m)
         for number, prediction in enumerate(found, 1):
             if ranges is not None and isinstance(prediction, DepthPrediction):
-                picture = color_depth(prediction.depth_m, *ranges)
+                image = color_depth(prediction.depth_m, *ranges)
             else:
-                picture = shown_picture(prediction)
-            write_image(folder / f"step_{number}.jpg", for_page(picture))
+                image = drawn_prediction(prediction)
+            write_image(folder / f"step_{number}.jpg", for_page(image))
         return len(found)
 
     def _predicted(self, image: Any, boxes: Any, caption: str | None) -> Prediction:

@@ -58,7 +58,7 @@ def prompts_view(tab: Tab) -> View:
             elem_classes="note",
         )
         number = gr.Slider(0, tab.facts.prompts - 1, value=0, step=1, label="Meta prompt", elem_id=_id(tab, "prompt"))
-        picture = gr.Image(label="Heatmap", interactive=False, type="filepath", elem_id=_id(tab, "heatmap"))
+        image = gr.Image(label="Heatmap", interactive=False, type="filepath", elem_id=_id(tab, "heatmap"))
 
     @reporting
     def draw(current: str | None, prompt: float | None) -> Any:
@@ -73,9 +73,9 @@ def prompts_view(tab: Tab) -> View:
         return draw(current, None) if shown is None else (gr.skip(), gr.skip())
 
     private: dict[str, Any] = {"api_visibility": "private", **ONE_AT_A_TIME}
-    page.select(draw_first, [tab.current, picture], [number, picture], **private)
-    number.release(draw, [tab.current, number], [number, picture], **private)
-    return View(components=[picture], update=lambda result: [None])
+    page.select(draw_first, [tab.current, image], [number, image], **private)
+    number.release(draw, [tab.current, number], [number, image], **private)
+    return View(components=[image], update=lambda result: [None])
 
 
 def steps_view(tab: Tab) -> View:
