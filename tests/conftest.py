@@ -1,5 +1,4 @@
 import importlib
-import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,11 +30,3 @@ def interruptible() -> Iterator[None]:
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, former)
-
-
-@pytest.fixture(autouse=True)
-def _root_logger_keeps_its_level() -> Iterator[None]:
-    """Libraries raise the level for good, and later tests would not see warnings."""
-    level = logging.getLogger().level
-    yield
-    logging.getLogger().setLevel(level)

@@ -1,6 +1,7 @@
 """8-bit weights and activations: calibration, sensitivity of layers, and the quantized networks."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -318,7 +319,10 @@ REPORT = {
 
 
 def test_a_quantized_network_says_nothing_and_computes_in_8_bits(capfd: pytest.CaptureFixture[str]) -> None:
-    """NNCF prints progress bars on stdout; groups that stay unquantized keep their weights."""
+    """NNCF prints progress bars on stdout, and once raised the level of all handlers of its logger, of others too.
+
+    Groups that stay unquantized keep their weights.
+    """
     if not installed("nncf"):
         pytest.skip("nncf is not installed")
     import openvino
@@ -328,6 +332,8 @@ def test_a_quantized_network_says_nothing_and_computes_in_8_bits(capfd: pytest.C
     part.add_module("first", nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()))
     part.add_module("last", nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()))
     network = openvino.convert_model(part, example_input=torch.zeros(1, 3, 8, 8))
+    handler = logging.NullHandler()
+    logging.getLogger("nncf").addHandler(handler)
 
     smaller = quantized(network, [[smooth_images(1, 8, 8)] for _ in range(2)], {"last.0"}, "quantizing")
 
@@ -336,6 +342,8 @@ def test_a_quantized_network_says_nothing_and_computes_in_8_bits(capfd: pytest.C
     assert "i8" in {each.get_element_type().get_type_name() for each in smaller.get_ops()}
     assert "FakeQuantize" not in {each.get_type_name() for each in network.get_ops()}
     assert capfd.readouterr().out == ""
+    assert handler.level == logging.NOTSET
+    logging.getLogger("nncf").removeHandler(handler)
     assert quantized(network, [], {"first.0", "last.0"}, "quantizing") is network
 
 

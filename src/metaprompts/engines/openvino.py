@@ -68,7 +68,8 @@ def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
     switch_off_telemetry()
     import nncf
 
-    nncf.set_log_level(logging.WARNING)
+    # Not nncf.set_log_level: it also sets the level of handlers that others have added.
+    logging.getLogger("nncf").setLevel(logging.WARNING)
     # Hides a progress bar that would mix with results.
     with redirect_stdout(sys.stderr):
         return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)

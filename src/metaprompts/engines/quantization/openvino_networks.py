@@ -46,7 +46,8 @@ def quantized(
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-    nncf.set_log_level(logging.ERROR)
+    # Not nncf.set_log_level: it also sets the level of handlers that others have added.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     operations = network.get_ops()
     layers = [each.get_friendly_name() for each in operations if each.get_type_name() in _QUANTIZED_TYPES]
     left = [name for name in layers if group_of(_module_path(name)) in unquantized]
