@@ -59,7 +59,7 @@ def test_onnx_encodes_images_of_any_size(tmp_path: Path, monkeypatch: pytest.Mon
 
     for images in (smooth_images(1, 64, 64), smooth_images(2, 128, 64)):
         (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-        expected = prepared.encode(images)
+        (expected,) = prepared.encode(images)
         assert (torch.from_numpy(found) - expected).abs().max() < 1e-4 * expected.std()
 
 

@@ -98,7 +98,7 @@ def test_shares_the_weights_it_need_not_change() -> None:
     prepared = OptimizedModel(model)
 
     fresh = [name for name, tensor in prepared.named_parameters() if tensor.data_ptr() not in own]
-    folded = ("conditions.to_keys_values", "encode.layers.conv_out", "decode.head", "decode.rearrangement")
+    folded = ("conditions.to_keys_values", "encode.latent.layers.conv_out", "decode.head", "decode.rearrangement")
     assert [name for name in fresh if not name.startswith(folded) and ".upsamplers." not in name] == []
 
 

@@ -56,6 +56,9 @@ def photos(tmp_path: Path) -> Path:
     ("path", "group"),
     [
         ("layers.conv_in", "layers.conv_in"),
+        ("latent.layers.conv_in", "layers.conv_in"),
+        ("second.network.encoder.layer.3.mlp.fc1", "second.network.encoder.layer.3"),
+        ("second.projections.0", "second.projections.0"),
         ("layers.down_blocks.1.resnets.0.conv1", "layers.down_blocks.1.resnets"),
         ("layers.mid_block.attentions.0.to_q", "layers.mid_block.attentions"),
         ("unet.up_blocks.3.attentions.1.transformer_blocks.0.ff.net.2", "unet.up_blocks.3.attentions"),

@@ -130,7 +130,7 @@ class TestRoundTrip:
         assert config["refinement"]["steps"] == 2
         assert config["refinement"]["modulated_time"] is True
         assert '\n  "refinement": {\n    "steps": 2,' in text
-        assert not any(key.startswith("_") for part in config["backbone"].values() for key in part)
+        assert not any(key.startswith("_") for part in ("unet", "vae") for key in config["backbone"][part])
 
     def test_only_weights_config_and_card(self, saved):
         assert sorted(path.name for path in saved.iterdir()) == ["README.md", "config.json", "model.safetensors"]

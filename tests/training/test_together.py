@@ -15,6 +15,7 @@ from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.training.batch_plan import BatchPlan, batch_plan
+from second_encoders import second_folder
 from training.images import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_group_size", "2", "--training.steps", "5")
@@ -94,6 +95,18 @@ def test_a_step_learns_the_same_however_it_is_split(trained, way):
 
 
 @pytest.mark.full
+@pytest.mark.full
+@pytest.mark.parametrize("way", ["two processes", "two processes, model split"])
+def test_a_second_encoder_learns_the_same_in_two_processes(trained, way):
+    second = ("--backbone.second", second_folder("dinov2"), "--optimizer.lr", "0.001")
+    alone, _ = trained("depth", 1, *second)
+    processes, *words = WAYS[way]
+    together, _ = trained("depth", processes, *words, *second)
+    assert furthest(alone, together) < 1e-4
+    weights = load_file(together / "last/model.safetensors")
+    assert weights["second_encoder.projections.0.weight"].abs().max() > 1e-4
+
+
 def test_batch_norm_sees_all_processes_if_it_is_asked_to(trained):
     words = ("--training.batch_norm", "sync")
     (whole, _), (split, _) = trained("depth", 1, *words), trained("depth", 2, *words)

@@ -7,7 +7,7 @@ from metaprompts.training.memory_estimate import TrainingMemory
 
 _UNITS = {"GiB": 2**30, "MiB": 2**20}
 _PARTS = {
-    "weights": ("weights", "float32, including the frozen encoder"),
+    "weights": ("weights", "float32, including frozen encoders"),
     "gradients": ("gradients", "float32, only those held at the peak"),
     "moments": ("optimizer", "AdamW's two moments"),
     "average": ("average", "exponential moving average of the weights"),
@@ -52,6 +52,7 @@ def memory_table(name: str, recipe: Recipe, memory: TrainingMemory, processes: i
 def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) -> str:
     settings = recipe.training
     height, width = memory.size
+    second = "" if recipe.backbone.second is None else f" and {recipe.backbone.second}"
     share = f", one of {processes} processes" if processes > 1 else ""
     checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
     images, passes = _counted(memory.images, "image"), _counted(memory.passes, "pass")
@@ -61,7 +62,7 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
         f"{images} of {height}x{width} per pass, {passes} per step{share}; {settings.precision}, {checkpointing} "
         f"checkpointing{norm}\n"
         f"trained: {settings.trainable}, {memory.trained / 1e6:.1f} of {memory.parameters / 1e6:.1f} M parameters; "
-        f"backbone: {memory.architecture}\n"
+        f"backbone: {memory.architecture}{second}\n"
         f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for memory that is not counted\n"
         f"a step computes {memory.flops / 1e12:.3g} TFLOP: 1,000 steps take "
         f"{1000 * memory.flops / (_TFLOPS * 1e12) / 3600:.2g} hours on a GPU that sustains {_TFLOPS} TFLOP/s"

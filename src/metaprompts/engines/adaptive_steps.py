@@ -8,6 +8,7 @@ from torch import Tensor
 from metaprompts.engines.optimized import Parts, StepConditions
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
+from metaprompts.modules.backbone.second_encoder import with_maps
 from metaprompts.tasks import Task
 from metaprompts.tasks.predictor import AdaptiveOutput
 
@@ -26,7 +27,7 @@ def run_until_agreement(
         conditioning: conditioning of each step; at least two steps
         tolerance: mean disagreement of two successive steps at which an image is finished
     """
-    latent = parts.encode(task.resize_for_backbone(images))
+    latent, *maps = parts.encode(task.resize_for_backbone(images))
     remaining = torch.arange(len(images), device=images.device)
     steps = torch.zeros(len(images), dtype=torch.long)
     raws: list[Tensor] = [torch.empty(0)] * len(images)
@@ -39,7 +40,7 @@ def run_until_agreement(
         own_keys = keys_values if len(keys_values) == 1 else keys_values[remaining]
         own_prompts = prompts if len(prompts) == 1 else prompts[remaining]
         *pyramid, latent = parts.unet_step(latent, shifts, own_keys)
-        raw = parts.decode(pyramid, own_prompts, images[remaining])
+        raw = parts.decode(with_maps(pyramid, maps), own_prompts, images[remaining])
         if previous is not None:
             per_pixel, per_image = task.disagreement(previous.float(), raw.float())
             is_done = (per_image <= tolerance) | (number == last)
@@ -47,6 +48,7 @@ def run_until_agreement(
                 image = int(remaining[row])
                 raws[image], agreements[image], steps[image] = raw[row], 1 - per_pixel[row], number
             remaining, latent, raw = remaining[~is_done], latent[~is_done], raw[~is_done]
+            maps = [each[~is_done] for each in maps]
             if not len(remaining):
                 break
         previous = raw

@@ -83,8 +83,8 @@ class ConvertedParts(ABC):
     def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
         """All outputs of a part (of `PARTS`) for its arguments in order."""
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to latents.
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Images to latents and maps.
 
         Raises:
             InputError: a converted network does not support the image size
@@ -95,7 +95,7 @@ class ConvertedParts(ABC):
                 f"converted networks take images with sides that are multiples of {self._multiple}, got "
                 f"{height}x{width}: choose another size, or engine eager"
             )
-        return self._run("encode", images)[0]
+        return self._run("encode", images)
 
     def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
         """One step."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.engines.optimized import Encode, OptimizedModel, StripEncode
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.utils.torch_modules import channels_last, sharing_weights
 
@@ -34,14 +34,12 @@ class EagerParts:
         self._dtype = dtype
         self._encoder = encoder
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to latents."""
+    def encode(self, images: Tensor) -> Sequence[Tensor]:
+        """Images to latents and maps."""
         ordered = images.to(self._dtype).contiguous(memory_format=self._pixels)
         rows = self._encoder.rows
-        encode = self._prepared.encode
-        # A small encoder needs no strips, because its maps have few channels.
-        if rows is not None and isinstance(encode, Encode):
-            return StripEncode(encode, rows)(ordered)  # type: ignore[no-any-return]
+        if rows is not None:
+            return self._prepared.encode.in_strips(rows)(ordered)  # type: ignore[no-any-return]
         return self._execute("encode", ordered)  # type: ignore[no-any-return]
 
     def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:

@@ -20,6 +20,7 @@ from metaprompts.engines.quantization.openvino_networks import weight_bits
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
+from metaprompts.modules.backbone.encoder_cache import EncoderCache
 from metaprompts.utils.fingerprint import tensors_fingerprint
 from metaprompts.utils.system import releasing_files, versions
 from metaprompts.utils.torch_modules import sharing_weights
@@ -133,7 +134,9 @@ def open_engine(
     prepared = order.prepared(choice.engine)
     parts, about = _PARTS[choice.engine](order, prepared)
     if model.latent_encoder.cache is not None:
-        parts = RememberingParts(parts, model.latent_encoder.cache)
+        # Other models' projections of a second encoder's maps differ, so they cannot share these outputs.
+        alone = model.second_encoder is not None
+        parts = RememberingParts(parts, EncoderCache() if alone else model.latent_encoder.cache)
     reads = model.config.prompts.kind == "caption"
     return EngineModel(
         model.config,
@@ -258,6 +261,9 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
         if device.type == "cuda" and find_spec("triton") and enough:
             return Choice("compile", f"{count} on a GPU, worth compiling for")
         return Choice("eager", f"on {device.type}, too few ({count}) to pay for compiling")
+    second = order.model.second_encoder
+    if second is not None and not second.is_convertible:
+        return Choice("eager", "its second encoder cannot be converted")
     if not installed("openvino"):
         return Choice(
             "eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' for faster prediction on a CPU"
@@ -294,6 +300,7 @@ def _openvino(order: _Order, prepared: OptimizedModel) -> _Opened:
     from metaprompts.engines.quantization.build import build_quantized, summary
 
     device = openvino_device(order.device, order.precision)
+    _check_convertible(order.model, "OpenVINO")
 
     def build(folder: Path) -> None:
         if order.precision == "w8a8":
@@ -306,10 +313,16 @@ def _openvino(order: _Order, prepared: OptimizedModel) -> _Opened:
     return OpenVinoParts(folder, order.precision, multiple_of(prepared), device), about
 
 
+def _check_convertible(model: MetaPromptModel, runtime: str) -> None:
+    if model.second_encoder is not None:
+        model.second_encoder.check_convertible(runtime)
+
+
 def _onnx(order: _Order, prepared: OptimizedModel) -> _Opened:
     from metaprompts.engines.onnxruntime import OnnxParts, build_onnx, onnx_provider
 
     provider = onnx_provider(order.device)
+    _check_convertible(order.model, "ONNX Runtime")
     folder = artifact(order.what("onnx"), lambda scratch: build_onnx(prepared, scratch), order.cache)
     return OnnxParts(folder, multiple_of(prepared), provider), ""
 

@@ -31,7 +31,8 @@ from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import LatentEncoder, PyramidUNet
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
-from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.encoder_cache import EncoderCache
+from metaprompts.modules.backbone.second_encoder import SecondEncoder, with_maps
 from metaprompts.modules.backbone.tiled_vae import StripEncoder
 from metaprompts.modules.meta_prompts import CaptionPrompts, LabelPrompts, MetaPrompts
 from metaprompts.tasks import Task
@@ -42,8 +43,8 @@ class Parts(Protocol):
     """The three parts of a prediction, as torch or another runtime executes them; see `OptimizedModel`."""
 
     @property
-    def encode(self) -> Callable[[Tensor], Tensor]:
-        """(B, 3, H, W) in [0, 1], at the backbone's input size -> latent (B, 4, h, w)."""
+    def encode(self) -> Callable[[Tensor], Sequence[Tensor]]:
+        """(B, 3, H, W) in [0, 1], at the backbone's input size -> latent (B, 4, h, w), and maps of a second encoder."""
 
     @property
     def unet_step(self) -> Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]:
@@ -75,20 +76,20 @@ class StepConditions:
 
 
 class RememberingParts:
-    """Parts that encode each image only once for all models that share a latent cache.
+    """Parts that encode each image only once for all models that share a cache.
 
     Args:
         parts: executes the three parts
-        latents: the cache
+        cache: the cache
     """
 
-    def __init__(self, parts: Parts, latents: LatentCache) -> None:
-        self._parts, self._latents = parts, latents
+    def __init__(self, parts: Parts, cache: EncoderCache) -> None:
+        self._parts, self._cache = parts, cache
         self.unet_step, self.decode = parts.unet_step, parts.decode
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to latents."""
-        return self._latents.latents(images, self._parts.encode)
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Images to latents and maps."""
+        return self._cache.outputs(images, self._parts.encode)
 
 
 def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) -> Tensor:
@@ -109,11 +110,11 @@ def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) 
 
 def pyramids(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) -> Iterator[Sequence[Tensor]]:
     """Yield the pyramid of each step; arguments as for `run`."""
-    latent = parts.encode(task.resize_for_backbone(images))
+    latent, *maps = parts.encode(task.resize_for_backbone(images))
     for shifts, keys_values in zip(conditioning.shifts, conditioning.keys_values, strict=True):
         # Slices, because torch.jit cannot trace lists.
         seen = parts.unet_step(latent, shifts, keys_values)
-        yield seen[:-1]
+        yield with_maps(seen[:-1], maps)
         latent = seen[-1]
 
 
@@ -154,7 +155,9 @@ class OptimizedModel(nn.Module):
             raise InputError(f"{steps} refinement steps requested, but the model has {trained}: give 1 to {trained}")
         self.task = model.task
         latent_encoder = model.latent_encoder
-        self.encode = Encode(latent_encoder) if encoder is None else encoder.in_place_of(latent_encoder)
+        self.encode = Encoders(
+            Encode(latent_encoder) if encoder is None else encoder.in_place_of(latent_encoder), model.second_encoder
+        )
         unet = sharing_weights(model.unet)
         shifts = _give_shifts(unet, list(model.refinement.time), steps)
         self.conditions = Conditions(
@@ -241,6 +244,58 @@ class Encode(nn.Module):
         return latent if self.scale == 1 else latent * self.scale
 
 
+class StripEncode(nn.Module):
+    """`Encode` in strips: the same latents, up to rounding.
+
+    Args:
+        encode: the original encoder, whose weights are shared
+        rows: height of a strip in every map, at least 1
+
+    Raises:
+        InputError: the height is invalid, or the encoder's layers differ from Stable Diffusion's
+    """
+
+    def __init__(self, encode: Encode, rows: int) -> None:
+        super().__init__()
+        self.layers = StripEncoder(encode.layers, rows)
+        self.scale, self.stride = encode.scale, encode.stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
+        latent: Tensor = self.layers(images * 2 - 1)
+        return latent if self.scale == 1 else latent * self.scale
+
+
+class Encoders(nn.Module):
+    """The encoder of latents, and the second encoder, if there is one.
+
+    Args:
+        latent: images to latents
+        second: the second encoder, whose weights are shared and whose cache is not used
+    """
+
+    def __init__(self, latent: Encode | SmallEncoder | StripEncode, second: SecondEncoder | None) -> None:
+        super().__init__()
+        self.latent = latent
+        self.second = None if second is None else sharing_weights(second)
+        if self.second is not None:
+            self.second.cache = None
+
+    @property
+    def stride(self) -> int:
+        """The number of pixels along a side of a latent pixel."""
+        return self.latent.stride
+
+    def in_strips(self, rows: int) -> "Encoders":
+        """The same encoders, the VAE's in strips of a height; see `StripEncode`."""
+        # A small encoder needs no strips, because its maps have few channels.
+        return Encoders(StripEncode(self.latent, rows), self.second) if isinstance(self.latent, Encode) else self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8) and maps, see `SecondEncoder`."""
+        return self.latent(images), *([] if self.second is None else self.second(images))
+
+
 class UNetStep(nn.Module):
     """One step: the UNet with prepared layers."""
 
@@ -296,25 +351,3 @@ def _take_keys_values(unet: PyramidUNet) -> nn.ModuleList:
             setattr(block.attn1, name, merged(getattr(block.attn1, name)))
         block.attn1.to_out[0] = merged(block.attn1.to_out[0])
     return makers
-
-
-class StripEncode(nn.Module):
-    """`Encode` in strips: the same latents, up to rounding.
-
-    Args:
-        encode: the original encoder, whose weights are shared
-        rows: height of a strip in every map, at least 1
-
-    Raises:
-        InputError: the height is invalid, or the encoder's layers differ from Stable Diffusion's
-    """
-
-    def __init__(self, encode: Encode, rows: int) -> None:
-        super().__init__()
-        self.layers = StripEncoder(encode.layers, rows)
-        self.scale = encode.scale
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
-        latent: Tensor = self.layers(images * 2 - 1)
-        return latent if self.scale == 1 else latent * self.scale

@@ -14,16 +14,37 @@ NAME_PLACE = "{}"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Second:
+    """The image backbone of the second encoder, which is frozen; an adapter's weights do not include it.
+
+    Attributes:
+        source: its source, see `load_second`
+        fingerprint: fingerprint of its weights
+        network: its config in transformers
+        mean: mean of the red, green and blue pixels in [0, 1] that it was trained with
+        std: their standard deviation
+    """
+
+    source: str
+    fingerprint: str
+    network: dict[str, Any]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The backbone's two diffusers configs.
+    """The configs of the backbone's networks.
 
     Attributes:
         unet: UNet2DConditionModel's config
         vae: AutoencoderKL's config
+        second: the second encoder; None if there is none
     """
 
     unet: dict[str, Any]
     vae: dict[str, Any]
+    second: Second | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from metaprompts.errors import InputError
-from metaprompts.models.config import Architecture, ModelConfig, Prompts
+from metaprompts.models import architecture
+from metaprompts.models.config import ModelConfig, Prompts
 from metaprompts.models.pretrained import PretrainedModel
 from metaprompts.models.text_prompts import resolved, text_encoder_of
-from metaprompts.modules.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
-from metaprompts.modules.backbone.loading import plain_config
+from metaprompts.modules.backbone import Backbone, LatentEncoder, PyramidUNet, load_backbone
 from metaprompts.modules.backbone.lora import add_lora
+from metaprompts.modules.backbone.second_encoder import SecondEncoder, with_maps
 from metaprompts.modules.meta_prompts import (
     CaptionPrompts,
     LabelPrompts,
@@ -52,7 +53,7 @@ class MetaPromptModel(
 
     def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
         super().__init__(config)
-        backbone = backbone or build_backbone(config.backbone.unet, config.backbone.vae)
+        backbone = backbone or architecture.build(config.backbone)
         self.task = config.task
         steps = config.refinement.steps
         self.latent_encoder = LatentEncoder(backbone.vae, scaled=config.scaled_latent)
@@ -62,6 +63,7 @@ class MetaPromptModel(
         if config.lora is not None:
             add_lora(self.unet, config.lora.rank, config.lora.alpha)
         width, levels = self.unet.prompt_channels, self.unet.channels
+        self.second_encoder = None if backbone.second is None else SecondEncoder(backbone.second, levels)
         self.prompts = _PROMPTS[config.prompts.kind](
             config.prompts.count,
             width,
@@ -106,10 +108,10 @@ class MetaPromptModel(
         Returns:
             (B, N, h, w) for each level, finest first; one map if the task fuses the levels
         """
-        latent = self.latent_encoder(self.task.resize_for_backbone(images))
+        latent, maps = self._encoded(images)
         prompts = self.prompts(len(images), context)
         pyramid = self.refinement(self.unet, latent, prompts)
-        return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
+        return self.rearrangement(with_maps(pyramid, maps), prompts[-1])  # type: ignore[no-any-return]
 
     def prompt_maps_by_step(self, images: Tensor, context: Tensor | None = None) -> Iterator[list[Tensor]]:
         """Yield the rearranged maps of every step, first to last, each computed with the prompts of its own step.
@@ -121,14 +123,14 @@ class MetaPromptModel(
             images: (B, 3, H, W) RGB float in [0, 1]
             context: (B, N, D), captions encoded by `encode_captions`, if the prompts are captions; else None
         """
-        latent = self.latent_encoder(self.task.resize_for_backbone(images))
+        latent, maps = self._encoded(images)
         prompts = self.prompts(len(images), context)
         pyramids = self.refinement.pyramids(self.unet, latent, prompts)
         for pyramid, of_step in zip(pyramids, prompts, strict=True):
-            yield self.rearrangement(pyramid, of_step)
+            yield self.rearrangement(with_maps(pyramid, maps), of_step)
 
     def pyramid(self, images: Tensor, context: Tensor | None = None) -> list[Tensor]:
-        """The UNet's four levels at the last step.
+        """The UNet's four levels at the last step, without the maps of a second encoder.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
@@ -151,14 +153,20 @@ class MetaPromptModel(
             every_step: return the outputs of all K steps, first to last, concatenated along the batch: (K B, ...).
                 Rearrangement and head process all steps at once, and are recomputed in the backward pass
         """
-        latent = self.latent_encoder(self.task.resize_for_backbone(images))
+        latent, maps = self._encoded(images)
         prompts = self.prompts(len(images), context)
         if not every_step:
-            return self._read(self.refinement(self.unet, latent, prompts), prompts[-1], _size(images))
-        pyramids = self.refinement.pyramids(self.unet, latent, prompts)
+            pyramid = with_maps(self.refinement(self.unet, latent, prompts), maps)
+            return self._read(pyramid, prompts[-1], _size(images))
+        pyramids = [with_maps(each, maps) for each in self.refinement.pyramids(self.unet, latent, prompts)]
         # The first step rounds the latent to whole pixels of the coarsest level, so all steps have the same sizes.
         joined = [torch.cat(levels) for levels in zip(*pyramids, strict=True)]
         return recomputed(self._read, self, joined, torch.cat(prompts), _size(images))
+
+    def _encoded(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The latent, and the second encoder's projected maps, if there is one."""
+        seen = self.task.resize_for_backbone(images)
+        return self.latent_encoder(seen), [] if self.second_encoder is None else self.second_encoder(seen)
 
     def _read(self, pyramid: Sequence[Tensor], prompts: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         maps = self.rearrangement(pyramid, prompts)
@@ -285,24 +293,28 @@ class MetaPromptModel(
         return predict_frames(self, source, **options)
 
     @classmethod
-    def from_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
+    def from_backbone(cls, source: str | Backbone, *, second: str | None = None, **settings: Any) -> Self:
         """Build a model for training: a backbone's weights, tokens of its text encoder, fresh prompts and heads.
 
         Args:
             source: the backbone, or its source, see `load_backbone`; also the source of the text encoder, unless
                 ``prompts`` names a different one
+            second: source of a second encoder, see `load_second`; by default that of ``source``, if it is a backbone
             settings: the fields of `ModelConfig` except ``backbone``
 
         Raises:
             InputError: the backbone or the required text encoder cannot be loaded or does not match
         """
         backbone = load_backbone(source) if isinstance(source, str) else source
-        architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))
+        if second is not None:
+            from metaprompts.modules.backbone.second_loading import with_second
+
+            backbone = with_second(backbone, second)
         prompts = settings.pop("prompts", Prompts())
         if prompts.text_source is None and isinstance(source, str):
             prompts = replace(prompts, text_source=source)
         filled, tokens = resolved(prompts, settings["task"], backbone.unet.config.cross_attention_dim)
-        model = cls(ModelConfig(backbone=architecture, prompts=filled, **settings), backbone)
+        model = cls(ModelConfig(backbone=architecture.describe(backbone), prompts=filled, **settings), backbone)
         if tokens is not None:
             assert isinstance(model.prompts, LabelPrompts)
             model.prompts.take(tokens)

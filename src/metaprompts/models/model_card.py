@@ -81,6 +81,9 @@ def _facts(config: ModelConfig, source: str | None) -> Iterator[tuple[str, str]]
     if (farthest := getattr(task, "max_depth_m", None)) is not None:
         yield "largest depth", f"{farthest:g} m"
     yield "backbone", _public(source) or "not recorded"
+    if (second := config.backbone.second) is not None:
+        kept = "" if config.base is None else f", not saved here; fingerprint {second.fingerprint}"
+        yield "second encoder", f"{_public(second.source)} (frozen{kept})"
     yield "prompts", f"{config.prompts.count} ({config.prompts.kind})"
     yield "refinement steps", str(config.refinement.steps)
     if config.working_size is not None:
@@ -111,12 +114,15 @@ def _scores(metrics: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
 
 
 def _license(config: ModelConfig, source: str | None) -> str:
-    named = _public(source)
+    named, second = _public(source), config.backbone.second
+    also = "" if second is None else f" The second encoder, {_public(second.source)}, has a license of its own."
     if source in _LICENSES:
-        return f"The backbone, {named}, has the license {_LICENSES[source]}. Check the training data's license too."
+        return (
+            f"The backbone, {named}, has the license {_LICENSES[source]}. Check the training data's license too.{also}"
+        )
     backbone = "The backbone's license" if named is None else f"The license of the backbone, {named},"
     kept = "it is loaded from its own source" if config.base is not None else "its weights are part of this model"
-    return f"{backbone} applies: {kept}. Check the training data's license too."
+    return f"{backbone} applies: {kept}. Check the training data's license too.{also}"
 
 
 def _source(config: ModelConfig, recipe: Mapping[str, Any] | None) -> str | None:

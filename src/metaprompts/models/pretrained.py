@@ -10,6 +10,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError, one_line
+from metaprompts.models.architecture import second_of
 from metaprompts.models.config import Base, ModelConfig
 from metaprompts.models.model_card import model_card
 from metaprompts.modules.backbone import Backbone, load_backbone
@@ -24,7 +25,10 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 RECIPE_FILE = "recipe.json"
 CARD_FILE = "README.md"
-BACKBONE_PARTS = ("unet.", "latent_encoder.")
+SECOND_NETWORK = "second_encoder.network."
+"""Prefix of the tensors of the second encoder's frozen network."""
+
+BACKBONE_PARTS = ("unet.", "latent_encoder.", SECOND_NETWORK)
 """Prefixes of the tensors that come from the backbone."""
 
 _PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -105,7 +109,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         Args:
             pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
             base: the frozen backbone, if already loaded, so that several models share its weights; by default the base
-                named in config.json
+                named in config.json. A second encoder is loaded from its own source unless this has the same one
             dtype: precision of the weights, for example torch.bfloat16 for half the memory; by default float32. A
                 frozen base is first loaded in float32 to check its fingerprint
             options: options for a hub id: revision, cache_dir, force_download, local_files_only, token
@@ -132,8 +136,11 @@ class PretrainedModel(nn.Module, ModelHubMixin):
             backbone = base or load_backbone(config.base.source)
             _check_base(config.base, backbone, folder)
             # Allocate tensors outside the base only once the file is known to contain them.
+            with _naming(path):
+                levels = len(backbone.unet.config.block_out_channels)
+                second = second_of(config.backbone.second, backbone.second, levels)
             with _naming(path), torch.device("meta"):
-                model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
+                model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae, second))
             load_tensors(model, _outside_base(model, read_tensors(weights), weights), origin=weights)
             model.to(dtype)
         return model.eval()

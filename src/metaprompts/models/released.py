@@ -138,7 +138,7 @@ def _config(tensors: Mapping[str, Tensor], preset: str, origin: str) -> ModelCon
         raise InputError(f"{origin} is not a released checkpoint for {preset}: {error}") from error
     return ModelConfig(
         task=task,
-        backbone=Architecture(**configs),
+        backbone=Architecture(unet=configs["unet"], vae=configs["vae"]),
         prompts=counts[0],
         refinement=counts[1],
         working_size=_WORKING_SIZES[preset],

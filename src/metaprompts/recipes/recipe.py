@@ -24,15 +24,19 @@ class BackboneChoice:
 
     Attributes:
         source: hub id, diffusers folder, single file, "micro", or "random:NAME"; see `load_backbone`
+        second: a second, frozen encoder (DINOv2, DINOv3, ConvNeXt) whose maps are projected and added to the pyramid:
+            hub id, folder or "random:NAME"; see `load_second`. none for the paper's model
         forget_unet: start from a random UNet with the source's VAE, to measure the effect of pre-training
         scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
             recipes do not
-        cache_latents: keep the frozen encoder's outputs in memory, which helps only if images repeat exactly
+        cache_latents: keep the frozen encoders' outputs in memory, up to 1 GiB each, which helps only if images repeat
+            exactly
         gradient_checkpointing: recompute the UNet's layers in the backward pass, to save memory
         channels_last: use the channels-last memory format, which some GPUs prefer
     """
 
     source: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    second: str | None = None
     forget_unet: bool = False
     scaled_latent: bool = False
     cache_latents: bool = False
@@ -183,6 +187,11 @@ class Recipe:
             raise InputError(
                 f"training.trainable {self.training.trainable} keeps the UNet unchanged, but this UNet would be "
                 "random: choose a trained backbone.source"
+            )
+        if self.training.trainable != "full" and (self.backbone.second or "").startswith("random:"):
+            raise InputError(
+                f"training.trainable {self.training.trainable} saves no backbone.second, but {self.backbone.second} "
+                "would be random and could not be loaded again: choose a hub id or a folder"
             )
 
     @property

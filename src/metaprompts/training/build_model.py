@@ -5,16 +5,19 @@ from dataclasses import replace
 from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, load_backbone, with_random_unet
-from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.encoder_cache import EncoderCache
 from metaprompts.modules.backbone.loading import backbone_fingerprint
+from metaprompts.modules.backbone.second_loading import with_second
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.warm_start import init_from
 from metaprompts.utils.torch_modules import channels_last
 
+_FULL = "the cache of {} is full: further images are encoded every time"
+
 
 def build_model(recipe: Recipe) -> MetaPromptModel:
     """The model that a recipe starts from."""
-    backbone = load_backbone(recipe.backbone.source)
+    backbone = with_second(load_backbone(recipe.backbone.source), recipe.backbone.second)
     model = model_on(recipe, backbone, _base(recipe, backbone))
     if recipe.training.init_from is not None:
         init_from(model, recipe.training.init_from)
@@ -26,7 +29,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
 
     Args:
         recipe: the model's recipe
-        backbone: the backbone, which replaces the recipe's source
+        backbone: the backbone, which replaces the recipe's source and second encoder
         base: name of the backbone, if it stays frozen
     """
     choice = recipe.backbone
@@ -44,7 +47,10 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
     )
     # In training, a fast encoder matters more than a precise one.
     model.latent_encoder.precise = False
-    model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
+    if choice.cache_latents:
+        model.latent_encoder.cache = EncoderCache(full=_FULL.format("latents"))
+        if model.second_encoder is not None:
+            model.second_encoder.cache = EncoderCache(full=_FULL.format("the second encoder's maps"))
     model.unet.gradient_checkpointing = choice.gradient_checkpointing
     if choice.channels_last:
         channels_last(model)

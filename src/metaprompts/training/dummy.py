@@ -1,5 +1,6 @@
 """A recipe's model and batch with dummy values, to measure or estimate the cost of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, build_backbone
 from metaprompts.modules.backbone.loading import RANDOM, known_architecture, named_config
+from metaprompts.modules.backbone.second_loading import stand_in_second
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.build_model import model_on
 from metaprompts.utils.files import read_json
@@ -22,9 +24,9 @@ def stand_in_model(recipe: Recipe) -> MetaPromptModel:
     """A recipe's model with random weights, ready for training; nothing is downloaded, see `architecture`."""
     source = recipe.backbone.source
     base = None if recipe.training.trainable == "full" else Base(source=source, fingerprint="")
-    model = model_on(recipe, stand_in_backbone(source), base)
     # A cache is useless for images that occur only once.
-    model.latent_encoder.cache = None
+    recipe = replace(recipe, backbone=replace(recipe.backbone, cache_latents=False))
+    model = model_on(recipe, stand_in_backbone(source, recipe.backbone.second), base)
     model.train()
     if recipe.training.batch_norm != "local":
         # Frozen statistics need the same memory, and allow a single image.
@@ -59,12 +61,16 @@ def original_size(recipe: Recipe) -> tuple[int, int]:
     return size
 
 
-def stand_in_backbone(source: str) -> Backbone:
-    """A backbone with random weights in the architecture of a source."""
+def stand_in_backbone(source: str, second: str | None = None) -> Backbone:
+    """A backbone with random weights in the architecture of a source and, if given, of a second encoder's source."""
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return build_backbone(**{part: read_json(folder / part / "config.json") for part in ("unet", "vae")})
-    return build_backbone(**named_config(architecture(source)))
+        backbone = build_backbone(**{part: read_json(folder / part / "config.json") for part in ("unet", "vae")})
+    else:
+        backbone = build_backbone(**named_config(architecture(source)))
+    if second is None:
+        return backbone
+    return replace(backbone, second=stand_in_second(second, len(backbone.unet.config.block_out_channels)))
 
 
 def architecture(source: str) -> str:

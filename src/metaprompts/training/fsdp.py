@@ -26,7 +26,7 @@ def shard(model: MetaPromptModel, device: str) -> None:
     """Shard a model's trained weights, one unit per layer of the UNet and one for the rest.
 
     A layer's weights are gathered before the first refinement step and stay gathered until the layer's gradients are
-    computed, because all K steps use the same weights. The frozen encoder is replicated in every process.
+    computed, because all K steps use the same weights. The frozen encoders are replicated in every process.
 
     Args:
         model: the model on its device, the same in every process; changed in place
@@ -40,7 +40,10 @@ def shard(model: MetaPromptModel, device: str) -> None:
     for block in [*unet.down_blocks, *middle, *unet.up_blocks]:
         for layer in filter(None, [*block.resnets, *(getattr(block, "attentions", None) or ())]):
             fully_shard(layer, mesh=mesh, reshard_after_forward=False)
-    fully_shard(model, mesh=mesh, ignored_params=set(model.latent_encoder.parameters()))
+    frozen = set(model.latent_encoder.parameters())
+    if model.second_encoder is not None:
+        frozen |= set(model.second_encoder.network.parameters())
+    fully_shard(model, mesh=mesh, ignored_params=frozen)
     # Training calls this method in addition to forward.
     register_fsdp_forward_method(model, "training_outputs")
 

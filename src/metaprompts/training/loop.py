@@ -215,7 +215,7 @@ def _warn_of_useless_cache(recipe: Recipe) -> None:
     if recipe.backbone.cache_latents and not recipe.images_repeat:
         logger.warning(
             "backbone.cache_latents helps only if images repeat exactly, but this recipe has random crops, colors or "
-            "scales, so the cache takes up to 1 GiB of memory without benefit: set it to false"
+            "scales, so the cache takes up to 1 GiB of memory per encoder without benefit: set it to false"
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from metaprompts.errors import InputError
 from metaprompts.models.loading import model_folder
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.models.pretrained import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE
+from metaprompts.models.pretrained import BACKBONE_PARTS, CONFIG_FILE, SECOND_NETWORK, WEIGHTS_FILE
 from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS
 from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import read_json
@@ -21,15 +21,17 @@ logger = logging.getLogger(__name__)
 
 # A model with one refinement step has no output layer, so the backbone's output layer is kept.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
+_SECOND = "second_encoder."
 _NAMED_AT_MOST = 6
 
 
 def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     """Copy a trained model's weights into a model, as far as they fit.
 
-    UNet and encoder must have the same architecture. Prompts, times, rearrangement and heads may differ in number or
-    width; they then keep their values, and one warning names them. Head outputs are copied for classes or joints that
-        both models have, in any order; other outputs keep their values, and a warning lists both.
+    UNet and encoder must have the same architecture; a second encoder keeps its own weights. Prompts, times,
+    rearrangement and heads may differ in number or width; they then keep their values, and one warning names them.
+    Head outputs are copied for classes or joints that both models have, in any order; other outputs keep their values,
+    and a warning lists both.
 
     Args:
         model: a model with weights
@@ -45,10 +47,15 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     config = _read_config(folder)
     _check_not_adapter(source, config)
     tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, source)
+    tensors = _without_other_second(model, tensors, config, source)
     _warn_of_other_labels(model, config, source)
     _warn_of_other_depth(model, config, source)
-    # This model keeps its own labels.
-    expected = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
+    # This model keeps its own labels, and the weights of its second encoder, which are never trained.
+    expected = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name != LABEL_TOKENS and not name.startswith(SECOND_NETWORK)
+    }
     fitting = {
         name: found for name, found in tensors.items() if name in expected and found.shape == expected[name].shape
     }
@@ -110,6 +117,22 @@ def _report_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], sourc
         ", ".join(copied) or "none",
         ", ".join(fresh) or "none",
     )
+
+
+def _without_other_second(
+    model: MetaPromptModel, tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: str | Path
+) -> Mapping[str, Tensor]:
+    """The tensors without projections of a second encoder that this model does not have."""
+    own, other = model.config.backbone.second, _section(_section(config, "backbone"), "second")
+    if not other or (own is not None and own.fingerprint == other.get("fingerprint")):
+        return tensors
+    _warn(
+        "%s was trained with the second encoder %s, this model with %s: its projections are not copied",
+        source,
+        str(other.get("source")),
+        "none" if own is None else own.source,
+    )
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_SECOND)}
 
 
 def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:

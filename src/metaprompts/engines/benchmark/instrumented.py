@@ -43,9 +43,10 @@ class PlainParts:
         shifts = torch.stack([times[step % len(times)] for step in range(self._steps)])
         return StepConditions(shifts, prompts, list(prompts))
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to latents."""
-        return self._model.latent_encoder(images)  # type: ignore[no-any-return]
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Images to latents and maps."""
+        second = self._model.second_encoder
+        return [self._model.latent_encoder(images), *([] if second is None else second(images))]
 
     def unet_step(self, latent: Tensor, time: Tensor, prompts: Tensor) -> list[Tensor]:
         """One step, conditioned on a time vector (1, T) and prompts (B, N, D)."""

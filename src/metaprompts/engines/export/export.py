@@ -71,13 +71,16 @@ def export_model(
 
     Raises:
         InputError: a required package is not installed, steps are requested that were not trained, the size is not
-            supported, the model reads captions, or the folder cannot be written
+            supported, the model reads captions, the format cannot compute its second encoder, or the folder cannot be
+            written
     """
     chosen = FORMATS[kind]
     if missing := [name for name in chosen.needs if not find_spec(name)]:
         raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
     if model.config.prompts.kind == "caption":
         raise InputError("this model needs a caption for each image; only models with fixed prompts can be exported")
+    if kind == "openvino" and model.second_encoder is not None:
+        model.second_encoder.check_convertible(chosen.runtime)
     warn_of_untrained_steps(model.config, steps)
     if every_step and not (model.config.supervised_steps and (steps or model.config.refinement.steps) > 1):
         raise InputError("--every-step is for models with several steps that were all trained (training.step_decay)")

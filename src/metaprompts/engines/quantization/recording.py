@@ -25,14 +25,14 @@ class Recorded:
         conditioning: the conditioning of the steps
         raw: the raw output
         calls: part -> the arguments of each of its calls
-        latent: the encoder's output
+        encoded: the outputs of the encoders
     """
 
     images: Tensor
     conditioning: StepConditions
     raw: Tensor
     calls: dict[str, list[tuple[Any, ...]]]
-    latent: Tensor
+    encoded: Sequence[Tensor]
 
 
 def record(prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibration) -> list[Recorded]:
@@ -92,8 +92,7 @@ class _Recorder(EngineModel):
         conditioning = self.conditions(1, context)
         parts = _RecordingParts(self.parts)
         raw = run(parts, self.task, images, conditioning)
-        assert parts.latent is not None
-        self.recorded.append(Recorded(images, conditioning, raw, parts.calls, parts.latent))
+        self.recorded.append(Recorded(images, conditioning, raw, parts.calls, parts.encoded))
         self._on_sample()
         return raw
 
@@ -106,12 +105,12 @@ class _RecordingParts:
     calls: dict[str, list[tuple[Any, ...]]] = field(
         default_factory=lambda: {"encode": [], "unet_step": [], "decode": []}
     )
-    latent: Tensor | None = None
+    encoded: Sequence[Tensor] = ()
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Sequence[Tensor]:
         self.calls["encode"].append((images,))
-        self.latent = self.parts.encode(images)
-        return self.latent
+        self.encoded = self.parts.encode(images)
+        return self.encoded
 
     def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
         self.calls["unet_step"].append((latent, shifts, keys_values))

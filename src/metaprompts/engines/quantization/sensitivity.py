@@ -132,17 +132,17 @@ def _again(prepared: OptimizedModel, part: str, sample: Recorded) -> Tensor:
     if part == "decode":
         raw: Tensor = _call(prepared.decode, part, sample.calls[part][0])
         return raw
-    parts = prepared if part == "encode" else _AfterEncoding(prepared, sample.latent)
+    parts = prepared if part == "encode" else _AfterEncoding(prepared, sample.encoded)
     return run(parts, prepared.task, sample.images, sample.conditioning)
 
 
 class _AfterEncoding:
-    """Parts with a known latent."""
+    """Parts with known outputs of the encoders."""
 
-    def __init__(self, prepared: OptimizedModel, latent: Tensor) -> None:
-        self._latent = latent
+    def __init__(self, prepared: OptimizedModel, encoded: Sequence[Tensor]) -> None:
+        self._encoded = encoded
         self.unet_step, self.decode = prepared.unet_step, prepared.decode
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Sequence[Tensor]:
         del images
-        return self._latent
+        return self._encoded

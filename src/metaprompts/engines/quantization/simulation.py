@@ -19,7 +19,10 @@ def group_of(path: str) -> str:
     Args:
         path: the module's path within its part
     """
-    names = path.split(".")
+    names = path.removeprefix("latent.").split(".")
+    if names[0] == "second":
+        # A layer or stage: second.network.encoder.layer.0
+        return ".".join(names[:5])
     blocks = {"_blocks": 4, "mid_block": 3}
     depth = next((depth for end, depth in blocks.items() if len(names) > 1 and names[1].endswith(end)), 2)
     return ".".join(names[:depth])

@@ -4,11 +4,11 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -22,6 +22,9 @@ from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.hub import hub_folder
 from metaprompts.utils.tensor_files import is_finite, load_tensors, read_tensors
+
+if TYPE_CHECKING:
+    from metaprompts.modules.backbone.second_encoder import ImageBackbone
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RANDOM = "random:"
@@ -80,12 +83,13 @@ _MOST = {
     "transformer_layers_per_block": 16,
     "reverse_transformer_layers_per_block": 16,
     "num_hidden_layers": 64,
+    "depths": 64,
 }
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The UNet and the VAE, as diffusers built them.
+    """The UNet and the VAE, as diffusers built them, and the image backbone of a second encoder, if there is one.
 
     Raises:
         InputError: UNet and VAE do not match, or the UNet needs more inputs than a latent and prompts
@@ -93,6 +97,7 @@ class Backbone:
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
+    second: "ImageBackbone | None" = None
 
     def __post_init__(self) -> None:
         takes, gives = self.unet.config.in_channels, self.vae.config.latent_channels
@@ -196,7 +201,7 @@ def check_sizes(config: Any, where: str) -> None:
 
 def with_random_unet(backbone: Backbone) -> Backbone:
     """The backbone's VAE with a randomly initialized UNet of the same shape."""
-    return Backbone(UNet2DConditionModel.from_config(backbone.unet.config), backbone.vae)
+    return replace(backbone, unet=UNet2DConditionModel.from_config(backbone.unet.config))
 
 
 def backbone_fingerprint(backbone: Backbone) -> str:

@@ -12,23 +12,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.loading import HASHED, RANDOM, check_sizes
+from metaprompts.modules.backbone.transformers_files import check_complete, download, has_any, load_network
 from metaprompts.utils.batches import batched
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
-from metaprompts.utils.hub import hub_folder, without_progress_bars
-from metaprompts.utils.tensor_files import is_finite, read_tensors
 
 _TOKENIZER, _ENCODER = "tokenizer", "text_encoder"
 _TOKENIZER_FILES = ("vocab.json", "tokenizer.json")
-_HALF = "fp16"
-_WEIGHTS = (
-    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
-    *("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json"),
-)
-_HALF_WEIGHTS = (
-    *(f"model.{_HALF}.safetensors", f"model.{_HALF}-*-of-*.safetensors", f"model.safetensors.index.{_HALF}.json"),
-    *(f"pytorch_model.{_HALF}.bin", f"pytorch_model.{_HALF}-*-of-*.bin", f"pytorch_model.bin.index.{_HALF}.json"),
-)
 _SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("vocab_size", "max_position_embeddings", "projection_dim"),
@@ -136,62 +126,28 @@ def load_text_encoder(source: str) -> TextEncoder:
                 f"no text encoder at {source}: set prompts.text_source to a hub id (owner/name), a diffusers folder, "
                 f"or {BACKBONE}"
             )
-        path = _download(source)
+        path = download(source, f"{_ENCODER}/", [f"{_TOKENIZER}/*"])
     return _load_folder(path, source)
-
-
-def _download(source: str) -> Path:
-    folder = hub_folder(source, [f"{_TOKENIZER}/*", f"{_ENCODER}/config.json", f"{_ENCODER}/{_WEIGHTS[0]}"])
-    if not _has_any(folder / _ENCODER, _WEIGHTS):
-        hub_folder(source, [f"{_ENCODER}/{name}" for name in (*_WEIGHTS, *_HALF_WEIGHTS)])
-    return folder
 
 
 def _load_folder(folder: Path, source: str) -> TextEncoder:
     config = folder / _ENCODER / "config.json"
-    if not config.is_file() or not _has_any(folder / _TOKENIZER, _TOKENIZER_FILES):
+    if not config.is_file() or not has_any(folder / _TOKENIZER, _TOKENIZER_FILES):
         raise InputError(
             f"{folder} has no text encoder: expected {_TOKENIZER}/ with one of {', '.join(_TOKENIZER_FILES)}, and "
             f"{_ENCODER}/ with config.json and weights"
         )
-    only_half = _has_any(folder / _ENCODER, _HALF_WEIGHTS) and not _has_any(folder / _ENCODER, _WEIGHTS)
-    options: dict[str, Any] = {"local_files_only": True, "variant": _HALF if only_half else None}
-    loaded: Any
+    what = f"the text encoder in {folder}"
+    network, missing = load_network(CLIPTextModel, folder / _ENCODER, what, lambda: _without_weights(config))
+    check_complete(missing, what)
     try:
-        _check_files(read_json(config), folder / _ENCODER)
         tokenizer = CLIPTokenizer.from_pretrained(folder / _TOKENIZER, local_files_only=True)
-        with without_progress_bars():
-            loaded = CLIPTextModel.from_pretrained(
-                folder / _ENCODER, dtype=torch.float32, output_loading_info=True, **options
-            )
-    except Exception as error:  # transformers, safetensors and pickle raise their own error types
-        raise InputError(f"the text encoder in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    network, report = loaded
-    # transformers only warns about these problems, and leaves missing weights random.
-    if missing := sorted(map(str, report["missing_keys"])):
-        raise InputError(f"the text encoder in {folder} lacks {len(missing)} tensors: {', '.join(missing)}")
-    if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
-        raise InputError(f"{folder} holds NaN or infinity in {', '.join(broken)}: copy or download it again")
-    return TextEncoder(source, tokenizer, network.eval().requires_grad_(False))
+    except Exception as error:  # transformers raises the errors of its parsers
+        raise InputError(f"{what} cannot be loaded: {' '.join(str(error).split())}") from error
+    return TextEncoder(source, tokenizer, network)
 
 
-def _check_files(config: Any, folder: Path) -> None:
-    """Check, before memory is allocated, that the files are large enough for what the config describes."""
+def _without_weights(path: Path) -> CLIPTextModel:
+    config: Any = read_json(path)
     check_sizes({key: config[key] for key in _SIZES if key in config}, "config.json")
-    with torch.device("meta"):
-        network = CLIPTextModel(CLIPTextConfig.from_dict(config))
-    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
-    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
-    size = sum(path.stat().st_size for path in files)
-    if files and numbers > size:
-        raise InputError(
-            f"config.json describes a network of {numbers} parameters, but its files have only {size} bytes"
-        )
-    for path in files:
-        # A view that repeats a single number would be counted at full size.
-        if path.suffix == ".bin":
-            read_tensors(path)
-
-
-def _has_any(folder: Path, patterns: Sequence[str]) -> bool:
-    return any(True for pattern in patterns for _ in folder.glob(pattern))
+    return CLIPTextModel(CLIPTextConfig.from_dict(config))

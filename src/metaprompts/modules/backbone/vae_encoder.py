@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.encoder_cache import EncoderCache
 from metaprompts.modules.backbone.tiled_vae import StripEncoder
 
 
@@ -39,7 +39,7 @@ class LatentEncoder(nn.Module):
         self.scale: float = vae.config.scaling_factor if scaled else 1.0
         self.precise = True
         self.rows: int | None = None
-        self.cache: LatentCache | None = None
+        self.cache: EncoderCache | None = None
         self.requires_grad_(False)
         self.train(False)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.encoder_cache import EncoderCache
 
 
 class Encoder:
@@ -23,7 +23,7 @@ def images():
 
 
 def test_every_image_gets_its_own_latent_whatever_is_known(images):
-    cache, encode = LatentCache(), Encoder()
+    cache, encode = EncoderCache(), Encoder()
     expected = Encoder()(images)
     torch.testing.assert_close(cache.latents(images[:2], encode), expected[:2], rtol=0, atol=0)
     mixed = [3, 1, 2, 0, 1]
@@ -33,14 +33,14 @@ def test_every_image_gets_its_own_latent_whatever_is_known(images):
 
 
 def test_known_images_are_not_encoded_again(images):
-    cache, encode = LatentCache(), Encoder()
+    cache, encode = EncoderCache(), Encoder()
     for _ in range(3):
         cache.latents(images, encode)
     assert encode.asked == [1] * 4
 
 
 def test_the_least_change_of_a_pixel_is_another_image(images):
-    cache, encode = LatentCache(), Encoder()
+    cache, encode = EncoderCache(), Encoder()
     cache.latents(images[:1], encode)
     changed = images[:1].clone()
     changed[0, 0, 0, 0] = torch.nextafter(changed[0, 0, 0, 0], torch.tensor(2.0))
@@ -53,7 +53,7 @@ def test_the_least_change_of_a_pixel_is_another_image(images):
 
 def test_a_full_cache_keeps_what_it_has_and_still_answers(images):
     latent_bytes = 1 * 2 * 3 * 4
-    cache, encode = LatentCache(largest_bytes=2 * latent_bytes), Encoder()
+    cache, encode = EncoderCache(largest_bytes=2 * latent_bytes), Encoder()
     expected = Encoder()(images)
     cache.latents(images, encode)
     torch.testing.assert_close(cache.latents(images, encode), expected, rtol=0, atol=0)
@@ -61,7 +61,7 @@ def test_a_full_cache_keeps_what_it_has_and_still_answers(images):
 
 
 def test_changing_what_was_given_does_not_change_what_is_kept(images):
-    cache, encode = LatentCache(), Encoder()
+    cache, encode = EncoderCache(), Encoder()
     first = cache.latents(images, encode)
     kept = first.clone()
     first.zero_()
