@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,12 @@ def test_models_and_limits(served):
     ((settings, limits, host, port),) = served
     assert (settings.sources, settings.engine, host, port) == (("micro-depth",) * 2, "eager", "0.0.0.0", 8000)
     assert (limits.upload_bytes, limits.side_px, limits.queue, limits.timeout_s) == (1_000_000, 99, 3, 9)
+
+
+def test_precision(served):
+    assert main(["app", *"--precision w8a8 --calibration photos --calibration-samples 4".split()]) == 0
+    ((settings, *_),) = served
+    assert (settings.precision, settings.calibration, settings.calibration_samples) == ("w8a8", Path("photos"), 4)
 
 
 @pytest.mark.parametrize(

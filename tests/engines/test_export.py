@@ -17,16 +17,21 @@ from PIL import Image
 import metaprompts
 from metaprompts.cli import main
 from metaprompts.data.transforms.resize_image import resized
+from metaprompts.engines.converted import PARTS
 from metaprompts.engines.export import export as export_run
 from metaprompts.engines.export import export_model, formats
 from metaprompts.engines.export.formats import FORMATS
-from metaprompts.engines.export.full_model import description
+from metaprompts.engines.export.full_model import WholeModel, description
+from metaprompts.engines.factory import installed
+from metaprompts.engines.openvino import build_openvino
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.synthetic import generate_scene
 from metaprompts.tasks import TASKS, Depth
 from metaprompts.tasks.preprocess import view_size
-from small import small_model
+from metaprompts.utils.cache import CACHE_VARIABLE
+from small import small_model, smooth_images, tiny_backbone
 
 # One task a format: together every task and every format.
 PAIRS = [("torch", "segmentation"), ("onnx", "depth"), ("openvino", "pose")]
@@ -62,6 +67,79 @@ def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     }
     subprocess.run([sys.executable, "-c", _ALONE, "out/predict.py", str(image)], check=True, cwd=tmp_path)
     assert (tmp_path / RESULTS[task]).is_file()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("kind", "task"), [("onnx", "depth"), ("openvino", "pose")])
+def test_the_file_in_8_bits_is_near_the_model(
+    kind: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one step: on the calibration images, by about the error that quantization.json states."""
+    if missing := [name for name in (kind, *["nncf"] * (kind == "openvino")) if not installed(name)]:
+        pytest.skip(f"{missing} not installed")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    model = small_model(task, tiny_backbone())
+    model.save(tmp_path / "model")
+    photos, scenes = tmp_path / "photos", [generate_scene(seed, 64, 64).image for seed in (77, 78)]
+    photos.mkdir()
+    for number, scene in enumerate(scenes):
+        Image.fromarray(scene).save(photos / f"{number}.png")
+
+    words = ["export", str(tmp_path / "model"), "--format", kind, "--out", str(tmp_path / "out"), "--steps", "1"]
+    assert main([*words, "--precision", "w8a8", "--calibration", str(photos)]) == 0
+
+    facts, cost = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("model", "quantization"))
+    assert (facts["precision"], cost["calibration"], cost["samples"]) == ("w8a8", f"2 images of {photos}", 2)
+    assert f"calibrated on 2 images of {photos}; " in capsys.readouterr().out
+    inputs = np.stack(scenes).astype(np.float32).transpose(0, 3, 1, 2) / 255
+    expected = OptimizedModel(model, 1)(torch.from_numpy(inputs)).numpy()
+    found = FORMATS[kind].open(tmp_path / "out" / facts["file"])(inputs)
+    assert 1e-3 < np.square(found - expected).mean() ** 0.5 / expected.std() < 2 * cost["error"]
+    subprocess.run([sys.executable, "-c", _ALONE, "out/predict.py", str(photos / "0.png")], check=True, cwd=tmp_path)
+    assert (tmp_path / RESULTS[task]).is_file()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("task", "every_step"), [("segmentation", False), ("depth", True)])
+def test_connected_networks_are_the_model(task: str, every_step: bool, tmp_path: Path) -> None:
+    """Of the parts in fp32, where nothing is rounded: the steps, their prompts and the order of the outputs."""
+    if not installed("openvino"):
+        pytest.skip("openvino is not installed")
+    import openvino
+
+    model, images = small_model(task, tiny_backbone()), smooth_images(2, 64, 64)
+    whole = WholeModel(OptimizedModel(model), every_step=every_step).eval()
+    build_openvino(whole.prepared, tmp_path, "fp32")
+
+    formats.write_connected(tmp_path, whole, (64, 64), tmp_path / "model.xml")
+
+    network = openvino.compile_model(tmp_path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert [each.any_name for each in network.outputs] == whole.output_names
+    with torch.no_grad():
+        expected = whole(images) if every_step else (whole(images),)
+    for found, raw in zip(network(images.numpy()).values(), expected, strict=True):
+        np.testing.assert_allclose(found, raw.numpy(), atol=1e-3 * float(raw.std()))
+    # Weights of the K steps are stored once.
+    parts = sum((tmp_path / f"{part}.bin").stat().st_size for part in PARTS)
+    assert (tmp_path / "model.bin").stat().st_size < 1.2 * parts
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["torch", "--precision", "w8a8"], "format torch supports fp32, not w8a8: choose onnx or openvino"),
+        (["onnx", "--calibration", "."], "--calibration is for --precision w8a8: add that, or leave --calibration out"),
+        (["onnx", "--precision", "w8a8", "--calibration", "missing"], "--calibration is missing; expected a folder"),
+    ],
+)
+def test_options_of_8_bits_are_checked_first(
+    words: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("metaprompts.models.loading.load", None)
+
+    assert main(["export", "micro-depth", "--out", str(tmp_path / "out"), "--format", *words]) == 2
+
+    assert line in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", RESULTS)
@@ -283,6 +361,17 @@ def test_nothing_else_is_removed(listed: str, tmp_path: Path, monkeypatch: pytes
     assert all(path.exists() for path in precious)
 
 
+def test_an_export_in_fp32_leaves_no_report_of_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "quantization.json").touch()
+    (out / "model.json").write_text('{"files": ["model.onnx", "quantization.json"]}')
+
+    _export_quickly(monkeypatch, out, "torch")
+
+    assert not (out / "quantization.json").exists()
+
+
 def test_the_folder_may_be_the_one_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path without a name has no neighbor to write to first."""
     monkeypatch.chdir(tmp_path)
@@ -321,6 +410,15 @@ def test_a_size_that_does_not_fit_is_refused(
 
     with pytest.raises(InputError, match=f"^{line}$"):
         export_model(model, tmp_path / "out", kind="torch", size=size, images=[])
+
+
+def test_a_second_encoder_is_not_exported_in_8_bits(tmp_path: Path) -> None:
+    """Its layers read the type of weights, and its maps join the pyramid between the networks of the parts."""
+    model = small_model("depth")
+    model.second_encoder = torch.nn.Identity()
+
+    with pytest.raises(InputError, match="a second encoder cannot be exported in w8a8: choose precision fp32"):
+        export_model(model, tmp_path / "out", kind="onnx", precision="w8a8", images=[])
 
 
 def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.factory import CONVERTING, weights_type
 from metaprompts.engines.loading import PLAIN, with_engine
 from metaprompts.engines.memory_budget import Budget, automatic_limit, weight_bytes
+from metaprompts.engines.quantization.calibration import CalibrationOptions
 from metaprompts.errors import InputError
 from metaprompts.inference.detectors.base import PersonDetector
 from metaprompts.inference.detectors.duplicates import without_duplicates
@@ -170,11 +171,14 @@ def load_predictors(settings: ModelSettings, limits: Limits) -> list[AppPredicto
         models = load_adapters(settings.sources[0], settings.adapters, device)
         names = [str(folder) for folder in settings.adapters]
     else:
+        # The model itself computes the maps of the prompts, in fp32.
         kind = weights_type(settings.engine, "fp32", device)
         models, names = [load(source, device, kind) for source in settings.sources], list(settings.sources)
     for model in models:
         if model.config.prompts.kind == "caption":
             model.load_text_encoder()
+    options = CalibrationOptions(folder=settings.calibration, samples=settings.calibration_samples)
+    calibration = options.calibration(settings.precision)
     together = weight_bytes(*models)
     detector = None
     if any(model.task.reads_boxes for model in models):
@@ -183,7 +187,14 @@ def load_predictors(settings: ModelSettings, limits: Limits) -> list[AppPredicto
         AppPredictor(
             name=name,
             model=model,
-            executed=with_engine(model, settings.engine, "fp32", images=1, device=settings.device),
+            executed=with_engine(
+                model,
+                settings.engine,
+                settings.precision,
+                images=1,
+                device=settings.device,
+                calibration=calibration,
+            ),
             detector=detector if model.task.reads_boxes else None,
             budget=Budget(model, automatic_limit(model), 1, together - weight_bytes(model)),
             limits=limits,

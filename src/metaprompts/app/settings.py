@@ -29,7 +29,9 @@ class ModelSettings:
         sources: folders, hub ids or embedded models; with ``adapters``, only their backbone
         adapters: folders of adapters
         detector: finds people for pose models, see `load_detector`
-        engine: see `metaprompts.load`
+        engine, precision: see `metaprompts.load`
+        calibration: folder of images on which w8a8 is calibrated; by default generated scenes
+        calibration_samples: maximum number of these images
         device: compute device; None for the default
     """
 
@@ -37,6 +39,9 @@ class ModelSettings:
     adapters: tuple[Path, ...] = ()
     detector: str
     engine: str
+    precision: str = "fp32"
+    calibration: Path | None = None
+    calibration_samples: int | None = None
     device: str | None
 
 

@@ -49,6 +49,12 @@ class App:
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = option("auto", group=_SPEED)
     """Engine that executes the models, see metaprompts predict."""
+    precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_SPEED)
+    """Precision of the engine, see metaprompts predict; maps of prompts are always computed in fp32."""
+    calibration: Path | None = option(None, metavar="DIR", group=_SPEED)
+    """w8a8: images on which the ranges of activations are measured; by default generated scenes."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_SPEED)
+    """w8a8: maximum number of calibration images; by default 32."""
 
     def run(self) -> int:
         """Serve until interrupted."""
@@ -65,6 +71,9 @@ class App:
             adapters=self.adapter,
             detector=self.detector,
             engine=self.engine,
+            precision=self.precision,
+            calibration=self.calibration,
+            calibration_samples=self.calibration_samples,
             device=self.device,
         )
         limits = Limits(

@@ -4,7 +4,7 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from rich.console import Console
 from rich.text import Text
@@ -14,6 +14,7 @@ from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
 from metaprompts.utils.byte_size import shown_bytes
+from metaprompts.utils.schema import Range
 from metaprompts.utils.wording import counted
 
 _SCENES = 4
@@ -26,6 +27,7 @@ class Export:
     The network takes any number of images of one size. Also writes model.json, which describes inputs and outputs;
     parity.json, the difference from the model's output on real images; and predict.py and processing.py, an example
     that runs from any folder without metaprompts and, at the same size, gives the same results as metaprompts predict.
+    With --precision w8a8 also writes quantization.json, which states which layers are not quantized and what it costs.
     Finally prints all files with their sizes.
     """
 
@@ -42,17 +44,28 @@ class Export:
     every_step: bool = False
     """Also output the prediction of each earlier step (step_1, step_2, ...), for models trained with
     training.step_decay."""
+    precision: Literal["fp32", "w8a8"] = "fp32"
+    """w8a8: 8-bit weights and activations (onnx and openvino)."""
+    calibration: Path | None = option(None, metavar="DIR")
+    """w8a8: images on which the ranges of activations are measured; by default generated scenes."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N")
+    """w8a8: maximum number of calibration images; by default 32."""
     images: tuple[str, ...] = option((), metavar="IMAGE")
     """Images for the comparison: a file, a folder or a quoted glob; may be repeated. By default generated scenes."""
 
     def run(self) -> int:
         """Write the files."""
         from metaprompts.data.io.images import list_images, read_image
-        from metaprompts.engines.export import STAGES, export_model
+        from metaprompts.engines.export import STAGES, check_precision, export_model
+        from metaprompts.engines.quantization.build import summary
+        from metaprompts.engines.quantization.calibration import CalibrationOptions
         from metaprompts.models.loading import load
         from metaprompts.synthetic import generate_scene
         from metaprompts.utils.files import check_writable
 
+        options = CalibrationOptions(folder=self.calibration, samples=self.calibration_samples)
+        options.check(self.precision)
+        check_precision(self.format, self.precision)
         check_writable(self.out)
         if self.images:
             shown = [read_image(path) for path in list_images(self.images)]
@@ -60,7 +73,8 @@ class Export:
             shown = [generate_scene(seed, 256, 384).image for seed in range(_SCENES)]
         if not shown:
             raise InputError("--images: no images found for the comparison; give other paths, or leave --images out")
-        with _Stages(1 + STAGES) as stages:
+        # Quantizing shows its own bars.
+        with _Stages(1 + STAGES, spins=self.precision == "fp32") as stages:
             stages.begin(f"loading {self.model}")
             model = load(self.model, "cpu")
             exported = export_model(
@@ -70,6 +84,8 @@ class Export:
                 size=self.size,
                 steps=self.steps,
                 every_step=self.every_step,
+                precision=self.precision,
+                calibration=options.calibration(self.precision),
                 images=shown,
                 on_stage=stages.begin,
             )
@@ -80,7 +96,8 @@ class Export:
             f"on {counted(parity['images'], 'image')} the output differs from the model's by at most "
             f"{parity['max_difference']:.1e}, on average by {parity['mean_difference']:.1e} (its standard deviation "
             f"is {parity['output_std']:.3g})\n"
-            f"to try it, from any folder: python {shlex.quote(str(self.out.resolve() / 'predict.py'))} IMAGE\n"
+            + (f"{summary(self.out)}\n" if self.precision == "w8a8" else "")
+            + f"to try it, from any folder: python {shlex.quote(str(self.out.resolve() / 'predict.py'))} IMAGE\n"
         )
         return 0
 
@@ -88,13 +105,14 @@ class Export:
 class _Stages:
     """Prints each stage as it begins and how long the last one took, with a spinner in a terminal."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, spins: bool) -> None:
         self._console = Console(stderr=True, soft_wrap=True)
         self._spinner = self._console.status("")
-        self._count, self._number, self._began = count, 0, time.monotonic()
+        self._count, self._number, self._began, self._spins = count, 0, time.monotonic(), spins
 
     def __enter__(self) -> Self:
-        self._spinner.start()
+        if self._spins:
+            self._spinner.start()
         return self
 
     def begin(self, stage: str) -> None:

@@ -151,6 +151,18 @@ def open_engine(
     )
 
 
+def quantized_networks(
+    model: MetaPromptModel, steps: int | None, calibration: Calibration | None, cache: Path | None = None
+) -> Path:
+    """A cached folder of the OpenVINO networks of a model's parts in w8a8, the same as `open_engine` executes.
+
+    Arguments and errors are those of `open_engine`.
+    """
+    order = _Order(model.eval(), "w8a8", Approximation(steps=steps), cache, None, calibration)
+    check_engine("openvino", "w8a8", model.device)
+    return _openvino_networks(order, order.prepared("openvino"))
+
+
 def weights_type(
     engine: str, precision: str, device: torch.device, approximation: Approximation = EXACT
 ) -> torch.dtype:
@@ -296,11 +308,19 @@ def _compile(order: _Order, prepared: OptimizedModel) -> _Opened:
 
 
 def _openvino(order: _Order, prepared: OptimizedModel) -> _Opened:
-    from metaprompts.engines.openvino import OpenVinoParts, build_openvino, openvino_device
-    from metaprompts.engines.quantization.build import build_quantized, summary
+    from metaprompts.engines.openvino import OpenVinoParts, openvino_device
+    from metaprompts.engines.quantization.build import summary
 
     device = openvino_device(order.device, order.precision)
     _check_convertible(order.model, "OpenVINO")
+    folder = _openvino_networks(order, prepared)
+    about = summary(folder) if order.precision == "w8a8" else ""
+    return OpenVinoParts(folder, order.precision, multiple_of(prepared), device), about
+
+
+def _openvino_networks(order: _Order, prepared: OptimizedModel) -> Path:
+    from metaprompts.engines.openvino import build_openvino
+    from metaprompts.engines.quantization.build import build_quantized
 
     def build(folder: Path) -> None:
         if order.precision == "w8a8":
@@ -308,9 +328,7 @@ def _openvino(order: _Order, prepared: OptimizedModel) -> _Opened:
         else:
             build_openvino(prepared, folder, order.precision)
 
-    folder = artifact(order.what("openvino"), build, order.cache)
-    about = summary(folder) if order.precision == "w8a8" else ""
-    return OpenVinoParts(folder, order.precision, multiple_of(prepared), device), about
+    return artifact(order.what("openvino"), build, order.cache)
 
 
 def _check_convertible(model: MetaPromptModel, runtime: str) -> None:

@@ -25,7 +25,7 @@ class ShiftedResidual(nn.Module):
 
     def __init__(self, layer: ResnetBlock2D, slot: slice) -> None:
         super().__init__()
-        self.norm1, self.conv1 = layer.norm1, layer.conv1
+        self.norm1, self.conv1 = layer.norm1, _without_bias(layer.conv1)
         self.norm2, self.conv2 = layer.norm2, layer.conv2
         self.shortcut = layer.conv_shortcut
         self.scale: float = layer.output_scale_factor
@@ -33,11 +33,24 @@ class ShiftedResidual(nn.Module):
 
     def forward(self, features: Tensor, shifts: Tensor) -> Tensor:
         """Transform features (B, C, h, w); the shifts (1, S) of all layers include the first convolution's bias."""
-        hidden = F.silu(self.norm1(features))
-        hidden = F.conv2d(hidden, self.conv1.weight, padding=1) + shifts[:, self.slot, None, None]
+        hidden = self.conv1(F.silu(self.norm1(features))) + shifts[:, self.slot, None, None]
         hidden = self.conv2(F.silu(self.norm2(hidden)))
         summed: Tensor = (features if self.shortcut is None else self.shortcut(features)) + hidden
         return summed if self.scale == 1 else summed / self.scale
+
+
+def _without_bias(layer: nn.Conv2d) -> nn.Conv2d:
+    plain = nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        bias=False,
+        device="meta",
+    )
+    plain.weight = layer.weight
+    return plain
 
 
 def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:

@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from metaprompts.engines.adaptive_steps import warn_of_untrained_steps
 from metaprompts.engines.export.formats import FORMATS, Format
 from metaprompts.engines.export.full_model import WholeModel, description
+from metaprompts.engines.export.quantized import write_quantized
 from metaprompts.engines.optimized import OptimizedModel
+from metaprompts.engines.quantization.build import REPORT
+from metaprompts.engines.quantization.calibration import Calibration
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.base import AnyTask
 from metaprompts.utils.files import read_json, scratch_folder, take_place, write_json, write_text
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, enumerated
 
 _MULTIPLE = 64
 STAGES = 3
@@ -51,10 +54,14 @@ def export_model(
     size: tuple[int, int] | None = None,
     steps: int | None = None,
     every_step: bool = False,
+    precision: str = "fp32",
+    calibration: Calibration | None = None,
     images: Sequence[NDArray[np.uint8]],
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
     """Write model.* in the given format, model.json, parity.json, predict.py and processing.py; either all or none.
+
+    In w8a8 also quantization.json, which states what quantizing costs.
 
     Args:
         model: the model, on the CPU, in float32
@@ -63,6 +70,8 @@ def export_model(
         size: (height, width) of the network's images; by default the training size
         steps: refinement steps, if fewer than K
         every_step: also output the prediction of each earlier step, "step_1", "step_2", ...
+        precision: "fp32", or "w8a8": 8-bit weights and activations ("onnx" and "openvino")
+        calibration: images on which the ranges of w8a8's activations are measured; by default generated scenes
         images: (H, W, 3) uint8, images on which the file is compared with the model
         on_stage: called with a description of each of the `STAGES` as it begins
 
@@ -70,15 +79,18 @@ def export_model(
         the files, and their difference from the model
 
     Raises:
-        InputError: a required package is not installed, steps are requested that were not trained, the size is not
-            supported, the model reads captions, the format cannot compute its second encoder, or the folder cannot be
-            written
+        InputError: a required package is not installed, the format does not support the precision, there is nothing to
+            calibrate on, steps are requested that were not trained, the size is not supported, the model reads
+            captions, the format cannot compute its second encoder, or the folder cannot be written
     """
     chosen = FORMATS[kind]
     if missing := [name for name in chosen.needs if not find_spec(name)]:
         raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
+    check_precision(kind, precision)
     if model.config.prompts.kind == "caption":
         raise InputError("this model needs a caption for each image; only models with fixed prompts can be exported")
+    if precision == "w8a8" and model.second_encoder is not None:
+        raise InputError("models with a second encoder cannot be exported in w8a8: choose precision fp32")
     if kind == "openvino" and model.second_encoder is not None:
         model.second_encoder.check_convertible(chosen.runtime)
     warn_of_untrained_steps(model.config, steps)
@@ -88,8 +100,12 @@ def export_model(
     whole = WholeModel(OptimizedModel(model.eval(), steps), every_step=every_step).eval()
     with writing_into(out, "export"), _folder(out) as scratch:
         file = scratch / f"model{chosen.suffix}"
-        on_stage(f"converting to {kind}, {size[0]}x{size[1]} pixels")
-        chosen.write(whole, size, file)
+        narrow = precision == "w8a8"
+        on_stage(f"{'quantizing and ' * narrow}converting to {kind}, {size[0]}x{size[1]} pixels")
+        if narrow:
+            write_quantized(kind, model, whole, size, file, steps=steps, calibration=calibration)
+        else:
+            chosen.write(whole, size, file)
         on_stage(f"comparing {file.name} with the model on {counted(len(images), 'image')}")
         report = _parity(model, chosen, file, size, images)
         on_stage("writing the description and example")
@@ -97,13 +113,34 @@ def export_model(
         names = sorted(path.name for path in scratch.iterdir())
         write_json(
             scratch / "model.json",
-            {"format": kind, "file": file.name, "files": names, "outputs": whole.output_names, **facts},
+            {
+                "format": kind,
+                "precision": precision,
+                "file": file.name,
+                "files": names,
+                "outputs": whole.output_names,
+                **facts,
+            },
         )
         write_json(scratch / "parity.json", report)
         for name, text in _example(chosen, model.task, every_step=every_step).items():
             write_text(scratch / name, text)
         written = sorted((path.name for path in scratch.iterdir()), key=lambda name: (name not in names, name))
     return Exported(files=tuple(out / name for name in written), parity=report)
+
+
+def check_precision(kind: str, precision: str) -> None:
+    """Check that a format supports a precision.
+
+    Raises:
+        InputError: it does not
+    """
+    if precision not in FORMATS[kind].precisions:
+        able = [name for name, each in FORMATS.items() if precision in each.precisions]
+        raise InputError(
+            f"format {kind} supports {enumerated(FORMATS[kind].precisions)}, not {precision}"
+            + (f": choose {' or '.join(able)}" if able else "")
+        )
 
 
 def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, int]:
@@ -178,9 +215,10 @@ def _folder(out: Path) -> Iterator[Path]:
 
 
 def _model_files(folder: Path) -> set[str]:
-    """Names of the model's files in an export folder; empty for any other folder."""
+    """Names of the files in an export folder that depend on the format and precision; empty for any other folder."""
     try:
         names = read_json(folder / "model.json")["files"]
-        return {name for name in names if Path(name).name == name and name.startswith("model.")}
+        ours = {name for name in names if Path(name).name == name and name.startswith("model.")}
+        return ours | ({REPORT} & set(names))
     except (InputError, KeyError, TypeError):
         return set()

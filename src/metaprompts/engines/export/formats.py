@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from metaprompts.engines.export.connected import connected_network
 from metaprompts.engines.export.full_model import WholeModel
 from metaprompts.engines.fused_layers import replace_layers
 from metaprompts.engines.onnxruntime import RowwiseGroupNorm
@@ -34,6 +35,7 @@ class Format:
         weights: suffix of a second file with the weights, if the format has one
         needs: packages required to write and run the file
         runtime: packages required to run the file
+        precisions: supported precisions
         write: (model, (height, width), path)
         open: path -> a function from images (B, 3, H, W) to the raw output of the last step
         example: lines of the example code that load and run the file; "run_steps" if it outputs every step
@@ -43,6 +45,7 @@ class Format:
     weights: str | None
     needs: tuple[str, ...]
     runtime: str
+    precisions: tuple[str, ...]
     write: Callable[[WholeModel, tuple[int, int], Path], None]
     open: Callable[[Path], Run]
     example: dict[str, str]
@@ -143,11 +146,21 @@ def _open_onnx(path: Path) -> Run:
 
 def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> None:
     switch_off_telemetry()
-    import openvino
 
     with torch.no_grad():
         network = converted_by_openvino(model, _images(size))
     network.reshape([-1, 3, *size])
+    _save_openvino(network, model, path)
+
+
+def write_connected(folder: Path, model: WholeModel, size: tuple[int, int], path: Path) -> None:
+    """Write the OpenVINO networks of a model's parts as one network, see `connected_network`."""
+    _save_openvino(connected_network(folder, model, size), model, path)
+
+
+def _save_openvino(network: Any, model: WholeModel, path: Path) -> None:
+    import openvino
+
     network.inputs[0].get_tensor().set_names({"images"})
     for output, name in zip(network.outputs, model.output_names, strict=True):
         output.get_tensor().set_names({name})
@@ -173,6 +186,7 @@ FORMATS = {
         weights=None,
         needs=(),
         runtime="torch",
+        precisions=("fp32",),
         write=_write_torch,
         open=_open_torch,
         example={
@@ -187,6 +201,7 @@ FORMATS = {
         weights=".onnx.data",
         needs=("onnx", "onnxscript", "onnxruntime"),
         runtime="onnxruntime",
+        precisions=("fp32", "w8a8"),
         write=_write_onnx,
         open=_open_onnx,
         example={
@@ -201,6 +216,7 @@ FORMATS = {
         weights=".bin",
         needs=("openvino",),
         runtime="openvino",
+        precisions=("fp32", "w8a8"),
         write=_write_openvino,
         open=_open_openvino,
         example={

@@ -23,7 +23,7 @@ class WholeModel(nn.Module):
 
     def __init__(self, prepared: OptimizedModel, *, every_step: bool = False) -> None:
         super().__init__()
-        self.prepared, self._every_step = prepared, every_step
+        self.prepared, self.every_step = prepared, every_step
         conditioning = prepared.conditions(1, None)
         self.register_buffer("shifts", conditioning.shifts)
         self.register_buffer("keys_values", torch.stack(list(conditioning.keys_values)))
@@ -32,13 +32,13 @@ class WholeModel(nn.Module):
     @property
     def output_names(self) -> list[str]:
         """Names of the outputs: "output", and with ``every_step`` "step_1" to the last but one."""
-        earlier = range(1, len(self.shifts)) if self._every_step else ()
+        earlier = range(1, len(self.shifts)) if self.every_step else ()
         return ["output", *(f"step_{number}" for number in earlier)]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Map images (B, 3, H, W), RGB float in [0, 1], to the raw output of the task, or those of `output_names`."""
         conditioning = StepConditions(self.shifts, self.keys_values.unbind(), self.decode_prompts.unbind())
-        if not self._every_step:
+        if not self.every_step:
             return run(self.prepared, self.prepared.task, images, conditioning)
         steps = pyramids(self.prepared, self.prepared.task, images, conditioning)
         raws = [

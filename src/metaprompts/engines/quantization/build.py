@@ -1,8 +1,8 @@
-"""Quantize a model for the OpenVINO engine."""
+"""Quantize a model, for the OpenVINO engine or for export to ONNX."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -35,13 +35,11 @@ MOST_UNQUANTIZED = 0.2
 # Each attempt quantizes the networks again, which takes minutes at full width.
 _ATTEMPTS = 2
 
+QuantizedParts = TypeVar("QuantizedParts", bound=Parts)
+
 
 def build_quantized(prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibration, folder: Path) -> None:
     """Write each part as an OpenVINO network with 8-bit weights and activations, and quantization.json.
-
-    Groups of layers are measured one by one, and those whose rounding costs most are not quantized, until the estimated
-    error of the raw output is below `BOUND`. If the error of the quantized networks turns out to be above it, more
-    groups are left out, once.
 
     Args:
         prepared: the prepared model, in float32
@@ -53,19 +51,67 @@ def build_quantized(prepared: OptimizedModel, model: MetaPromptModel, calibratio
         InputError: there is nothing to calibrate on
     """
     recorded = record(prepared, model, calibration)
-    measured = recorded[:SAMPLES]
-    sensitivity = measure(prepared, measured, weight_bits())
     networks = dict(converted_networks(prepared))
 
-    def attempt(unquantized: Sequence[Group]) -> float:
+    def attempt(unquantized: Sequence[Group]) -> Parts:
         for part, network in networks.items():
             left = {each.name for each in unquantized if each.part == part}
             inputs = [call for sample in recorded for call in sample.calls[part]]
             save_network(quantized(network, inputs, left, f"quantizing {part}"), folder / f"{part}.xml")
-        return error_of(OpenVinoParts(folder, "w8a8", multiple_of(prepared)), prepared, measured)
+        return OpenVinoParts(folder, "w8a8", multiple_of(prepared))
 
-    unquantized, error = search(sensitivity, attempt)
-    write_json(folder / REPORT, report(sensitivity, unquantized, error, calibration, len(recorded)))
+    _, facts = _quantize(prepared, recorded, calibration, attempt)
+    write_json(folder / REPORT, facts)
+
+
+def quantize_layers(
+    prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibration
+) -> tuple[OptimizedModel, dict[str, Any]]:
+    """A prepared model whose PyTorch layers are quantized, and the content of quantization.json.
+
+    Arguments and errors are those of `build_quantized`.
+    """
+    # Here, because its operators are part of torch.ao, which not every release of PyTorch may have.
+    from metaprompts.engines.quantization.quantized_layers import input_statistics, with_quantized_layers
+
+    recorded = record(prepared, model, calibration)
+    statistics = input_statistics(prepared, recorded)
+
+    def attempt(unquantized: Sequence[Group]) -> OptimizedModel:
+        left = {(each.part, each.name) for each in unquantized}
+        return with_quantized_layers(prepared, statistics, left, weight_bits())
+
+    return _quantize(prepared, recorded, calibration, attempt)
+
+
+def _quantize(
+    prepared: OptimizedModel,
+    recorded: Sequence[Recorded],
+    calibration: Calibration,
+    attempt: Callable[[Sequence[Group]], QuantizedParts],
+) -> tuple[QuantizedParts, dict[str, Any]]:
+    """Quantized parts, and the content of quantization.json.
+
+    Groups of layers are measured one by one, and those whose rounding costs most are not quantized, until the estimated
+    error of the raw output is below `BOUND`. If the error of the quantized parts turns out to be above it, more groups
+    are left out, once.
+
+    Args:
+        prepared: the prepared model, in float32
+        recorded: the calibration samples
+        calibration: the calibration images
+        attempt: quantizes all but the given groups
+    """
+    measured = recorded[:SAMPLES]
+    sensitivity = measure(prepared, measured, weight_bits())
+    parts: list[QuantizedParts] = []
+
+    def error(unquantized: Sequence[Group]) -> float:
+        parts[:] = [attempt(unquantized)]
+        return error_of(parts[0], prepared, measured)
+
+    unquantized, found = search(sensitivity, error)
+    return parts[0], report(sensitivity, unquantized, found, calibration, len(recorded))
 
 
 def search(sensitivity: Sensitivity, attempt: Callable[[Sequence[Group]], float]) -> tuple[list[Group], float]:

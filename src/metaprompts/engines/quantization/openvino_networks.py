@@ -45,6 +45,7 @@ def quantized(
     switch_off_telemetry()
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     # Not nncf.set_log_level: it also sets the level of handlers that others have added.
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -64,7 +65,9 @@ def quantized(
             fast_bias_correction=True,
             ignored_scope=nncf.IgnoredScope(names=left, types=sorted(others), validate=False),
             advanced_parameters=AdvancedQuantizationParameters(
-                overflow_fix=OverflowFix.DISABLE if weight_bits() == 8 else OverflowFix.ENABLE
+                # By default, ranges are means over samples, which clip the refinement steps with the largest values.
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+                overflow_fix=OverflowFix.DISABLE if weight_bits() == 8 else OverflowFix.ENABLE,
             ),
         )
 

@@ -55,6 +55,20 @@ def record(prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibr
     return recorder.recorded
 
 
+def call_part(parts: Parts, part: str, arguments: tuple[Any, ...]) -> Any:
+    """Call a part with recorded arguments.
+
+    Args:
+        parts: the parts
+        part: "encode", "unet_step" or "decode"
+        arguments: see `Recorded.calls`
+    """
+    if part == "decode":
+        *pyramid, prompts, images = arguments
+        return parts.decode(pyramid, prompts, images)
+    return getattr(parts, part)(*arguments)
+
+
 class _EnoughError(Exception):
     """All samples are recorded."""
 

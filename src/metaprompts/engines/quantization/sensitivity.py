@@ -3,14 +3,13 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaprompts.engines.converted import PARTS
 from metaprompts.engines.optimized import OptimizedModel, run
-from metaprompts.engines.quantization.recording import Recorded
+from metaprompts.engines.quantization.recording import Recorded, call_part
 from metaprompts.engines.quantization.simulation import FakeQuantization, Multiplications
 from metaprompts.utils.progress import ProgressBar
 
@@ -86,7 +85,7 @@ def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits:
         recorded: the samples
         weight_bits: precision of the weights, 8 or 7
     """
-    counts = {part: _count(getattr(prepared, part), part, recorded[0]) for part in PARTS}
+    counts = {part: _count(prepared, part, recorded[0]) for part in PARTS}
     total = sum(sum(each.layers.values()) + each.products for each in counts.values())
     names = [(part, name) for part in PARTS for name in counts[part].layers]
     groups = []
@@ -113,24 +112,17 @@ def mean_error(errors: Sequence[float]) -> float:
     return math.sqrt(sum(each**2 for each in errors) / len(errors))
 
 
-def _count(module: nn.Module, part: str, sample: Recorded) -> Multiplications:
-    with Multiplications(module) as counter:
+def _count(prepared: OptimizedModel, part: str, sample: Recorded) -> Multiplications:
+    with Multiplications(getattr(prepared, part)) as counter:
         for arguments in sample.calls[part]:
-            _call(module, part, arguments)
+            call_part(prepared, part, arguments)
     return counter
-
-
-def _call(module: Any, part: str, arguments: tuple[Any, ...]) -> Any:
-    if part == "decode":
-        *pyramid, prompts, images = arguments
-        return module(pyramid, prompts, images)
-    return module(*arguments)
 
 
 def _again(prepared: OptimizedModel, part: str, sample: Recorded) -> Tensor:
     """The raw output, computed again from the beginning of a part."""
     if part == "decode":
-        raw: Tensor = _call(prepared.decode, part, sample.calls[part][0])
+        raw: Tensor = call_part(prepared, part, sample.calls[part][0])
         return raw
     parts = prepared if part == "encode" else _AfterEncoding(prepared, sample.encoded)
     return run(parts, prepared.task, sample.images, sample.conditioning)
