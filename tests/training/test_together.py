@@ -95,7 +95,6 @@ def test_a_step_learns_the_same_however_it_is_split(trained, way):
 
 
 @pytest.mark.full
-@pytest.mark.full
 @pytest.mark.parametrize("way", ["two processes", "two processes, model split"])
 def test_a_second_encoder_learns_the_same_in_two_processes(trained, way):
     second = ("--backbone.second", second_folder("dinov2"), "--optimizer.lr", "0.001")
@@ -107,6 +106,7 @@ def test_a_second_encoder_learns_the_same_in_two_processes(trained, way):
     assert weights["second_encoder.projections.0.weight"].abs().max() > 1e-4
 
 
+@pytest.mark.full
 def test_batch_norm_sees_all_processes_if_it_is_asked_to(trained):
     words = ("--training.batch_norm", "sync")
     (whole, _), (split, _) = trained("depth", 1, *words), trained("depth", 2, *words)

@@ -81,7 +81,8 @@ def test_takes_the_place_of_the_vae(made):
 
     prepared = OptimizedModel(model, encoder=encoder)
 
-    assert torch.equal(prepared.encode(images), encoder(images))
+    (latent,) = prepared.encode(images)
+    assert torch.equal(latent, encoder(images))
     assert prepared(images).shape == (2, 1, 128, 192)
 
 
