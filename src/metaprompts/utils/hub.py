@@ -1,5 +1,6 @@
 """The Hugging Face hub."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,12 +37,24 @@ def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
     """Hide transformers' progress bars while the body runs; they would mix with a command's own lines."""
-    from transformers.utils import logging
+    from transformers.utils import logging as bars
 
-    shows = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    shows = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shows:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            bars.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def without_logging(library: str) -> Iterator[None]:
+    """Silence a library's logging while the body runs, where errors and return values suffice."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,9 +1,7 @@
 """Load a backbone from the hub, a diffusers folder, a single file, or build it from its architecture."""
 
 import json
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import chain
@@ -20,7 +18,7 @@ from metaprompts.modules.backbone.ldm_config import configs_from_ldm
 from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
-from metaprompts.utils.hub import hub_folder
+from metaprompts.utils.hub import hub_folder, without_logging
 from metaprompts.utils.tensor_files import is_finite, load_tensors, read_tensors
 
 if TYPE_CHECKING:
@@ -256,7 +254,7 @@ def _load_part(kind: Any, folder: Path) -> Any:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
     try:
         _check_files(kind, config, folder, pickled=pickled)
-        with _quiet_diffusers():
+        with without_logging("diffusers"):
             network, report = kind.from_pretrained(
                 folder,
                 torch_dtype=torch.float32,
@@ -303,18 +301,6 @@ def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled:
         # diffusers would count a view that repeats a single number at full size.
         if path.suffix == ".bin":
             read_tensors(path)
-
-
-@contextmanager
-def _quiet_diffusers() -> Iterator[None]:
-    """Silence diffusers' logging while the body runs; errors and return values suffice."""
-    logger = logging.getLogger("diffusers")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _has_any(folder: Path, patterns: Iterable[str]) -> bool:

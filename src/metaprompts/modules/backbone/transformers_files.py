@@ -1,8 +1,6 @@
 """Find, check and load the weights of transformers' networks, without network access or downloads by transformers."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import torch
 from torch import nn
 
 from metaprompts.errors import InputError
-from metaprompts.utils.hub import hub_folder, without_progress_bars
+from metaprompts.utils.hub import hub_folder, without_logging, without_progress_bars
 from metaprompts.utils.tensor_files import is_finite, read_tensors
 
 _HALF = "fp16"
@@ -62,7 +60,7 @@ def load_network(kind: Any, folder: Path, what: str, build: Callable[[], nn.Modu
     loaded: Any
     try:
         _check_files(build, folder)
-        with without_progress_bars(), _quiet_transformers():
+        with without_progress_bars(), without_logging("transformers"):
             loaded = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **options)
     except Exception as error:  # transformers, safetensors and pickle raise their own error types
         raise InputError(f"{what} cannot be loaded: {' '.join(str(error).split())}") from error
@@ -101,15 +99,3 @@ def _check_files(build: Callable[[], nn.Module], folder: Path) -> None:
         # A view that repeats a single number would be counted at full size.
         if path.suffix == ".bin":
             read_tensors(path)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence transformers' logging while the body runs; errors and return values suffice."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
