@@ -10,7 +10,9 @@ from metaprompts.app.server import serving
 from metaprompts.app.settings import Limits, ModelSettings
 from metaprompts.cli import main
 from metaprompts.embedded import embedded_models
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.synthetic import generate_scene
+from metaprompts.training.build_model import build_model
 
 PATIENCE_S = 120
 SCENE = 36
@@ -18,7 +20,7 @@ SCENE = 36
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory):
-    """The app with the embedded models, and one small example."""
+    """The app with the embedded models and one of several steps, and one small example."""
     pytest.importorskip("gradio", reason="the app's tests need gradio: pip install 'metaprompts[app]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METAPROMPTS_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -26,7 +28,11 @@ def address(tmp_path_factory):
         patch.setattr(examples, "SEEDS", (SCENE,))
         patch.setattr(examples, "_HEIGHT", 96)
         patch.setattr(examples, "_WIDTH", 144)
-        settings = ModelSettings(sources=embedded_models(), detector="micro-segmentation", engine="plain", device="cpu")
+        refined = tmp_path_factory.mktemp("models") / "normals"
+        words = ["--data.image_size", "64,64", "--augment.crop_size", "64,64", "--refinement.steps", "2"]
+        build_model(read_recipe("micro_normals", words)).save(refined)
+        sources = [*embedded_models(), str(refined)]
+        settings = ModelSettings(sources=sources, detector="micro-segmentation", engine="plain", device="cpu")
         limits = Limits(upload_bytes=1_000_000, side_px=1024, queue=128, timeout_s=PATIENCE_S)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

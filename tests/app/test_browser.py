@@ -70,6 +70,10 @@ class Page:
 
         return WebDriverWait(self.browser, PATIENCE_S).until(text, f"{selector}: {pattern}")
 
+    def tabs(self):
+        """The names of the tabs that are shown."""
+        return [each.text.strip() for each in self.find("button[role=tab]")]
+
     def open_tab(self, name):
         next(each for each in self.find("button[role=tab]") if each.text.strip() == name).click()
 
@@ -128,9 +132,16 @@ def test_classes_and_people_in_their_tabs(browser, address, photo):
     page.open_tab("Pose")
     page.upload(photo, index=1)
     page.wait_for_text("#scores-1", r"1\s+0\.\d\d\s+\d+ of 17")
-    page.open_tab("Steps")
-    page.wait("#steps-1 img")
     assert asked_hosts(browser) == {address}
+
+
+def test_only_a_model_of_several_steps_shows_them(browser, address, photo):
+    page = Page(browser, address)
+    assert page.tabs().count("Steps") == 0
+    page.open_tab("Normals")
+    page.upload(photo, index=3)
+    page.open_tab("Steps")
+    page.wait("#steps-3 img")
 
 
 def test_bad_uploads_are_one_line_on_the_page(browser, address, tmp_path):
