@@ -40,6 +40,18 @@ def browser():
     driver.quit()
 
 
+@pytest.fixture(autouse=True)
+def tabs_closed(browser):
+    """Each page keeps a connection open, and a browser opens at most six to a host: the sixth page once loaded nothing."""
+    yield
+    first, *others = browser.window_handles
+    for handle in others:
+        browser.switch_to.window(handle)
+        browser.close()
+    browser.switch_to.window(first)
+    browser.get("about:blank")
+
+
 class Page:
     """One tab of the browser on the app."""
 
