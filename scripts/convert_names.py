@@ -163,7 +163,7 @@ def main() -> int:
     options = parser.parse_args()
     studies = [read_study(path) for path in sorted(options.studies.rglob("*.toml"))]
     data = {cell.data for study in studies for cell in study.cells}
-    runs = {former_key(run): run.key for study in studies for run in study.runs()}
+    runs = {former_key(run): run.key for study in studies for run in study.runs}
     files = [file for path in options.paths for file in ([path] if path.is_file() else sorted(path.rglob("*.json")))]
     changed = [file for file in files if convert(file, data, runs)]
     sys.stdout.write("".join(f"{file}\n" for file in changed) + f"{len(changed)} of {len(files)} files converted\n")

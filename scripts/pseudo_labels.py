@@ -28,7 +28,7 @@ def main() -> None:
     lines = (scenes / "train.txt").read_text(encoding="utf-8").splitlines()[50:]
     unlabeled.write_text("".join(f"{line.split()[0]}\n" for line in lines), encoding="utf-8")
     study = read_study(STUDY)
-    for each in study.runs():
+    for each in study.runs:
         if each.variant.name == "labels":
             folder = OUT / f"data/pseudo/{each.cell.name}-{each.seed}"
             model = training_folder(OUT, each) / "best"

@@ -20,7 +20,7 @@ def study(**changes):
 
 def results(values, made=None):
     """{(cell, variant, seed): value, or why the training diverged} of a study, by default that of `study`."""
-    keys = {run.name: run.key for run in (made or study()).runs()}
+    keys = {run.name: run.key for run in (made or study()).runs}
     found = {
         f"{cell}--{variant}--{seed}": {
             "cell": cell,

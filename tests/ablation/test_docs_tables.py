@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ablation.made import results, write
-from metaprompts.ablation.docs_tables import NOT_RUN, rebuild, rebuilt
+from metaprompts.ablation.report import NOT_RUN, rebuilt
 from metaprompts.ablation.study import read_study
 from metaprompts.errors import InputError
 
@@ -80,10 +80,9 @@ def test_a_result_of_other_settings_gets_into_no_table(folder):
 
 
 def test_images_are_written_next_to_the_document(folder):
-    (folder / "docs").mkdir()
-    (folder / "docs/one.md").write_text(DOCUMENT)
-    assert rebuild(folder / "docs/one.md", folder, folder / "results") == ["mine", "other"]
-    assert "![Title](pictures/ablation_mine.png)" in (folder / "docs/one.md").read_text()
+    text = rebuilt(DOCUMENT, folder, folder / "results", folder / "docs")
+    assert text == rebuilt(DOCUMENT, folder, folder / "results")
+    assert "![Title](pictures/ablation_mine.png)" in text
     assert (folder / "docs/pictures/ablation_mine.png").stat().st_size > 1000
     assert not (folder / "docs/pictures/ablation_other.png").exists()
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from metaprompts.ablation.estimate import plan_text
+from metaprompts.ablation.report import estimate
 from metaprompts.ablation.results import read_results
+from metaprompts.ablation.runs import plan_text
 from metaprompts.ablation.study import read_study
-from metaprompts.ablation.tables import entry, paired_difference
 
 ROOT = Path(__file__).parents[2]
 STUDIES = {path.stem: read_study(path) for path in sorted((ROOT / "studies").glob("*.toml"))}
@@ -31,14 +31,14 @@ QUOTES = [
 def difference(study, cell, variant):
     """Of a variant to the first one, seed by seed, above 0 where it is better."""
     made = STUDIES[study]
-    found = read_results(made, ROOT / "results" / study)
+    found = read_results(made.runs, ROOT / "results" / study)
     place = next(one for one in made.cells if one.name == cell)
-    first, own = (entry(made, place, one, found) for one in (made.variants[0], variant_of(made, variant)))
-    return paired_difference(*((own, first) if place.higher_is_better else (first, own)))
-
-
-def variant_of(study, name):
-    return next(one for one in study.variants if one.name == name)
+    own, first = (
+        [found[f"{cell}--{name}--{seed}"]["scores"][place.metric] for seed in made.seeds]
+        for name in (variant, made.variants[0].name)
+    )
+    sign = 1 if place.higher_is_better else -1
+    return estimate([sign * (one - other) for one, other in zip(own, first, strict=True)])
 
 
 def quoted(study, cell, variant, template):
@@ -64,7 +64,7 @@ def test_every_number_of_the_findings_is_that_of_the_results(text):
 def test_what_the_prior_is_worth_to_camvid():
     """In the words below its table."""
     prior = STUDIES["prior"]
-    found = read_results(prior, ROOT / "results/prior")
+    found = read_results(prior.runs, ROOT / "results/prior")
     with_prior, without = (
         [found[f"camvid--{name}--{seed}"]["scores"]["mIoU"] for seed in prior.seeds] for name in ("prior", "random")
     )
@@ -98,7 +98,7 @@ def test_the_hours_are_those_of_the_results(text):
     seconds = {
         result["training"]: result["seconds"]
         for study in STUDIES.values()
-        for result in read_results(study, ROOT / "results" / study.name).values()
+        for result in read_results(study.runs, ROOT / "results" / study.name).values()
         if "seconds" in result
     }
     said = f"the optimizer steps of {len(seconds)} runs took {sum(seconds.values()) / 3600:.1f} hours of one thread"

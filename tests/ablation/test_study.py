@@ -19,8 +19,8 @@ STUDIES = sorted((ROOT / "studies").glob("*.toml"))
 def test_shipped_studies_name_recipes_and_keys_that_exist(path, tmp_path):
     read = read_study(path)
     left_out = sum(len(cell.without) for cell in read.cells)
-    assert len(read.runs()) == (len(read.cells) * len(read.variants) - left_out) * len(read.seeds)
-    for run in read.runs():
+    assert len(read.runs) == (len(read.cells) * len(read.variants) - left_out) * len(read.seeds)
+    for run in read.runs:
         recipe, *words = run.words(tmp_path, tmp_path / "out")
         made = read_recipe(recipe, words)
         assert made.training.seed == run.seed
@@ -37,7 +37,7 @@ def test_there_are_the_papers_studies_and_ours():
 def test_shipped_studies_share_the_full_method_and_its_scenes():
     studies = [read_study(path) for path in STUDIES]
     assert len({study.scenes for study in studies}) == 1
-    full = {study.name: {run.key for run in study.runs() if run.variant.name in ("full", "prior")} for study in studies}
+    full = {study.name: {run.key for run in study.runs if run.variant.name in ("full", "prior")} for study in studies}
     for name in ("prompts", "time", "trainable", "interfaces"):
         assert full[name] < full["rearrangement"] == full["steps"]
     assert {len(full[name]) for name in ("time", "interfaces")} == {12}, "camvid and redkitchen, too"
@@ -90,7 +90,7 @@ def test_a_variant_overrides_its_cell_and_the_seed_is_the_runs_own():
     made = study(
         cells=(one,), variants=(Variant(name="v", settings={"training.steps": 7, "data.image_size": [64, 128]}),)
     )
-    words = made.runs()[1].words(Path("images"), Path("out"))
+    words = made.runs[1].words(Path("images"), Path("out"))
     assert words[0] == "micro_depth"
     assert set(words[1:]) == {
         "--training.steps=7",
@@ -104,13 +104,13 @@ def test_a_variant_overrides_its_cell_and_the_seed_is_the_runs_own():
 
 def test_data_can_be_made_with_the_run_of_the_same_seed():
     read = read_study(ROOT / "studies/open/pseudo_labels.toml")
-    runs = [run for run in read.runs() if run.path.startswith("depth/pseudo/")]
+    runs = [run for run in read.runs if run.path.startswith("depth/pseudo/")]
     shards = [run.recipe(Path("images"), Path("out")).data.shards for run in runs]
     assert shards == [Path(f"runs/ablations/data/pseudo/depth-{seed}") for seed in (0, 1, 2)]
 
 
 def test_first_seeds_are_trained_first():
-    assert [run.seed for run in study().runs()] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [run.seed for run in study().runs] == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_a_study_is_named_after_its_file(tmp_path):
@@ -126,7 +126,7 @@ def test_a_variant_that_a_cell_cannot_have_is_not_trained_there():
     """Captions of images that nobody captioned could only be left out for all cells."""
     small, large = study().cells
     made = study(cells=(dataclasses.replace(small, without=("theirs",)), large), seeds=(0,))
-    assert [run.path for run in made.runs()] == ["small/ours/0", "large/ours/0", "large/theirs/0"]
+    assert [run.path for run in made.runs] == ["small/ours/0", "large/ours/0", "large/theirs/0"]
     assert [variant.name for variant in made.variants_of(made.cells[0])] == ["ours"]
 
 
@@ -141,7 +141,7 @@ def test_what_a_variant_needs_in_one_cell_is_put_over_all_else():
     )
     few = Variant(name="few", settings={"prompts.count": 8})
     made = study(cells=(cell,), variants=(Variant(name="all"), few), seeds=(0,))
-    assert [run.settings["prompts.count"] for run in made.runs()] == [9, 4]
+    assert [run.settings["prompts.count"] for run in made.runs] == [9, 4]
 
 
 def test_a_cell_without_such_changes_has_the_keys_that_it_had():
@@ -205,9 +205,9 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         ("title = ", "not valid TOML"),
         ("title = 't'\nseeds = [0]\ncells = []\nvariants = []", "no cells"),
         ("title = 't'\nseeds = [0]\nvariant = []", "did you mean study.variants"),
-        (TINY + "variants = [{name='a'}, {name='a'}]", "same name"),
+        (TINY + "variants = [{name='a'}, {name='a'}]", "two variants are the same: a, a"),
         *((TINY + f'variants = [{{name="{name}"}}]', "file name") for name in BAD_NAMES),
-        (TINY + "name = '../../x'\nvariants = [{name='a'}]", "study name '../../x' cannot be part"),
+        (TINY + "name = '../../x'\nvariants = [{name='a'}]", "name '../../x' cannot be part"),
         (TINY + "name = 'runs'\nvariants = [{name='a'}]", "study name 'runs' is reserved for a folder"),
         (TINY.replace("'t'", "'a|b'") + "variants = [{name='a'}]", "title 'a|b' would break a table"),
         (TINY.replace("'t'", '"a\\nb"') + "variants = [{name='a'}]", "would break a table"),
@@ -221,25 +221,32 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         ),
         (
             TINY + "variants = [{name='a', settings={'training.seed'=3}}]",
-            "variant a: training.seed is set by the study",
+            "run c/a/0: training.seed is set by the study",
         ),
-        (CELL.format("settings={'data.root'='x'}"), "cell c: data.root is set by the study"),
+        (CELL.format("settings={'data.root'='x'}"), "run c/a/0: data.root is set by the study"),
         (
             CELL.format("variant_settings={b={'training.output_dir'='x'}}"),
-            "of cell c for b: training.output_dir is set",
+            "run c/b/0: training.output_dir is set",
         ),
         (
             CELL.format("variant_settings={x={}}"),
-            "variant_settings of cell c are for x, which is not trained in this cell",
+            "variant_settings of cell c are for x; expected some of the variants that are trained in this cell: a, b",
         ),
-        (CELL.format("without=['b'], variant_settings={b={}}"), "which is not trained in this cell; expected one of a"),
+        (
+            CELL.format("without=['b'], variant_settings={b={}}"),
+            "are for b; expected some of the variants that are trained in this cell: a",
+        ),
         (CELL.format("variant_settings={b=3}"), "variant_settings of cell c have b = 3; expected recipe keys"),
-        (CELL.format("without=['x']"), "cell c leaves out x, which is not a variant; expected some of a, b"),
-        (CELL.format("without=['a']"), "cell c leaves out a, the variant that the others are compared with"),
-        (TINY.replace("[0]", "[1, 1]") + "variants = [{name='a'}]", "duplicate seed in 1, 1"),
-        (TINY + "paper = 'p'\nvariants = [{name='a', paper = {x = 1}}]", "has x; expected a cell, or the metric"),
+        (CELL.format("without=['x']"), "cell c leaves out x; expected some of the variants after the first: b"),
+        (CELL.format("without=['a']"), "cell c leaves out a; expected some of the variants after the first: b"),
+        (TINY.replace("'c'", "'c', without=['b']") + "variants = [{name='a'}]", "variants after the first: none$"),
+        (TINY.replace("[0]", "[1, 1]") + "variants = [{name='a'}]", "two seeds are the same: 1, 1"),
+        (
+            TINY + "paper = 'p'\nvariants = [{name='a', paper = {x = 1}}]",
+            "has x; expected some of the cells and metrics: c, d1",
+        ),
         (TINY + "paper = 'p'\nvariants = [{name='a', paper = {d1 = 'high'}}]", "d1 = 'high'; expected a number"),
-        (TINY + "variants = [{name='a', paper = {d1 = 1}}]", "name their metric and unit"),
+        (TINY + "variants = [{name='a', paper = {d1 = 1}}]", "the paper's numbers need a description"),
     ],
 )
 def test_wrong_studies_are_refused(text, said, tmp_path):

@@ -1,12 +1,16 @@
 import json
 import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.ablation import reproduce, runs, smoke
-from metaprompts.cli import main
+from metaprompts.ablation import runs
+from metaprompts.ablation import study as studies
+from metaprompts.cli import ablate, main
 
 STUDY = """
 title = "Steps"
@@ -85,15 +89,24 @@ def trained(monkeypatch):
     """Runs that take no time; the runs that were trained."""
     done = []
 
-    def train(trainings, processes, on_done, on_failed):
-        for one in trainings:
-            run, marks = one.run, {"quick": True} if one.quick else {}
-            done.append((run, one.root))
-            scores = {"d1": 0.25, "mIoU": 0.5, "AP": 0.1}
-            on_done(one, {"seed": run.seed, **marks, "command": run.command, "scores": scores})
+    class Ended:
+        returncode = 0
 
-    monkeypatch.setattr(runs, "train_in_processes", train)
-    monkeypatch.setattr(reproduce, "train_in_processes", train)
+        def poll(self):
+            return 0
+
+    def start(run, out, folders):
+        done.append((run, folders[run.cell.data]))
+        return Ended()
+
+    def outcome(run, folder, returned):
+        marks = {"quick": True} if run.quick else {}
+        scores = {"d1": 0.25, "mIoU": 0.5, "AP": 0.1}
+        return {"seed": run.seed, **marks, "command": run.command, "scores": scores}
+
+    monkeypatch.setattr(runs, "_start", start)
+    monkeypatch.setattr(runs, "_outcome", outcome)
+    monkeypatch.setattr(runs, "_POLL_S", 0)
     return done
 
 
@@ -104,11 +117,72 @@ def test_a_check_of_chosen_runs_fails_for_a_changed_number(study, data, trained,
     assert main([*words, "--check"]) == 0
     assert "depth/two/1  d1 stored 0.2500, retrained 0.2500: the same" in capsys.readouterr().out
     path = tmp_path / "out/study/results/depth--two--1.json"
-    path.write_text(path.read_text().replace("0.25", "0.26"))
+    changed = path.read_text().replace("0.25", "0.2515")
+    path.write_text(changed)
     assert main([*words, "--check"]) == 1
-    assert "DIFFERENT" in capsys.readouterr().out
+    assert capsys.readouterr().out == "depth/two/1  d1 stored 0.2515, retrained 0.2500: DIFFERENT\n"
+    assert path.read_text() == changed
     assert main([*words, "--only", "depth/two/1", "--again"]) == 0
     assert main([*words, "--check"]) == 0
+
+
+def test_a_check_knows_divergences_and_reads_other_folders(study, data, trained, tmp_path, capsys):
+    words = ["ablate", study, "--data", f"images={data}"]
+    assert main([*words, "--out", str(tmp_path / "first")]) == 0
+    kept = tmp_path / "kept/study"
+    (tmp_path / "first/study/results").rename(tmp_path / "kept-results")
+    kept.parent.mkdir()
+    (tmp_path / "kept-results").rename(kept)
+    path = kept / "depth--wild--1.json"
+    result = json.loads(path.read_text())
+    del result["scores"]
+    path.write_text(json.dumps({**result, "failed": "x", "diverged": True}))
+    capsys.readouterr()
+    again = [*words, "--out", str(tmp_path / "out"), "--stored", str(kept.parent), "--check"]
+    assert main(again) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "depth/two/1  d1 stored 0.2500, retrained 0.2500: the same",
+        "depth/wild/1  d1 stored diverged, retrained 0.2500: DIFFERENT",
+    ]
+    path.write_text(json.dumps({**result, "training": "0123", "scores": {"d1": 0.25}}))
+    assert main(again) == 2
+    assert "was made with settings that differ" in capsys.readouterr().err
+
+
+def test_a_failed_run_is_an_error_but_the_others_are_trained(study, data, trained, tmp_path, capsys, monkeypatch):
+    outcome = runs._outcome
+    failure = "training depth/two/1 failed (killed)"
+    monkeypatch.setattr(
+        runs, "_outcome", lambda run, *more: failure if run.variant.name == "two" else outcome(run, *more)
+    )
+    words = ["ablate", study, "--out", str(tmp_path / "out"), "--data", f"images={data}"]
+    assert main(words) == 1
+    text, said = capsys.readouterr()
+    assert said == f"error: {failure}\n2/2  study  depth/wild/1  d1 0.2500\n"
+    assert "Of 2 runs 1 have a result." in text
+    assert main([*words, "--check"]) == 0
+    monkeypatch.setattr(runs, "_outcome", lambda *_: failure)
+    assert main([*words, "--check"]) == 1
+
+
+def test_an_error_while_a_score_is_printed_ends_the_trainings(study, data, tmp_path, monkeypatch):
+    """Those in progress went on alone, and the same command begun again met them in their folders."""
+    processes = []
+
+    def start(words, **settings):
+        program = "import time; time.sleep(60)" if processes else ""
+        processes.append(subprocess.Popen([sys.executable, "-c", program], **settings))
+        return processes[-1]
+
+    def complain(text):
+        raise OSError("no terminal")
+
+    monkeypatch.setattr(runs, "subprocess", SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT))
+    monkeypatch.setattr(runs, "_outcome", lambda run, *_: {"seed": run.seed, "command": "", "scores": {"d1": 0.5}})
+    monkeypatch.setattr(ablate, "complain", complain)
+    words = ["ablate", study, "--out", str(tmp_path / "out"), "--data", f"images={data}", "--processes", "2"]
+    assert main(words) != 0
+    assert processes[1].returncode == -signal.SIGTERM
 
 
 def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, capsys, monkeypatch):
@@ -185,8 +259,7 @@ def test_scenes_are_drawn_where_nobody_gives_them(trained, tmp_path, capsys):
 
 
 def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(smoke, "_COUNT", 6)
-    monkeypatch.setattr(smoke, "_VAL_COUNT", 2)
+    monkeypatch.setattr(studies, "_QUICK_SCENES", {"count": 6, "val_count": 2})
     (tmp_path / "s.toml").write_text(SCENES)
     out = tmp_path / "out"
     assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--quick"]) == 0
@@ -219,8 +292,12 @@ def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.kill(os.getppid(), signal.SIGHUP); "
         "time.sleep(0.3); print('done')"
     )
-    monkeypatch.setattr(runs.Training, "words", lambda training: ["-c", program])
-    monkeypatch.setattr(runs, "_outcome", lambda run, folder, returned: {"scores": {"d1": 0.25}})
+
+    def start(words, **settings):
+        return subprocess.Popen([sys.executable, "-c", program], **settings)
+
+    monkeypatch.setattr(runs, "subprocess", SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT))
+    monkeypatch.setattr(runs, "_outcome", lambda run, *_: {"seed": run.seed, "command": "", "scores": {"d1": 0.25}})
     hangup(handler)
     out = tmp_path / "out"
     assert main(["ablate", study, "--out", str(out), "--data", f"images={data}"]) == code

@@ -5,12 +5,12 @@ Runs with the same key, even in different studies, are trained once, in the fold
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from metaprompts.ablation.study import Run, Study
+from metaprompts.ablation.study import Run
 from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json, write_json
 
@@ -18,6 +18,11 @@ Result = dict[str, Any]
 """The result of a run: "cell", "variant", "seed", "command", "commit", and "scores" or, if the run diverged, "failed",
 which names the non-finite value. Newer results also have "training" (the run's
 key), "settings", "versions", "steps", "seconds" (for all steps) and "diverged"."""
+Results = Mapping[str, Result]
+"""Run name -> result."""
+
+DIVERGED = "no longer finite"
+"""Part of the last line that a run prints if a number is not finite."""
 
 _TYPES = {
     **{"seed": int, "steps": int, "seconds": int | float, "quick": bool, "diverged": bool},
@@ -27,9 +32,9 @@ _TYPES = {
 _CURE = "remove it, and run the same command again to retrain"
 
 
-def results_folder(out: Path, study: Study) -> Path:
-    """The folder of a study's results, one small file per run."""
-    return out / study.name / "results"
+def results_folder(out: Path, study: str, stored: Path | None = None) -> Path:
+    """The folder of a study's results, one small file per run: STORED/STUDY, or by default OUT/STUDY/results."""
+    return out / study / "results" if stored is None else stored / study
 
 
 def training_folder(out: Path, run: Run) -> Path:
@@ -37,66 +42,40 @@ def training_folder(out: Path, run: Run) -> Path:
     return out / "runs" / f"{Path(run.cell.recipe).stem}--{run.seed}--{run.key}"
 
 
-def read_results(study: Study, folder: Path) -> dict[str, Result]:
-    """The available results by run name.
+def read_results(runs: Iterable[Run], folder: Path) -> dict[str, Result]:
+    """The available results of a study's runs, by run name.
 
     Raises:
         InputError: a result is damaged or has different settings, or only one of result and study is quick
     """
-    read = {run.name: _read(folder / f"{run.name}.json", study, run) for run in study.runs()}
+    read = {run.name: _read(folder / f"{run.name}.json", run) for run in runs}
     return {name: result for name, result in read.items() if result is not None}
 
 
-def paths_by_key(out: Path) -> dict[str, list[Path]]:
-    """The result files of all studies by run key; skips unreadable results."""
-    paths: dict[str, list[Path]] = {}
-    for path in sorted(out.glob("*/results/*.json")):
-        with suppress(InputError):
-            result = read_json(path)
-            if isinstance(result, dict) and "training" in result:
-                paths.setdefault(str(result["training"]), []).append(path)
-    return paths
+def shared_results(runs: Sequence[Run], out: Path) -> dict[str, Result]:
+    """The stored results of runs, or of runs with the same key in any other study, by key; errors as `read_results`."""
+    read = ((run.key, _read(path, run)) for run, paths in _paths(runs, out) for path in paths)
+    return {key: result for key, result in read if result is not None}
 
 
-def stored_result(study: Study, run: Run, out: Path, shared: Mapping[str, Sequence[Path]]) -> Result | None:
-    """The stored result of a run, or that of a run with the same key in another study.
-
-    Args:
-        study: the study of the run
-        run: the run whose result is read
-        out: folder of all studies
-        shared: see `paths_by_key`
-
-    Raises:
-        InputError: see `read_results`
-    """
-    paths = (_path(study, run, out), *shared.get(run.key, ()))
-    return next((result for path in paths if (result := _read(path, study, run)) is not None), None)
-
-
-def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
-    """Write a run's result, or that of a run with the same key, unless it exists; returns the result for this study."""
-    facts = {name: value for name, value in result.items() if name not in ("cell", "variant")}
-    own = {"cell": run.cell.name, "variant": run.variant.name, **facts, "training": run.key}
-    path = _path(study, run, out)
-    if _read(path, study, run) is None:
+def keep_result(run: Run, out: Path, result: Result) -> Result:
+    """Write a run's result, or that of a run with the same key, unless it exists; returns the result for this run."""
+    own = {**result, "cell": run.cell.name, "variant": run.variant.name, "training": run.key}
+    path = results_folder(out, run.study) / f"{run.name}.json"
+    if _read(path, run) is None:
         write_json(path, own)
     return own
 
 
-def forget_result(study: Study, run: Run, out: Path) -> None:
-    """Remove a run and its results, including the results of other studies that share the run."""
-    shutil.rmtree(training_folder(out, run), ignore_errors=True)
-    for path in (_path(study, run, out), *paths_by_key(out).get(run.key, ())):
-        path.unlink(missing_ok=True)
+def forget_results(runs: Sequence[Run], out: Path) -> None:
+    """Remove runs and their results, including the results of other studies that share the runs."""
+    for run, paths in _paths(runs, out):
+        shutil.rmtree(training_folder(out, run), ignore_errors=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
-def is_divergence(said: str) -> bool:
-    """Whether a run's last output line reports a non-finite number."""
-    return "no longer finite" in said
-
-
-def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
+def score(result: Result, metric: str, where: str) -> float | None:
     """A run's score; None if it diverged.
 
     Raises:
@@ -110,11 +89,16 @@ def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _path(study: Study, run: Run, out: Path) -> Path:
-    return results_folder(out, study) / f"{run.name}.json"
+def _paths(runs: Sequence[Run], out: Path) -> list[tuple[Run, list[Path]]]:
+    """Runs with the result files of the same key, in any study, and at last their own; skips unreadable files."""
+    shared: dict[str, list[Path]] = {run.key: [] for run in runs}
+    for path in sorted(out.glob("*/results/*.json")):
+        with suppress(InputError, AttributeError):
+            shared.get(str(read_json(path).get("training")), []).append(path)
+    return [(run, [*shared[run.key], results_folder(out, run.study) / f"{run.name}.json"]) for run in runs]
 
 
-def _read(path: Path, study: Study, run: Run) -> Result | None:
+def _read(path: Path, run: Run) -> Result | None:
     """A run's result; None if there is none, or the run failed without diverging."""
     if not path.is_file():
         return None
@@ -122,39 +106,32 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
         result: Result = read_json(path)
     except InputError as error:
         raise InputError(f"{error}: {_CURE}") from error
-    _check_intact(result, run, path)
-    if bool(result.get("quick")) != study.quick:
-        kind = "a quick run" if result.get("quick") else "a full run"
+    if damage := _damage(result, run):
+        raise InputError(f"{path} is not a result of metaprompts ablate ({damage}): {_CURE}")
+    is_quick = result.get("quick", False)
+    if is_quick != run.quick:
         raise InputError(
-            f"{path} comes from {kind}; quick and full runs need separate folders: remove it, or choose another folder"
+            f"{path} comes from a {'quick' if is_quick else 'full'} run; quick and full runs need separate folders: "
+            "remove it, or choose another folder"
         )
-    if not _is_of(result, run):
+    # Without its recipe a run has no key.
+    same = ("training", run.key) if "training" in result and run.cell.has_recipe else ("command", run.command)
+    if same not in result.items():
         raise InputError(
-            f"{path} was made with settings that differ from those of study {study.name} ({run.command}): remove it, "
+            f"{path} was made with settings that differ from those of study {run.study} ({run.command}): remove it, "
             "choose another folder, or change the study back"
         )
-    return result if "scores" in result or result.get("diverged", is_divergence(result["failed"])) else None
+    return result if "scores" in result or result.get("diverged", DIVERGED in result["failed"]) else None
 
 
-def _is_of(result: Result, run: Run) -> bool:
-    """Whether a result has the run's current settings; if the recipe is unknown, only commands are compared."""
-    if "training" in result and run.cell.has_recipe:
-        return bool(result["training"] == run.key)
-    return bool(result.get("command") == run.command)
-
-
-def _check_intact(result: Any, run: Run, path: Path) -> None:
-    wrong = None
+def _damage(result: Any, run: Run) -> str | None:
+    """What is wrong with a file's content, if it is no result of the run."""
     if not isinstance(result, dict):
-        wrong = "not a JSON object"
-    elif ("scores" in result) == ("failed" in result):
-        wrong = 'expected either "scores" or "failed"'
-    elif result.get("seed") != run.seed:
-        wrong = f"seed {result.get('seed')!r}; expected {run.seed}"
-    else:
-        odd = [name for name, kind in _TYPES.items() if name in result and not isinstance(result[name], kind)]
-        if not odd:
-            odd = [name for name, value in result.get("scores", {}).items() if not isinstance(value, int | float)]
-        wrong = f"{odd[0]!r} has the wrong type" if odd else None
-    if wrong is not None:
-        raise InputError(f"{path} is not a result of metaprompts ablate ({wrong}): {_CURE}")
+        return "not a JSON object"
+    if ("scores" in result) == ("failed" in result):
+        return 'expected either "scores" or "failed"'
+    if result.get("seed") != run.seed:
+        return f"seed {result.get('seed')!r}; expected {run.seed}"
+    odd = [name for name, kind in _TYPES.items() if name in result and not isinstance(result[name], kind)]
+    odd = odd or [name for name, value in result.get("scores", {}).items() if not isinstance(value, int | float)]
+    return f"{odd[0]!r} has the wrong type" if odd else None

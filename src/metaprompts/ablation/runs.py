@@ -1,4 +1,4 @@
-"""Train missing runs in parallel processes; the same call resumes after an interruption."""
+"""Plan runs, and train them in parallel processes; the same call resumes after an interruption."""
 
 import math
 import os
@@ -6,24 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from metaprompts import __version__
-from metaprompts.ablation.results import (
-    Result,
-    forget_result,
-    is_divergence,
-    keep_result,
-    paths_by_key,
-    stored_result,
-    training_folder,
-)
+from metaprompts.ablation.results import DIVERGED, Result, forget_results, keep_result, shared_results, training_folder
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import SHOWN_BY_DEBUG, InputError
-from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.dataloaders import samples_of
 from metaprompts.training.logger import read_lines
 from metaprompts.utils.files import read_json
@@ -33,252 +22,194 @@ from metaprompts.utils.system import versions
 _BAD_INPUT, _SIGNALED = 2, 128
 _LOG = "log.txt"
 _POLL_S = 0.1
-_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
+# Images per second on one core, at K = 3, measured on the machine that docs/ablations.md describes.
+_RATES = {
+    "scenes_segmentation": 5.8,
+    "scenes_depth": 9.5,
+    "scenes_pose": 18.0,
+    "micro_segmentation": 4.5,
+    "micro_depth": 6.0,
+    "micro_pose": 14.0,
+}
+_RATE_OF_OTHERS = 5.0
+_STEPS_OF_RATES = 3
+# The fraction of a step's time that does not grow with K: encoder, head, loss.
+_WITHOUT_UNET = 0.2
+# Seconds per run for starting, validating and saving.
+_OVERHEAD_S = 40.0
 
-Roots = Mapping[str, Path]
-"""Image folder for each name in a cell's ``data``."""
-RunFilter = Callable[[Run], bool]
-OnDone = Callable[[Study, Run, Result], None]
+Outcome = Result | str
+"""A result; or a message, if a run failed for a reason other than its input (for example memory)."""
 
 
-class TrainingFailedError(Exception):
-    """A run failed for a reason other than its input (for example memory), so that a retry may succeed."""
+def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
+    """One line per study and one for all studies: runs, finished or shared runs, remaining hours."""
+    found = shared_results([run for study in studies for run in study.runs], out).keys()
+    lines, seen, total_s = "", set[str](), 0.0
+    for study in studies:
+        runs = {run.key: run for run in study.runs}
+        waiting = [seconds_of(run) for key, run in runs.items() if key not in found | seen]
+        lines += (
+            f"{study.name}: {len(study.runs)} runs, {len(runs.keys() & found)} done, {len(runs.keys() & seen - found)} "
+            f"shared with earlier studies, {len(waiting)} to do, about {sum(waiting) / 3600:.1f} core hours\n"
+        )
+        seen |= runs.keys()
+        total_s += sum(waiting)
+    hours = total_s / processes / 3600
+    return f"{lines}{len(seen)} distinct runs in total; about {hours:.1f} hours with --processes {processes}\n"
 
 
-OnFailed = Callable[[TrainingFailedError], None]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Training:
-    """A run to be trained in a separate process.
-
-    Attributes:
-        run: the run to train
-        folder: folder of the run
-        root: root folder of the images
-        quick: whether it is only a smoke test
-        shared_by: the runs, of any study, that share this training run
-    """
-
-    run: Run
-    folder: Path
-    root: Path
-    quick: bool = False
-    shared_by: list[tuple[Study, Run]] = field(default_factory=list)
-
-    def words(self) -> list[str]:
-        """The command-line arguments of the Python interpreter."""
-        return ["-m", "metaprompts", "train", *self.run.words(self.root, self.folder), "--resume", "auto"]
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start or resume training with one thread; the output goes to a file in the folder.
-
-        The process has its own session, so that Ctrl-C and closing the terminal reach only the parent, which then asks
-        the process once to stop.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOG).open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, *self.words()],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-
-    def result(self, returned: int) -> Result:
-        """The result, once the process has exited.
-
-        Args:
-            returned: exit code of the process, or minus the number of the signal that ended it
-
-        Raises:
-            InputError: the run was asked to stop, or its input is invalid
-            TrainingFailedError: the run neither finished nor diverged, for another reason
-        """
-        run = self.run
-        return {
-            "seed": run.seed,
-            **({"quick": True} if self.quick else {}),
-            "training": run.key,
-            "command": run.command,
-            "commit": _commit(),
-            "versions": {"metaprompts": __version__, **versions("torch")},
-            "settings": run.settings,
-            **_outcome(run, self.folder, returned),
-        }
+def seconds_of(run: Run) -> float:
+    """Estimated seconds of a run on one otherwise idle core."""
+    rate = _RATES.get(Path(run.cell.recipe).stem, _RATE_OF_OTHERS)
+    steps_ratio: float = run.settings.get("refinement.steps", _STEPS_OF_RATES) / _STEPS_OF_RATES
+    images: int = run.settings.get("training.steps", 0) * run.settings["training.batch_size"]
+    return _OVERHEAD_S + images / rate * (_WITHOUT_UNET + (1 - _WITHOUT_UNET) * steps_ratio)
 
 
 def train_all(
-    studies: Sequence[Study],
-    out: Path,
-    roots: Roots,
-    *,
-    processes: int = 1,
-    selects: RunFilter = lambda run: True,
-    again: bool = False,
-    on_done: OnDone = lambda study, run, result: None,
-    on_failed: OnFailed = lambda error: None,
-) -> None:
-    """Train every run without a result; runs with the same settings, data and seed are trained once.
+    runs: Sequence[Run], out: Path, roots: Mapping[str, Path], *, processes: int = 1, again: bool = False
+) -> Generator[tuple[Run, Outcome], None, None]:
+    """Train every run without a result, or ``again``; runs with the same settings, data and seed are trained once.
 
     Each run has its own process with one thread. Divergence counts as a result. A failed run has no result and does not
-    stop the others; a run with bad input stops all.
+    stop the others. Any other error, and closing the generator, stops all: runs in progress are asked to stop, and can
+    be resumed later.
 
-    Args:
-        studies: the studies to train, one after another
-        out: folder for STUDY/results/ and runs/
-        roots: folders of images
-        processes: number of parallel runs
-        selects: whether to include a run
-        again: discard existing results and retrain
-        on_done: called for every result, including stored results
-        on_failed: called for every failed run
+    Yields:
+        each run with its outcome; of runs that share a failed training only the first
 
     Raises:
         InputError: a cell's data is missing or invalid, or a result is damaged or has different settings
     """
-    pairs = [(study, run) for study in studies for run in study.runs() if selects(run)]
-    check_data_exists(pairs, roots)
+    _check_data_exists(runs, roots)
     if again:
-        for study, run in pairs:
-            forget_result(study, run, out)
-    shared = paths_by_key(out)
-    found = {run.key: result for study, run in pairs if (result := stored_result(study, run, out, shared)) is not None}
-    waiting: dict[str, Training] = {}
-    for study, run in pairs:
+        forget_results(runs, out)
+    found = shared_results(runs, out)
+    waiting: dict[str, list[Run]] = {}
+    for run in runs:
         if run.key in found:
-            on_done(study, run, keep_result(study, run, out, found[run.key]))
+            yield run, keep_result(run, out, found[run.key])
         else:
-            folder, root = training_folder(out, run), roots[run.cell.data]
-            new = Training(run=run, folder=folder, root=root, quick=study.quick)
-            waiting.setdefault(run.key, new).shared_by.append((study, run))
-
-    def finish(training: Training, result: Result) -> None:
-        for study, run in training.shared_by:
-            on_done(study, run, keep_result(study, run, out, result))
-
-    train_in_processes(waiting.values(), processes, finish, on_failed)
-
-
-def train_in_processes(
-    trainings: Iterable[Training],
-    processes: int,
-    on_done: Callable[[Training, Result], None],
-    on_failed: OnFailed = lambda error: None,
-) -> None:
-    """Train several runs at a time; any error other than a failed run stops all of them.
-
-    Runs in progress are then asked to stop, and can be resumed later.
-    """
-    waiting = list(trainings)
-    running: dict[subprocess.Popen[bytes], Training] = {}
+            waiting.setdefault(run.key, []).append(run)
+    running: dict[subprocess.Popen[bytes], list[Run]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                training = waiting.pop(0)
-                running[training.start()] = training
+                sharing = waiting.pop(next(iter(waiting)))
+                running[_start(sharing[0], out, roots)] = sharing
             time.sleep(_POLL_S)
             for process in [process for process in running if process.poll() is not None]:
-                training = running.pop(process)
-                try:
-                    result = training.result(process.returncode)
-                except TrainingFailedError as error:
-                    on_failed(error)
+                sharing = running.pop(process)
+                outcome = _outcome(sharing[0], training_folder(out, sharing[0]), process.returncode)
+                if isinstance(outcome, str):
+                    yield sharing[0], outcome
                 else:
-                    on_done(training, result)
+                    yield from ((run, keep_result(run, out, outcome)) for run in sharing)
     except BaseException:
         # Orphaned processes would collide with those that resume the same runs.
         _end(list(running))
         raise
 
 
+def _start(run: Run, out: Path, roots: Mapping[str, Path]) -> subprocess.Popen[bytes]:
+    """Start or resume training with one thread; the output goes to a file in the run's folder."""
+    folder = training_folder(out, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["-m", "metaprompts", "train", *run.words(roots[run.cell.data], folder), "--resume", "auto"]
+    with (folder / _LOG).open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, *words],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # Ctrl-C and closing the terminal reach only the parent, which then asks the process once to stop.
+            start_new_session=True,
+        )
+
+
 def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
     """Ask each process once to stop, and wait for all of them; a second request (Ctrl-C) ends them immediately."""
-    signaled: set[subprocess.Popen[bytes]] = set()
-    while any(process.poll() is None for process in running):
-        # A second Ctrl-C most likely arrives during this wait.
+    try:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+    except KeyboardInterrupt:
+        _end(running)
+
+
+def _check_data_exists(runs: Sequence[Run], roots: Mapping[str, Path]) -> None:
+    """Check that the data folders of runs exist and have the files that the recipes name."""
+    checked = []
+    for run in runs:
+        data, where = run.cell.data, f"cell {run.cell.name} of study {run.study}"
+        if data not in roots:
+            raise InputError(
+                f"{where} needs data {data!r}: pass --data {data}=DIR, or skip such cells with --skip-missing-data"
+            )
+        recipe = run.recipe(roots[data], Path())
+        reads = (recipe.data, recipe.task, recipe.prompts.kind)
+        if reads in checked:
+            continue
+        checked.append(reads)
         try:
-            for process in set(running) - signaled:
-                process.terminate()
-                signaled.add(process)
-            time.sleep(_POLL_S)
-        except KeyboardInterrupt:
-            signaled.clear()
+            samples_of(recipe, "train")
+            samples_of(recipe, "val")
+            if recipe.prompts.kind == "caption" and recipe.data.captioner is None:
+                recipe.data.caption_file()
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
 
 
-def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
-    """Check that the data folders of runs exist and have the files that the recipes name.
+def _outcome(run: Run, folder: Path, returned: int) -> Outcome:
+    """The outcome of a run whose process has exited with a code, or with minus the number of the signal that ended it.
 
     Raises:
-        InputError: a folder is not given, or lacks a file named in a recipe
+        InputError: the run was asked to stop, or its input is invalid
     """
-    seen = []
-    for study, run in pairs:
-        cell = run.cell
-        if cell.data not in roots:
-            raise InputError(
-                f"cell {cell.name} of study {study.name} needs data {cell.data!r}: pass --data {cell.data}=DIR, or "
-                "skip such cells with --skip-missing-data"
-            )
-        recipe = run.recipe(roots[cell.data], Path())
-        reads = (recipe.data, recipe.task, recipe.prompts.kind)
-        if reads not in seen:
-            seen.append(reads)
-            try:
-                _find_data(recipe)
-            except InputError as error:
-                raise InputError(f"cell {cell.name} of study {study.name}: {error}") from error
+    scores = _divergence(run, folder, returned) if returned else _scores(run, folder)
+    if isinstance(scores, str):
+        return f"training {run.path} failed ({scores}); see {folder / _LOG}; run the same command again to retry"
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    described = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "cell": run.cell.name,
+        "variant": run.variant.name,
+        "seed": run.seed,
+        **({"quick": True} if run.quick else {}),
+        "training": run.key,
+        "command": run.command,
+        # Ends in "-dirty" if files are changed.
+        "commit": described or None,
+        "versions": {"metaprompts": __version__, **versions("torch")},
+        "settings": run.settings,
+        **scores,
+    }
 
 
-def _find_data(recipe: Recipe) -> None:
-    for split in _SPLITS:
-        samples_of(recipe, split)
-    if recipe.prompts.kind == "caption" and recipe.data.captioner is None:
-        recipe.data.caption_file()
-
-
-def _outcome(run: Run, folder: Path, returned: int) -> Result:
-    if returned:
-        return _divergence(run, folder, returned)
+def _scores(run: Run, folder: Path) -> Result:
+    """The last validation's scores; if the metric is not finite, the run diverged."""
     last = read_json(folder / "metrics.json")["validations"][-1]
-    facts = {"steps": last.pop("step"), "seconds": _seconds(folder)}
-    value = last[run.cell.metric]
+    # Includes steps before interruptions.
+    seconds = math.fsum(line.get("seconds", 0.0) for line in read_lines(folder / "log.jsonl"))
+    facts = {"steps": last.pop("step"), "seconds": round(seconds, 1)}
     # JSON has no NaN, so non-finite numbers are null.
-    if value is None or not math.isfinite(value):
+    if last[run.cell.metric] is None or not math.isfinite(last[run.cell.metric]):
         return {**facts, "failed": f"{run.cell.metric} of the last validation is no longer finite", "diverged": True}
     return {**facts, "scores": {name: value for name, value in last.items() if isinstance(value, int | float)}}
 
 
-def _divergence(run: Run, folder: Path, returned: int) -> Result:
-    """The result of a run that did not finish, if it diverged; see `Training.result`."""
+def _divergence(run: Run, folder: Path, returned: int) -> Outcome:
+    """The divergence that ended a run, or how it failed; see `_outcome`."""
     # The process may have been killed, or have stopped cleanly with a shell's exit code for the signal.
     number = -returned if returned < 0 else returned - _SIGNALED
     if number in (signal.SIGINT, signal.SIGTERM):
         raise InputError(f"training {run.path} was stopped by signal {number}; run the same command again to resume it")
-    log = folder / _LOG
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = (folder / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = lines[-1].replace(str(folder), "OUT") if lines else f"exit code {returned}"
-    if is_divergence(said):
+    if DIVERGED in said:
         return {"failed": said, "diverged": True}
     if returned == _BAD_INPUT and not said.endswith(SHOWN_BY_DEBUG):
         raise InputError(f"training {run.path}: {said.removeprefix('error: ')}")
-    if returned < 0:
-        said = f"killed by signal {number}, perhaps out of memory; its last line: {said}"
-    raise TrainingFailedError(f"training {run.path} failed ({said}); see {log}; run the same command again to retry")
-
-
-def _seconds(folder: Path) -> float:
-    """Seconds taken by all steps, including steps before interruptions."""
-    return round(math.fsum(line.get("seconds", 0.0) for line in read_lines(folder / "log.jsonl")), 1)
-
-
-def _commit() -> str | None:
-    """The commit of the code, if it is in a repository; ends in "-dirty" if files are changed."""
-    asked = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None
+    return said if returned > 0 else f"killed by signal {number}, perhaps out of memory; its last line: {said}"

@@ -4,30 +4,38 @@ import hashlib
 import json
 import re
 import shlex
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Collection, Iterable
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metaprompts.errors import InputError
+from metaprompts.recipes.loader import check_prompt_keys, read_recipe
+from metaprompts.recipes.recipe import Recipe, section_types
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.files import read_toml
 from metaprompts.utils.schema import from_dict, to_dict
 
-if TYPE_CHECKING:
-    from metaprompts.recipes.recipe import Recipe
+SCENES = "scenes"
 
 # Machine-specific paths do not identify a run.
 _FOLDERS = {"data.root": Path("DATA"), "training.output_dir": Path("OUT")}
-_KEY_DIGITS = 12
-# Keys that the study sets for every run.
-_OWN_KEYS = ("training.seed", *_FOLDERS)
 # Two dashes separate the parts of a file name.
 _NAME = re.compile(r"[\w@+=][\w.@+=]*(-[\w.@+=]+)*")
 # Names of folders in OUT that are not studies.
 _TAKEN = ("runs", "check", "quick", "data", "results")
 # Text that needs no quotes in a list on a command line.
 _PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
+_QUICK_SETTINGS = {
+    "training.steps": 2,
+    "training.validate_every": 2,
+    "training.batch_size": 2,
+    "training.loss_group_size": 2,
+    "training.val_batch_size": 4,
+    "schedule.warmup_steps": 0,
+}
+_QUICK_SCENES: dict[str, Any] = {"count": 24, "val_count": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +50,7 @@ class Cell:
         higher_is_better: whether higher values of the metric are better
         settings: recipe keys and values, for example {"training.steps": 300}
         without: names of variants that cannot be trained in this cell; never the first
-        variant_settings: variant name -> settings (recipe keys and values) for this cell only, which override those of
-            the variant
+        variant_settings: variant name -> settings in this cell only, which override those of the variant
     """
 
     name: str
@@ -74,10 +81,6 @@ class Variant:
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
     paper: dict[str, float] = field(default_factory=dict)
-
-    def paper_number(self, cell: Cell) -> float | None:
-        """The number in the paper that corresponds to a cell, measured on the paper's own data."""
-        return self.paper.get(cell.name, self.paper.get(cell.metric))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,101 +126,66 @@ class Study:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        for kind in ("seeds", "cells", "variants"):
-            if not getattr(self, kind):
-                raise InputError(f"the study has no {kind}: add at least one")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"duplicate seed in {', '.join(map(str, self.seeds))}")
-        for kind, items in (("cell", self.cells), ("variant", self.variants)):
-            names = [item.name for item in items]
+        cells, variants = ([each.name for each in named] for named in (self.cells, self.variants))
+        for kind, names in (("seed", list(map(str, self.seeds))), ("cell", cells), ("variant", variants)):
+            if not names:
+                raise InputError(f"the study has no {kind}s: add at least one")
             if len(set(names)) != len(names):
-                raise InputError(f"two {kind}s have the same name: {', '.join(names)}")
-            for name in names:
-                _check_name(kind, name)
-        _check_name("study", self.name)
+                raise InputError(f"two {kind}s are the same: {', '.join(names)}")
+        for name in (self.name, *cells, *variants):
+            if not _NAME.fullmatch(name):
+                raise InputError(f"name {name!r} cannot be part of a file name: use letters, digits and single dashes")
         if self.name in _TAKEN:
             raise InputError(f"study name {self.name!r} is reserved for a folder of its results: choose another")
         for key, text in (("title", self.title), ("paper", self.paper or "")):
             if "|" in text or not text.isprintable():
                 raise InputError(f"{key} {text!r} would break a table: expected one line without |")
-        self._check_settings()
-        self._check_paper()
-
-    def _check_settings(self) -> None:
-        """Check that settings contain no key that the study sets itself, and no variant that is missing from a cell."""
-        settings = {f"{kind} {one.name}": one.settings for kind, one in self._parts()}
-        known = [variant.name for variant in self.variants]
         for cell in self.cells:
-            for name in cell.without:
-                if name not in known:
-                    raise InputError(
-                        f"cell {cell.name} leaves out {name}, which is not a variant; expected some of "
-                        f"{', '.join(known)}"
-                    )
-                if name == known[0]:
-                    raise InputError(
-                        f"cell {cell.name} leaves out {name}, the variant that the others are compared with: keep it"
-                    )
-            there = [variant.name for variant in self.variants_of(cell)]
-            for name, values in cell.variant_settings.items():
-                where = f"variant_settings of cell {cell.name}"
-                if name not in there:
-                    raise InputError(
-                        f"{where} are for {name}, which is not trained in this cell; expected one of {', '.join(there)}"
-                    )
-                if not isinstance(values, dict):
-                    raise InputError(f"{where} have {name} = {values!r}; expected recipe keys and values")
-                settings[f"{where} for {name}"] = values
-        for where, values in settings.items():
-            for key in values:
-                if key.replace("-", "_") in _OWN_KEYS:
-                    raise InputError(f"{where}: {key} is set by the study for each run: leave it out")
-
-    def _parts(self) -> "list[tuple[str, Cell | Variant]]":
-        return [*(("cell", cell) for cell in self.cells), *(("variant", variant) for variant in self.variants)]
-
-    def _check_paper(self) -> None:
-        known = {cell.name for cell in self.cells} | {cell.metric for cell in self.cells}
+            trained = [variant.name for variant in self.variants_of(cell)]
+            _check_known(f"cell {cell.name} leaves out", cell.without, "variants after the first", variants[1:])
+            where = f"variant_settings of cell {cell.name}"
+            _check_known(f"{where} are for", cell.variant_settings, "variants that are trained in this cell", trained)
+            for name, settings in cell.variant_settings.items():
+                if not isinstance(settings, dict):
+                    raise InputError(f"{where} have {name} = {settings!r}; expected recipe keys and values")
+        scored = dict.fromkeys((*cells, *(cell.metric for cell in self.cells)))
         for variant in self.variants:
+            where = f"paper of variant {variant.name} has"
+            _check_known(where, variant.paper, "cells and metrics", scored)
             for key, number in variant.paper.items():
-                if key not in known:
-                    raise InputError(
-                        f"paper of variant {variant.name} has {key}; expected a cell, or the metric of a cell"
-                    )
-                if isinstance(number, bool) or not isinstance(number, int | float):
-                    raise InputError(f"paper of variant {variant.name} has {key} = {number!r}; expected a number")
-            if variant.paper and self.paper is None:
-                raise InputError(
-                    f"variant {variant.name} has the paper's numbers: name their metric and unit, such as paper = "
-                    "'NYU RMSE in m'"
-                )
+                if type(number) not in (int, float):
+                    raise InputError(f"{where} {key} = {number!r}; expected a number")
+        if self.paper is None and any(variant.paper for variant in self.variants):
+            raise InputError("the paper's numbers need a description, such as paper = 'NYU RMSE in m'")
 
     def variants_of(self, cell: Cell) -> list[Variant]:
         """The variants that are trained in a cell."""
         return [variant for variant in self.variants if variant.name not in cell.without]
 
-    def runs(self) -> "list[Run]":
-        """All runs, seed after seed, so that an unfinished study has complete columns."""
-        return list(self._runs)
+    def has_data(self, cell: Cell, given: Collection[str]) -> bool:
+        """Whether a cell's data is among the given names, or can be generated."""
+        return cell.data in given or (cell.data == SCENES and self.scenes is not None)
 
     @cached_property
-    def _runs(self) -> "tuple[Run, ...]":
-        # Every call returns the same objects, so that each creates its recipe only once.
+    def runs(self) -> "tuple[Run, ...]":
+        """All runs, seed after seed, so that an unfinished study has complete columns."""
         return tuple(
-            Run(cell=cell, variant=variant, seed=seed)
+            Run(cell=cell, variant=variant, seed=seed, study=self.name, quick=self.quick)
             for seed in self.seeds
             for cell in self.cells
             for variant in self.variants_of(cell)
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One run of a study."""
+    """One run of a study, given by its name and by whether it is only a smoke test."""
 
     cell: Cell
     variant: Variant
     seed: int
+    study: str = "study"
+    quick: bool = False
 
     @property
     def name(self) -> str:
@@ -234,14 +202,22 @@ class Run:
         """The command that reproduces the run; folders are placeholders, as they differ between machines."""
         return shlex.join(["metaprompts", "train", *self.words(*_FOLDERS.values())])
 
-    def recipe(self, root: Path, out: Path) -> "Recipe":
+    def words(self, root: Path, out: Path) -> list[str]:
+        """The arguments of ``metaprompts train``, given the folders of the images and of the run."""
+        cell, variant = self.cell, self.variant
+        settings = {**cell.settings, **variant.settings, **cell.variant_settings.get(variant.name, {})}
+        own = {"training.seed": self.seed, "data.root": root, "training.output_dir": out}
+        for key in settings:
+            if key.replace("-", "_") in own:
+                raise InputError(f"run {self.path}: {key} is set by the study for each run: leave it out")
+        return [cell.recipe, *(f"--{key}={_spelled(value, self.seed)}" for key, value in {**settings, **own}.items())]
+
+    def recipe(self, root: Path, out: Path) -> Recipe:
         """The recipe of the run; see `words`.
 
         Raises:
             InputError: the recipe or a key does not exist, a value is wrong, or the task lacks the metric
         """
-        from metaprompts.recipes.loader import check_prompt_keys, read_recipe
-
         name, *words = self.words(root, out)
         try:
             made = read_recipe(name, words)
@@ -262,12 +238,7 @@ class Run:
         """All differences of the recipe from the code's defaults, except folders: "section.key" -> plain value.
 
         New keys in later versions do not change this.
-
-        Raises:
-            InputError: see `recipe`
         """
-        from metaprompts.recipes.recipe import section_types
-
         made = self.recipe(*_FOLDERS.values())
         values = {"task.name": made.task.name}
         for section in ("task", *section_types(made.task.name)):
@@ -278,36 +249,11 @@ class Run:
     def key(self) -> str:
         """A key that identifies settings and data; runs with the same key are trained only once."""
         text = json.dumps([self.cell.data, self.settings], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
-
-    def words(self, root: Path, out: Path) -> list[str]:
-        """The arguments of ``metaprompts train``.
-
-        Args:
-            root: folder of the images
-            out: folder of the run
-        """
-        settings = {
-            **self.cell.settings,
-            **self.variant.settings,
-            **self.cell.variant_settings.get(self.variant.name, {}),
-            "training.seed": self.seed,
-            "data.root": root,
-            "training.output_dir": out,
-        }
-        return [self.cell.recipe, *(f"--{key}={self._spelled(value)}" for key, value in settings.items())]
-
-    def _spelled(self, value: Any) -> str:
-        # Data that was made with a run of the same seed.
-        return _spelled(value.replace("{seed}", str(self.seed)) if isinstance(value, str) else value)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def read_study(path: Path, *, trains: bool = True) -> Study:
-    """Read a study, and the recipe of each of its runs.
-
-    Args:
-        path: path of the study
-        trains: whether the recipes must exist, which is not necessary to show results
+    """Read a study, and the recipe of each of its runs; recipes may be missing if it trains nothing.
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, missing or wrong, or a run is invalid
@@ -315,7 +261,7 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
     values = read_toml(path)
     try:
         study = from_dict(Study, {"name": path.stem, **values}, "study")
-        for run in study.runs():
+        for run in study.runs:
             if trains or run.cell.has_recipe:
                 _ = run.settings
     except InputError as error:
@@ -323,33 +269,44 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
     return study
 
 
+def quick_study(study: Study, given: Collection[str]) -> Study:
+    """The study as a smoke test of a minute or two: one seed, two steps, one cell per recipe; scores are meaningless.
+
+    Cells on generated scenes are preferred to those on given data sets, and these to others.
+    """
+    generated = [cell for cell in study.cells if cell.data == SCENES and study.scenes]
+    first: dict[str, Cell] = {}
+    for cell in generated or [cell for cell in study.cells if study.has_data(cell, given)] or study.cells:
+        first.setdefault(cell.recipe, replace(cell, settings={**cell.settings, **_QUICK_SETTINGS}))
+    scenes = study.scenes and replace(study.scenes, **_QUICK_SCENES)
+    return replace(study, seeds=study.seeds[:1], cells=tuple(first.values()), scenes=scenes, quick=True)
+
+
 def changed_values(settings: Any) -> dict[str, Any]:
     """The fields of a dataclass that differ from their defaults, as plain values."""
-    values = {}
-    for one in fields(settings):
-        value = to_dict(getattr(settings, one.name))
-        default = one.default if one.default_factory is MISSING else one.default_factory()
-        if default is MISSING or value != to_dict(default):
-            values[one.name] = value
-    return values
+    defaults = {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(settings)
+    }
+    return {name: value for name, value in to_dict(settings).items() if value != to_dict(defaults[name])}
 
 
-def _check_name(kind: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InputError(f"{kind} name {name!r} cannot be part of a file name: use letters, digits and single dashes")
+def _check_known(where: str, names: Iterable[str], kind: str, known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{where} {name}; expected some of the {kind}: {', '.join(known) or 'none'}")
 
 
-def _spelled(value: Any) -> str:
+def _spelled(value: Any, seed: int) -> str:
     """A value as spelled on the command line, which a recipe parses to the same value."""
-    if isinstance(value, bool):
-        return str(value).lower()
+    if isinstance(value, str):
+        # Data that was made with a run of the same seed.
+        return value.replace("{seed}", str(seed))
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         # A single word could be a keyword (none). TOML arrays of such values are also valid JSON.
-        is_plain = all(
-            isinstance(item, int | float) or (isinstance(item, str) and len(value) > 1 and _PLAIN_ITEM.fullmatch(item))
-            for item in value
-        )
+        is_word = len(value) == 1 and isinstance(value[0], str)
+        is_plain = not is_word and all(_PLAIN_ITEM.fullmatch(str(item)) for item in value)
         return ",".join(map(str, value)) if is_plain else json.dumps(value, ensure_ascii=False)
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,11 +1,10 @@
 """``metaprompts ablate``."""
 
-from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from metaprompts.cli.console import complain, say
 from metaprompts.cli.options import argument, option
@@ -14,12 +13,9 @@ from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
-    from metaprompts.ablation.reproduce import Checked
-    from metaprompts.ablation.results import Result
-    from metaprompts.ablation.runs import TrainingFailedError
     from metaprompts.ablation.study import Run, Study
 
-_DIFFERENT = 1
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +59,14 @@ class Ablate:
 
     def run(self) -> int:
         """Train runs without a result, and print the tables."""
-        from metaprompts.ablation.estimate import plan_text
-        from metaprompts.ablation.smoke import FOLDER
+        from metaprompts.ablation.runs import plan_text
+        from metaprompts.ablation.scenes_data import data_folders
         from metaprompts.utils.locks import writing_into
 
-        self._check_words()
-        given = _roots(self.data)
-        studies, out = self._studies(given), self.out / FOLDER if self.quick else self.out
+        self._check_options()
+        given = dict(map(_named_folder, self.data))
+        studies, out = self._studies(given), self.out / "quick" if self.quick else self.out
+        runs = self._selected_runs(studies)
         if self.plan:
             say(plan_text(studies, out, self.processes))
             return OK
@@ -77,32 +74,16 @@ class Ablate:
             self._write_tables(studies, out)
             return OK
         with writing_into(out, "ablate"):
-            return self._train(studies, given, out)
+            folders = data_folders(studies, runs, given, out, processes=self.processes)
+            if self.check:
+                stored = self._stored_scores(runs, out)
+                return self._train(list(stored), out / "check", folders, stored)
+            try:
+                return self._train(runs, out, folders, {})
+            finally:
+                self._write_tables(studies, out)
 
-    def _train(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> int:
-        from metaprompts.ablation.runs import train_all
-
-        roots = self._with_scenes(studies, given, out)
-        if self.check:
-            return self._check(studies, out, roots)
-        total = sum(self._is_selected(run) for study in studies for run in study.runs())
-        failures = _Failures()
-        try:
-            train_all(
-                studies,
-                out,
-                roots,
-                processes=self.processes,
-                selects=self._is_selected,
-                again=self.again,
-                on_done=_Reporter(total),
-                on_failed=failures,
-            )
-        finally:
-            self._write_tables(studies, out)
-        return SOME_FAILED if failures.count else OK
-
-    def _check_words(self) -> None:
+    def _check_options(self) -> None:
         if self.again and not self.only:
             raise InputError("--again discards results: choose which with --only CELL/VARIANT/SEED")
         if self.stored is not None and not (self.check or self.show):
@@ -111,8 +92,7 @@ class Ablate:
             raise InputError("--plan, --show, --check and --again exclude each other: pass one of them")
 
     def _studies(self, given: dict[str, Path]) -> "list[Study]":
-        from metaprompts.ablation.smoke import quick_study
-        from metaprompts.ablation.study import read_study
+        from metaprompts.ablation.study import quick_study, read_study
 
         studies = [read_study(path, trains=not self.show) for path in self.study]
         for name in sorted({cell.recipe for study in studies for cell in study.cells if not cell.has_recipe}):
@@ -124,114 +104,86 @@ class Ablate:
             studies = [quick_study(study, given) for study in studies]
         if self.skip_missing_data:
             studies = [kept for study in studies if (kept := _without_missing(study, given)) is not None]
-        for pattern in self.only:
-            if not any(fnmatchcase(run.path, pattern) for study in studies for run in study.runs()):
-                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED; each part may be *")
         return studies
 
-    def _is_selected(self, run: "Run") -> bool:
-        return not self.only or any(fnmatchcase(run.path, pattern) for pattern in self.only)
+    def _selected_runs(self, studies: "list[Study]") -> "list[Run]":
+        runs = [run for study in studies for run in study.runs]
+        for pattern in self.only:
+            if not any(fnmatchcase(run.path, pattern) for run in runs):
+                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED; each part may be *")
+        return [run for run in runs if not self.only or any(fnmatchcase(run.path, each) for each in self.only)]
 
-    def _with_scenes(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> dict[str, Path]:
-        """The data folders; generates scenes if a run needs them and no folder is given."""
-        from metaprompts.ablation.scenes_data import SCENES, generate
-        from metaprompts.utils.progress import tracked
+    def _stored_scores(self, runs: "list[Run]", out: Path) -> dict["Run", float | None]:
+        from metaprompts.ablation.results import read_results, results_folder, score
 
-        roots = dict(given)
-        for study in studies:
-            uses = any(run.cell.data == SCENES and self._is_selected(run) for run in study.runs())
-            if study.scenes is None or not uses or (SCENES in given and not self.quick):
-                continue
-            roots[SCENES] = generate(
-                study.scenes,
-                out / "data" / SCENES,
-                processes=self.processes,
-                quick=self.quick,
-                progress=partial(tracked, what="drawing scenes"),
-            )
-        return roots
+        stored = {
+            run: score(result, run.cell.metric, run.path)
+            for run in runs
+            for result in read_results([run], results_folder(out, run.study, self.stored)).values()
+        }
+        if not stored:
+            raise InputError(f"nothing to check: {self.stored or out} has no results for these runs")
+        return stored
 
-    def _check(self, studies: "Sequence[Study]", out: Path, roots: dict[str, Path]) -> int:
-        from metaprompts.ablation.reproduce import check_all
+    def _train(self, runs: "list[Run]", out: Path, folders: dict[str, Path], stored: dict["Run", float | None]) -> int:
+        """Train runs, and print their scores or, with --check, compare these with the stored ones."""
+        from metaprompts.ablation.results import score
+        from metaprompts.ablation.runs import train_all
 
-        def report(checked: "Checked") -> None:
-            say(f"{checked}\n")
+        is_wrong = False
+        with closing(train_all(runs, out, folders, processes=self.processes, again=self.again or self.check)) as ended:
+            for done, (run, outcome) in enumerate(ended, 1):
+                if isinstance(outcome, str):
+                    complain(f"error: {outcome}\n")
+                    is_wrong = True
+                    continue
+                value = score(outcome, run.cell.metric, run.path)
+                if self.check:
+                    is_same = _are_same(stored[run], value)
+                    is_wrong |= not is_same
+                    before, verdict = _spelled(stored[run]), "the same" if is_same else "DIFFERENT"
+                    say(f"{run.path}  {run.cell.metric} stored {before}, retrained {_spelled(value)}: {verdict}\n")
+                else:
+                    reason = f": {outcome.get('failed', 'not finite')}" if value is None else ""
+                    said = f"{done}/{len(runs)}  {run.study}  {run.path}  {run.cell.metric} {_spelled(value)}{reason}"
+                    complain(f"{said}\n")
+        return SOME_FAILED if is_wrong else OK
 
-        failures = _Failures()
-        checked = check_all(
-            studies,
-            out,
-            roots,
-            stored=self.stored,
-            processes=self.processes,
-            selects=self._is_selected,
-            on_done=report,
-            on_failed=failures,
-        )
-        return OK if all(one.is_same for one in checked) and not failures.count else _DIFFERENT
-
-    def _write_tables(self, studies: "Iterable[Study]", out: Path) -> None:
-        from metaprompts.ablation.plots import study_figure
+    def _write_tables(self, studies: "list[Study]", out: Path) -> None:
+        from metaprompts.ablation.report import figure, markdown
         from metaprompts.ablation.results import read_results, results_folder
-        from metaprompts.ablation.tables import markdown
         from metaprompts.utils.files import write_image, write_text
 
         for study in studies:
-            stored = results_folder(out, study) if self.stored is None else self.stored / study.name
-            results = read_results(study, stored)
-            if not results and not self.show:
-                continue
-            text = f"# {study.title}\n\n{markdown(study, results)}"
-            write_text(out / study.name / "table.md", text)
-            write_image(out / study.name / "table.png", study_figure(study, results))
-            say(f"{text}\n")
+            results = read_results(study.runs, results_folder(out, study.name, self.stored))
+            if results or self.show:
+                text = f"# {study.title}\n\n{markdown(study, results)}"
+                write_text(out / study.name / "table.md", text)
+                write_image(out / study.name / "table.png", figure(study, results))
+                say(f"{text}\n")
 
 
-def _roots(words: tuple[str, ...]) -> dict[str, Path]:
-    roots = {}
-    for word in words:
-        name, equals, folder = word.partition("=")
-        if not equals or not name or not folder:
-            raise InputError(f"--data is {word!r}; expected NAME=DIR")
-        if not Path(folder).is_dir():
-            raise InputError(f"--data {name}: {folder} is not a folder")
-        roots[name] = Path(folder)
-    return roots
+def _named_folder(word: str) -> tuple[str, Path]:
+    name, _, folder = word.partition("=")
+    if not name or not folder:
+        raise InputError(f"--data is {word!r}; expected NAME=DIR")
+    if not Path(folder).is_dir():
+        raise InputError(f"--data {name}: {folder} is not a folder")
+    return name, Path(folder)
 
 
 def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
     """The study without cells whose data is missing; None if no cell is left."""
-    from metaprompts.ablation.scenes_data import SCENES
-
-    known = {*given, *([SCENES] if study.scenes else [])}
-    cells = tuple(cell for cell in study.cells if cell.data in known)
+    cells = tuple(cell for cell in study.cells if study.has_data(cell, given))
     for cell in study.cells:
-        if cell.data not in known:
+        if cell not in cells:
             complain(f"skipped: cell {cell.name} of study {study.name}, which needs --data {cell.data}=DIR\n")
     return replace(study, cells=cells) if cells else None
 
 
-class _Failures:
-    """Prints and counts failed runs."""
-
-    count = 0
-
-    def __call__(self, error: "TrainingFailedError") -> None:
-        self.count += 1
-        complain(f"error: {error}\n")
+def _are_same(old: float | None, new: float | None) -> bool:
+    return old is new if old is None or new is None else abs(old - new) <= _TOLERANCE
 
 
-class _Reporter:
-    """Prints a line for each result."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-
-    def __call__(self, study: "Study", run: "Run", result: "Result") -> None:
-        from metaprompts.ablation.results import score
-
-        self._done += 1
-        value: Any = score(result, run.cell.metric, run.path)
-        outcome = f"diverged: {result.get('failed', 'not finite')}" if value is None else f"{value:.4f}"
-        complain(f"{self._done}/{self._total}  {study.name}  {run.path}  {run.cell.metric} {outcome}\n")
+def _spelled(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.4f}"

@@ -7,9 +7,8 @@ import pytest
 from scipy import stats
 
 from ablation.made import results, study
-from metaprompts.ablation.plots import study_figure
+from metaprompts.ablation.report import estimate, figure, markdown
 from metaprompts.ablation.study import Variant
-from metaprompts.ablation.tables import Entry, entry, markdown, paired_difference
 from metaprompts.errors import InputError
 
 DIVERGED = "error: the loss is no longer finite at step 3 ({'total': nan}): lower optimizer.lr"
@@ -27,17 +26,19 @@ FOUND = results(
 )
 
 
-def test_mean_interval_and_losses_are_reported():
-    assert str(Entry(values={0: 1.0, 1: 2.0, 2: 3.0}, diverged=(4,))) == "2.000 ± 2.484 (1 diverged)"
-    assert str(Entry(values={}, diverged=(0, 1))) == "- (2 diverged)"
-    assert str(Entry(values={4: 0.5})) == "0.500"
+def test_mean_and_interval_as_text():
+    assert estimate([1.0, 2.0, 3.0]).text() == "2.000 ± 2.484"
+    assert estimate([1.0, 2.0, 3.0]).text("+") == "+2.000 ± 2.484"
+    assert [estimate(values).text() for values in ([], [0.5])] == ["-", "0.500"]
 
 
 def test_differences_are_paired_by_seed():
-    one, other = Entry(values={0: 1.0, 1: 5.0, 2: 9.0}), Entry(values={0: 0.5, 2: 7.0, 3: 1.0})
-    found = paired_difference(one, other)
-    assert (found.count, found.mean) == (2, 1.25)
-    assert found.p_value == pytest.approx(stats.ttest_rel([1.0, 9.0], [0.5, 7.0]).pvalue)
+    scores = {("small", "ours", seed): value for seed, value in enumerate((1.0, 5.0, 9.0))}
+    others = {("small", "theirs", 0): 0.5, ("small", "theirs", 2): 7.0, ("small", "theirs", 3): 1.0}
+    made = study(seeds=(0, 1, 2, 3))
+    found = estimate([-0.5, -2.0])
+    p = stats.ttest_rel([1.0, 9.0], [0.5, 7.0]).pvalue
+    assert f"| {found.text('+')} | {p:.3f} |" in markdown(made, results(scores | others, made))
 
 
 def test_table_by_hand():
@@ -108,21 +109,20 @@ def test_an_unknown_metric_is_named():
 
 def test_a_number_that_is_not_finite_is_no_value():
     found = results({("small", "ours", 0): float("nan")})
-    made = study()
-    assert entry(made, made.cells[0], made.variants[0], found).diverged == (0,)
+    assert "| small | d1 ↑ | ours | 0 | - (1 diverged) |" in markdown(study(), found)
 
 
 def test_image_shows_seeds_intervals_and_losses():
-    empty, full = study_figure(study(), {}), study_figure(study(), FOUND)
+    empty, full = figure(study(), {}), figure(study(), FOUND)
     assert empty.shape == full.shape
     assert full.dtype == np.uint8
     red = np.array((190, 30, 40))
     assert (np.abs(full.astype(int) - red).sum(axis=-1) < 30).any()
     assert not (np.abs(empty.astype(int) - red).sum(axis=-1) < 30).any()
     changed = {**FOUND, **results({("small", "theirs", 0): 0.3})}
-    assert (study_figure(study(), changed) != full).any()
+    assert (figure(study(), changed) != full).any()
 
 
 def test_a_quick_image_differs():
     made = study()
-    assert (study_figure(made, FOUND) != study_figure(dataclasses.replace(made, quick=True), FOUND)).any()
+    assert (figure(made, FOUND) != figure(dataclasses.replace(made, quick=True), FOUND)).any()

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ablation.made import study
-from metaprompts.ablation.estimate import plan_text, seconds_of
+from metaprompts.ablation.runs import plan_text, seconds_of
 from metaprompts.ablation.study import Cell, Run, Variant
 
 
