@@ -1,8 +1,9 @@
 """Load a backbone from the hub, a diffusers folder, a single file, or build it from its architecture."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm
 from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
+from metaprompts.modules.backbone.weight_files import check_weight_files, has_any
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.hub import hub_folder, without_logging
@@ -145,7 +147,7 @@ def _download(source: str) -> Path:
     folder = hub_folder(source, [f"{part}/{name}" for part in _PARTS for name in ("config.json", *_WEIGHTS)])
     for number, weights in enumerate((_HALF_WEIGHTS, _PICKLED, _HALF_PICKLED), 1):
         asked = (_WEIGHTS, _HALF_WEIGHTS, _PICKLED)[:number]
-        lacking = [part for part in _PARTS if not any(_has_any(folder / part, each) for each in asked)]
+        lacking = [part for part in _PARTS if not any(has_any(folder / part, each) for each in asked)]
         if lacking:
             hub_folder(source, [f"{part}/{name}" for part in lacking for name in weights])
     return folder
@@ -253,7 +255,8 @@ def _load_part(kind: Any, folder: Path) -> Any:
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
     try:
-        _check_files(kind, config, folder, pickled=pickled)
+        files = folder.glob(f"diffusion_pytorch_model*{'.bin' if pickled else '.safetensors'}")
+        check_weight_files(partial(kind.from_config, config), files)
         with without_logging("diffusers"):
             network, report = kind.from_pretrained(
                 folder,
@@ -281,30 +284,9 @@ def _load_part(kind: Any, folder: Path) -> Any:
 def _variant(folder: Path) -> tuple[bool, bool]:
     """Whether weights are pickled, and whether they are in half precision; full precision is preferred."""
     for weights in _VARIANTS:
-        if _has_any(folder, weights):
+        if has_any(folder, weights):
             return weights in (_PICKLED, _HALF_PICKLED), weights in (_HALF_WEIGHTS, _HALF_PICKLED)
     return False, False
-
-
-def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled: bool) -> None:
-    """Check, before memory is allocated, that the files are large enough for what the config describes."""
-    with torch.device("meta"):
-        network = kind.from_config(config)
-    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
-    files = [path for path in folder.glob("diffusion_pytorch_model*") if path.suffix in (".safetensors", ".bin")]
-    size = sum(path.stat().st_size for path in files)
-    if files and numbers > size:
-        raise InputError(
-            f"config.json describes a network of {numbers} parameters, but its files have only {size} bytes"
-        )
-    for path in files if pickled else ():
-        # diffusers would count a view that repeats a single number at full size.
-        if path.suffix == ".bin":
-            read_tensors(path)
-
-
-def _has_any(folder: Path, patterns: Iterable[str]) -> bool:
-    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def _load_single_file(path: Path) -> Backbone:

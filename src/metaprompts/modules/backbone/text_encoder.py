@@ -12,7 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.loading import HASHED, RANDOM, check_sizes
-from metaprompts.modules.backbone.transformers_files import check_complete, download, has_any, load_network
+from metaprompts.modules.backbone.transformers_files import check_complete, download, load_network
+from metaprompts.modules.backbone.weight_files import has_any
 from metaprompts.utils.batches import batched
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint

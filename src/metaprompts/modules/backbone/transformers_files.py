@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from metaprompts.errors import InputError
+from metaprompts.modules.backbone.weight_files import check_weight_files, has_any
 from metaprompts.utils.hub import hub_folder, without_logging, without_progress_bars
-from metaprompts.utils.tensor_files import is_finite, read_tensors
+from metaprompts.utils.tensor_files import is_finite
 
 _HALF = "fp16"
 _WEIGHTS = (
@@ -59,7 +60,7 @@ def load_network(kind: Any, folder: Path, what: str, build: Callable[[], nn.Modu
     options |= {"local_files_only": True, "variant": _HALF if only_half else None}
     loaded: Any
     try:
-        _check_files(build, folder)
+        check_weight_files(build, folder.iterdir())
         with without_progress_bars(), without_logging("transformers"):
             loaded = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **options)
     except Exception as error:  # transformers, safetensors and pickle raise their own error types
@@ -78,24 +79,3 @@ def check_complete(missing: Sequence[str], what: str) -> None:
     """
     if missing:
         raise InputError(f"{what} lacks {len(missing)} tensors: {', '.join(missing)}")
-
-
-def has_any(folder: Path, patterns: Sequence[str]) -> bool:
-    """Whether a folder has a file that matches one of the patterns."""
-    return any(True for pattern in patterns for _ in folder.glob(pattern))
-
-
-def _check_files(build: Callable[[], nn.Module], folder: Path) -> None:
-    with torch.device("meta"):
-        network = build()
-    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
-    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
-    size = sum(path.stat().st_size for path in files)
-    if files and numbers > size:
-        raise InputError(
-            f"config.json describes a network of {numbers} parameters, but its files have only {size} bytes"
-        )
-    for path in files:
-        # A view that repeats a single number would be counted at full size.
-        if path.suffix == ".bin":
-            read_tensors(path)
