@@ -152,6 +152,8 @@ def test_only_a_model_of_several_steps_shows_them(browser, address, photo):
     assert page.tabs().count("Steps") == 0
     page.open_tab("Normals")
     page.upload(photo, index=3)
+    # The arriving prediction opens its own tab.
+    page.wait("#slider-3 .handle, #slider-3 .outer, #slider-3 [role=slider]")
     page.open_tab("Steps")
     page.wait("#steps-3 img")
 
