@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.engines.benchmark.environment import MemoryMeter, machine_facts
+from metaprompts.engines.benchmark.machine import machine_facts, peak_memory, restart_peak
 from metaprompts.engines.benchmark.synthetic_weights import full_width_config
 from metaprompts.engines.factory import open_engine
 from metaprompts.engines.optimized import OptimizedModel
@@ -72,9 +72,8 @@ class Run:
     def _measured(self, prepare: Callable[[], Callable[[], object]], images: int) -> Row:
         if time.monotonic() > self.ends:
             return {"error": "not measured: no time was left"}
-        meter = MemoryMeter(self.device)
         try:
-            meter.restart()
+            restart_peak(self.device)
             timed = prepare()
             # The first call compiles and allocates; the second captures CUDA graphs.
             first = seconds(timed, self.device)
@@ -84,7 +83,7 @@ class Run:
                 "images_per_s": images / statistics.median(taken),
                 "seconds": taken,
                 "first_s": first,
-                "peak_bytes": meter.peak(),
+                "peak_bytes": peak_memory(self.device),
             }
         except torch.cuda.OutOfMemoryError:
             return {"error": "out of memory"}

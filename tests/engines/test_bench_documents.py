@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from metaprompts.engines.benchmark.tables import gib, seconds
+from metaprompts.engines.benchmark.report import gib, seconds
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = (DOCS / "performance.md").read_text(encoding="utf-8").splitlines()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metaprompts.engines.adaptive_steps import run_until_agreement
-from metaprompts.engines.benchmark.instrumented import PlainParts
+from metaprompts.engines.benchmark.parts import PlainParts
 from metaprompts.engines.export import export_model
 from metaprompts.engines.factory import installed, open_engine
 from metaprompts.engines.memory_budget import choose, view_work

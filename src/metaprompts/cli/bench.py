@@ -56,10 +56,13 @@ class Bench:
     def run(self) -> int:
         """Run the benchmark; write and print its results."""
         from rich.console import Console
+        from rich.markdown import Markdown
 
-        from metaprompts.engines.benchmark.benchmark import measure
-        from metaprompts.engines.benchmark.plan import Request
+        from metaprompts.engines.benchmark import report
+        from metaprompts.engines.benchmark.measure import measure
+        from metaprompts.engines.benchmark.plan import Plan, chosen_model, parse_specs, workload_for
         from metaprompts.engines.quantization.calibration import CalibrationOptions
+        from metaprompts.utils.device import pick_device
         from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:
@@ -68,27 +71,30 @@ class Bench:
         names = [*self.engine, self.curve_engine or ""]
         calibration.check("w8a8" if any(name.endswith(":w8a8") for name in names) else "fp32")
         check_writable(self.out)
-        request = Request(
-            model=self.model,
-            task=self.task,
-            engines=self.engine or None,
-            size=self.size,
-            batch=self.batch_size,
-            rounds=self.rounds,
-            threads=self.threads,
-            device=self.device,
-            together=None if self.opened == "auto" else self.opened == "together",
-            curve=(self.curve_engine or "eager") if self.curve else None,
-            quick=self.quick,
-            calibration=calibration,
-        )
+        device = pick_device(self.device)
+        engines = parse_specs(self.engine, device)
+        curve = parse_specs([self.curve_engine or "eager"], device, "--curve-engine")[0] if self.curve else None
         watched = Console(stderr=True)
         with watched.status("measuring") as status:
             # Log files do not support lines that are redrawn.
-            report = measure(request, status.update if watched.is_terminal else watched.print)
-        report.write(self.out)
-        console = Console()
-        for table in report.tables:
-            console.print(table.rich())
-        say("\n".join([*report.notes, f"results in {self.out}", ""]))
+            on_stage = status.update if watched.is_terminal else watched.print
+            subject, source, config = chosen_model(self.model, self.task, quick=self.quick, on_stage=on_stage)
+            plan = Plan(
+                subject=subject,
+                source=source,
+                config=config,
+                workload=workload_for(config, self.size, self.batch_size),
+                device=device,
+                engines=engines,
+                curve=curve,
+                rounds=self.rounds,
+                threads=self.threads,
+                together=None if self.opened == "auto" else self.opened == "together",
+                quick=self.quick,
+                calibration=calibration,
+            )
+            results = measure(plan, on_stage)
+        report.write(results, self.out)
+        Console().print(Markdown(report.tables(results)))
+        say("\n".join([*report.notes(results), f"results in {self.out}", ""]))
         return 0

@@ -274,7 +274,9 @@ class Encoders(nn.Module):
         second: the second encoder, whose weights are shared and whose cache is not used
     """
 
-    def __init__(self, latent: Encode | SmallEncoder | StripEncode, second: SecondEncoder | None) -> None:
+    def __init__(
+        self, latent: Encode | SmallEncoder | StripEncode | LatentEncoder, second: SecondEncoder | None
+    ) -> None:
         super().__init__()
         self.latent = latent
         self.second = None if second is None else sharing_weights(second)

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,33 +22,22 @@ _RULE = 2
 
 
 def rule_made_tensors(model: nn.Module, but: Container[str] = ()) -> dict[str, Tensor]:
-    """Synthetic tensors of a model.
-
-    Args:
-        model: may be on the meta device
-        but: names to leave out
-    """
-    spread = spreads(model)
-    return {
-        name: synthetic_weights(name, each, spread.get(name))
-        for name, each in model.state_dict().items()
-        if name not in but
-    }
-
-
-def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> Tensor:
-    """A tensor's content, determined only by its name and shape.
+    """Synthetic tensors of a model, each determined only by its name, shape and layer.
 
     Matrices and filters are normally distributed; vectors are close to a fresh layer's initial values.
 
     Args:
-        name: name of the tensor in the model
-        like: tensor of the expected shape and type; its values are not read
-        spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
+        model: may be on the meta device
+        but: names to leave out
 
     Returns:
-        the tensor, on the CPU
+        name -> tensor, on the CPU
     """
+    spreads, state = _spreads(model), model.state_dict()
+    return {name: _filled(name, each, spreads.get(name)) for name, each in state.items() if name not in but}
+
+
+def _filled(name: str, like: Tensor, spread: float | None) -> Tensor:
     if not like.is_floating_point():
         return torch.zeros(like.shape, dtype=like.dtype)
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
@@ -65,14 +53,11 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
     return normal.to(like.dtype)
 
 
-def spreads(model: nn.Module) -> dict[str, float]:
+def _spreads(model: nn.Module) -> dict[str, float]:
     """Standard deviations of a model's filters, by name, that keep activations from growing or vanishing.
 
     The value is 1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU removes half of the power
     and batch norms do not restore it. A transposed convolution's fan-in counts the inputs of one output pixel.
-
-    Args:
-        model: the model; the values of its filters are not read
     """
     found = {}
     for name, module in model.named_modules():
@@ -85,11 +70,7 @@ def spreads(model: nn.Module) -> dict[str, float]:
 
 
 def full_width_config(task: str) -> ModelConfig:
-    """The published model of a task on Stable Diffusion 1.5; it predicts images of any size without resizing.
-
-    Args:
-        task: a task that has a published model
-    """
+    """The published model of a task on Stable Diffusion 1.5; it predicts images of any size without resizing."""
     published = TASKS[task].published
     assert published is not None
     with torch.device("meta"):
@@ -98,19 +79,6 @@ def full_width_config(task: str) -> ModelConfig:
 
 
 def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
-    """A model folder with synthetic weights, created once and cached, so that all processes map the same file.
-
-    Args:
-        config: config of the model
-        cache: cache folder; by default see `cache_folder`
-
-    Raises:
-        InputError: the folder cannot be written
-    """
-    what: dict[str, Any] = {"rule": _RULE, "config": config.to_dict()}
-    return artifact(what, lambda folder: _save(config, folder), cache)
-
-
-def _save(config: ModelConfig, folder: Path) -> None:
-    model = MetaPromptModel.from_config(config)
-    model.save(folder, state=rule_made_tensors(model))
+    """A model folder with synthetic weights, cached (see `artifact`) so that all processes map the same file."""
+    model, what = MetaPromptModel.from_config(config), {"rule": _RULE, "config": config.to_dict()}
+    return artifact(what, lambda folder: model.save(folder, state=rule_made_tensors(model)), cache)
