@@ -42,7 +42,7 @@ def browser():
 
 @pytest.fixture(autouse=True)
 def tabs_closed(browser):
-    """Each page keeps a connection open, and a browser opens at most six to a host: the sixth page once loaded nothing."""
+    """Each page keeps a connection open, and a browser opens at most six per host: the sixth page loaded nothing."""
     yield
     first, *others = browser.window_handles
     for handle in others:
