@@ -66,5 +66,5 @@ def _end():
 
 
 def test_a_killed_worker_is_one_line():
-    with pytest.raises(InputError, match=r"a worker process was killed: .* the same command goes on"):
+    with pytest.raises(InputError, match=r"a worker process was killed: .* run the same command again to resume"):
         list(model_workers.in_model_workers(_end, [(), ()], 2))

@@ -263,7 +263,7 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
             "--size is 68 64; expected multiples of 8: pose predicts crops of this size",
         ),
         (["--engine", "plane"], "--engine has 'plane'; expected plain, eager"),
-        (["--curve-engine", "plain"], "--curve-engine needs --curve: add it, or leave out --curve-engine"),
+        (["--curve-engine", "plain"], "--curve-engine needs --curve: add --curve, or leave out --curve-engine"),
         (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; expected plain, eager"),
         (["nothing"], "--quick measures an embedded miniature: leave out MODEL or --quick"),
     ],

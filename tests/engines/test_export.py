@@ -128,7 +128,10 @@ def test_connected_networks_are_the_model(task: str, every_step: bool, tmp_path:
     ("words", "line"),
     [
         (["torch", "--precision", "w8a8"], "format torch supports fp32, not w8a8: choose onnx or openvino"),
-        (["onnx", "--calibration", "."], "--calibration is for --precision w8a8: add that, or leave --calibration out"),
+        (
+            ["onnx", "--calibration", "."],
+            "--calibration is for --precision w8a8: add --precision w8a8, or leave out --calibration",
+        ),
         (["onnx", "--precision", "w8a8", "--calibration", "missing"], "--calibration is missing; expected a folder"),
     ],
 )

@@ -236,7 +236,10 @@ def test_images_to_predict_that_cannot_be_decoded_are_skipped(photos: Path, tiny
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--calibration", "{}"], "--calibration is for --precision w8a8: add that, or leave --calibration out"),
+        (
+            ["--calibration", "{}"],
+            "--calibration is for --precision w8a8: add --precision w8a8, or leave out --calibration",
+        ),
         (["--calibration-samples", "4", "--precision", "bf16"], "--calibration-samples is for --precision w8a8"),
         (["--precision", "w8a8", "--calibration", "{}/missing"], "missing; expected a folder of images"),
         (["--precision", "w8a8", "--calibration-samples", "0"], "--calibration-samples"),

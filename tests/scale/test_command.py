@@ -61,7 +61,7 @@ def test_errors_are_one_line(label, photos, words, message):
     ("words", "message"),
     [
         (["--engine", "ray"], "pip install 'metaprompts[ray]', or give --engine local"),
-        (["--address", "auto"], "--address is for --engine ray: add it, or leave this out"),
+        (["--address", "auto"], "--address is for --engine ray: add --engine ray, or leave out --address"),
         (["--gpus-per-worker", "0"], "--gpus-per-worker is for --engine ray"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A study's numbers as a Markdown table and a figure, also in documents: means over seeds, with Student's t."""
+"""Write a study's numbers as a Markdown table and a figure: means over seeds, with Student's t."""
 
 import math
 import re
@@ -55,7 +55,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Student's confidence interval and test for the mean of a few values; or of differences, for a paired test."""
+    """Student's confidence interval and test for the mean of a few values; differences of pairs give a paired test."""
     count = len(values)
     mean = math.fsum(values) / count if count else math.nan
     error = stats.sem(values) if count > 1 else math.nan
@@ -92,8 +92,8 @@ def markdown(study: Study, results: Results) -> str:
 def rebuilt(text: str, studies: Path, results: Path, images: Path | None = None) -> str:
     """A document with regenerated text between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->``.
 
-    Tables have the cells that were trained, and a line that shows the study's figure, which is written too, if the
-    document's folder is given as ``images``.
+    Tables contain the cells that were trained. If the document's folder is given as ``images``, the study's figure is
+    also written, and a line that shows it is added to the table.
 
     Raises:
         InputError: a marker is not closed, or the study does not exist
@@ -117,7 +117,7 @@ def rebuilt(text: str, studies: Path, results: Path, images: Path | None = None)
 
 
 def _rows(study: Study, cell: Cell, results: Results) -> Iterator[tuple[Row, list[str]]]:
-    """Each variant in a cell, as a row of the figure and as one of the table."""
+    """For each variant in a cell: its row in the figure, and its row in the table."""
     first: dict[int, float] = {}
     for variant in study.variants_of(cell):
         runs = [Run(cell=cell, variant=variant, seed=seed) for seed in study.seeds]

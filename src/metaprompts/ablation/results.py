@@ -46,14 +46,18 @@ def read_results(runs: Iterable[Run], folder: Path) -> dict[str, Result]:
     """The available results of a study's runs, by run name.
 
     Raises:
-        InputError: a result is damaged or has different settings, or only one of result and study is quick
+        InputError: a result is damaged, has different settings, or is quick while the study is not, or vice versa
     """
     read = {run.name: _read(folder / f"{run.name}.json", run) for run in runs}
     return {name: result for name, result in read.items() if result is not None}
 
 
 def shared_results(runs: Sequence[Run], out: Path) -> dict[str, Result]:
-    """The stored results of runs, or of runs with the same key in any other study, by key; errors as `read_results`."""
+    """The stored results of runs, or of runs with the same key in any other study, by key.
+
+    Raises:
+        InputError: see `read_results`
+    """
     read = ((run.key, _read(path, run)) for run, paths in _paths(runs, out) for path in paths)
     return {key: result for key, result in read if result is not None}
 
@@ -90,7 +94,7 @@ def score(result: Result, metric: str, where: str) -> float | None:
 
 
 def _paths(runs: Sequence[Run], out: Path) -> list[tuple[Run, list[Path]]]:
-    """Runs with the result files of the same key, in any study, and at last their own; skips unreadable files."""
+    """Each run with the result files of its key: first those of any study, last its own; skips unreadable files."""
     shared: dict[str, list[Path]] = {run.key: [] for run in runs}
     for path in sorted(out.glob("*/results/*.json")):
         with suppress(InputError, AttributeError):
@@ -125,7 +129,7 @@ def _read(path: Path, run: Run) -> Result | None:
 
 
 def _damage(result: Any, run: Run) -> str | None:
-    """What is wrong with a file's content, if it is no result of the run."""
+    """The reason why a file's content is not a result of the run; None if it is one."""
     if not isinstance(result, dict):
         return "not a JSON object"
     if ("scores" in result) == ("failed" in result):

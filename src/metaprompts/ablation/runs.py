@@ -1,4 +1,4 @@
-"""Plan runs, and train them in parallel processes; the same call resumes after an interruption."""
+"""Plan runs, and train them in parallel processes; repeating an interrupted call resumes it."""
 
 import math
 import os
@@ -70,14 +70,14 @@ def seconds_of(run: Run) -> float:
 def train_all(
     runs: Sequence[Run], out: Path, roots: Mapping[str, Path], *, processes: int = 1, again: bool = False
 ) -> Generator[tuple[Run, Outcome], None, None]:
-    """Train every run without a result, or ``again``; runs with the same settings, data and seed are trained once.
+    """Train every run without a result (with ``again``, every run); equal settings, data and seed are trained once.
 
     Each run has its own process with one thread. Divergence counts as a result. A failed run has no result and does not
     stop the others. Any other error, and closing the generator, stops all: runs in progress are asked to stop, and can
     be resumed later.
 
     Yields:
-        each run with its outcome; of runs that share a failed training only the first
+        each run with its outcome; if runs with the same key fail, only the first of them
 
     Raises:
         InputError: a cell's data is missing or invalid, or a result is damaged or has different settings

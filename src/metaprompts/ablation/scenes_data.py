@@ -30,7 +30,7 @@ def data_folders(
 
 
 def _generate(scenes: GeneratedScenes, folder: Path, processes: int, *, quick: bool) -> None:
-    """Draw scenes and the lists of their parts; only of quick studies, a part may be larger than its split."""
+    """Draw scenes and the lists of their parts; only in quick studies may a part be larger than its split."""
     sizes = {"train": scenes.count - scenes.val_count, "val": scenes.val_count}
     too_large = [part for part in scenes.parts if part > max(sizes.values())]
     if too_large and not quick:

@@ -179,7 +179,12 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One run of a study, given by its name and by whether it is only a smoke test."""
+    """One run of a study: a cell, a variant and a seed.
+
+    Attributes:
+        study: name of the study
+        quick: whether the study is only a smoke test
+    """
 
     cell: Cell
     variant: Variant
@@ -272,7 +277,7 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
 def quick_study(study: Study, given: Collection[str]) -> Study:
     """The study as a smoke test of a minute or two: one seed, two steps, one cell per recipe; scores are meaningless.
 
-    Cells on generated scenes are preferred to those on given data sets, and these to others.
+    Cells on generated scenes are chosen first, then cells on given data sets, then others.
     """
     generated = [cell for cell in study.cells if cell.data == SCENES and study.scenes]
     first: dict[str, Cell] = {}
@@ -294,7 +299,7 @@ def changed_values(settings: Any) -> dict[str, Any]:
 def _check_known(where: str, names: Iterable[str], kind: str, known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            raise InputError(f"{where} {name}; expected some of the {kind}: {', '.join(known) or 'none'}")
+            raise InputError(f"{where} {name}; expected one of the {kind}: {', '.join(known) or 'none'}")
 
 
 def _spelled(value: Any, seed: int) -> str:

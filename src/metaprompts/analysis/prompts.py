@@ -49,7 +49,7 @@ def prompt_heatmaps(
         image: path, PIL image, or uint8 array (H, W, 3)
         prompts: numbers of the prompts, from 0; None for the ``top`` most distinct ones, see
             `visualize.heatmaps.most_distinct`
-        top: number of prompts if ``prompts`` is None; at most all
+        top: number of prompts if ``prompts`` is None; if larger than the number of prompts, all are shown
         level: see `Level`
         boxes: pose only, as for `MetaPromptModel.predict`
         caption: if the prompts are captions, as for `MetaPromptModel.predict`; a prompt is then a token of the caption
@@ -145,7 +145,7 @@ def prompt_responses(
 
 
 def begin_responses(model: "MetaPromptModel", level: Level) -> "PromptResponses":
-    """Responses of which nothing is counted yet.
+    """Empty prompt responses, to which batches can be added.
 
     Raises:
         InputError: the level does not exist, or the model has no prompt maps
@@ -162,7 +162,7 @@ def batch_responses(
     Args:
         model: any model with rearrangement
         batch: a batch, as for `prompt_responses`
-        begun: the state of the responses to which it will be added, at any time after their first batch
+        begun: the state, after at least one batch, of the responses to which the result will be added
         level: see `Level`
     """
     with eval_mode(model), torch.inference_mode():

@@ -90,7 +90,7 @@ def surface_view(tab: Tab, fov_x: Any) -> View:
                 interactive=False,
             )
         else:
-            gr.Markdown("The surface on this page needs `pip install 'metaprompts[3d]'`; this is a file of points.")
+            gr.Markdown("This file contains points; to show a surface, run `pip install 'metaprompts[3d]'`.")
             shown = gr.File(label="Points", interactive=False, elem_id=f"surface-{tab.index}")
         camera = gr.Markdown(elem_classes="note")
 

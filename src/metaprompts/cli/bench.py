@@ -66,7 +66,7 @@ class Bench:
         from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:
-            raise InputError("--curve-engine needs --curve: add it, or leave out --curve-engine")
+            raise InputError("--curve-engine needs --curve: add --curve, or leave out --curve-engine")
         calibration = CalibrationOptions(folder=self.calibration, samples=self.calibration_samples)
         names = [*self.engine, self.curve_engine or ""]
         calibration.check("w8a8" if any(name.endswith(":w8a8") for name in names) else "fp32")

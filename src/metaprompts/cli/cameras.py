@@ -75,7 +75,7 @@ class Cameras:
         return self.matrix or exif_intrinsics(image, height, width)
 
     def known_or_assumed(self, image: Path, height: int, width: int) -> "Intrinsics":
-        """As `known`, but falls back to `default_intrinsics`."""
+        """Like `known`, but falls back to `default_intrinsics`."""
         from metaprompts.data.io.intrinsics import default_intrinsics
 
         return self.known(image, height, width) or default_intrinsics(height, width)
@@ -117,7 +117,7 @@ class TrainingCamera:
         return cls(focal_px=focal_px, working_size=None if windows else model.config.working_size, cameras=cameras)
 
     def rescaled(self, prediction: "DepthPrediction", image: Path) -> "tuple[DepthPrediction, str]":
-        """The prediction times the ratio of the two focal lengths, and a line that says so.
+        """Multiply the depth by the ratio of the two focal lengths; also returns a line that describes this.
 
         Raises:
             InputError: the image's camera is unknown

@@ -27,8 +27,8 @@ class Export:
     The network takes any number of images of one size. Also writes model.json, which describes inputs and outputs;
     parity.json, the difference from the model's output on real images; and predict.py and processing.py, an example
     that runs from any folder without metaprompts and, at the same size, gives the same results as metaprompts predict.
-    With --precision w8a8 also writes quantization.json, which states which layers are not quantized and what it costs.
-    Finally prints all files with their sizes.
+    With --precision w8a8 it also writes quantization.json: the layers that are not quantized, and the effect on the
+    output. Finally prints all files with their sizes.
     """
 
     model: str = argument("MODEL", names=embedded_models)

@@ -59,7 +59,7 @@ class InferenceOptions:
             executed: the models as executed by their engines
 
         Raises:
-            InputError: windows were requested for a model that cannot use them, or more memory than there is
+            InputError: windows were requested for a model that cannot use them, or more memory than the device has
         """
         self.models = list(models)
         self._executed = {id(model): fast for model, fast in zip(models, executed, strict=True)}

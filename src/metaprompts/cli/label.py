@@ -141,7 +141,8 @@ class Label:
 
         for name in ("address", "cpus_per_worker", "gpus_per_worker"):
             if getattr(self, name) is not None:
-                raise InputError(f"--{name.replace('_', '-')} is for --engine ray: add it, or leave this out")
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} is for --engine ray: add --engine ray, or leave out {option}")
         return label_here if self.workers == 1 else partial(label_in_processes, workers=self.workers)
 
 

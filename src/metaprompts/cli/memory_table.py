@@ -13,7 +13,7 @@ _PARTS = {
     "average": ("average", "exponential moving average of the weights"),
     "exchange": ("exchange", "a copy of the gradients, exchanged between processes"),
     "copies": ("weight copies", "in the precision of the forward pass"),
-    "activations": ("activations", "kept by the forward pass for the backward pass, losses included"),
+    "activations": ("activations", "kept by the forward pass for the backward pass, including the losses"),
     "work": ("temporary", "tensors of the encoder, gradients in flight, recomputed activations"),
 }
 # An easily scaled reference: about a third of an A100's bf16 peak.

@@ -30,8 +30,8 @@ class ImageGroup:
 
     Attributes:
         paths: the files
-        images: the readable images, by file; None if they are to be read when they are needed
-        failures: why the others cannot be read
+        images: the readable images, by file; None if each is read when it is needed
+        failures: why other images cannot be read, one line each
     """
 
     paths: "Sequence[Path]"

@@ -19,8 +19,8 @@ class Scenes:
     """Write generated rooms and streets in the format of a known data set.
 
     Use them to try out readers and recipes without the real data set. A fifth of the scenes is for validation; captions
-    and a README.txt are written as well. With coco and plain, both splits show people. If interrupted, run the same
-    command again to resume; it always writes the same files.
+    and a README.txt are written as well. In the layouts coco and plain, both splits contain people. If interrupted, run
+    the same command again to resume; it always writes the same files.
     """
 
     layout: Name = "plain"

@@ -159,7 +159,7 @@ class VideoPredictions:
 
         Raises:
             InputError: nothing could be predicted
-            KeyboardInterrupt: after an interrupt; the predictions made until then are written
+            KeyboardInterrupt: after an interrupt; the predictions made so far are written
         """
         from metaprompts.inference.video.run import predict_source
         from metaprompts.utils.progress import ProgressBar

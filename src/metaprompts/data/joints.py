@@ -75,7 +75,7 @@ def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tupl
         given: indices of the pairs; None to infer them from the names
 
     Raises:
-        InputError: the names of several joints give no pair, or contradict each other
+        InputError: several joints have names from which no pair can be inferred, or that contradict each other
     """
     if given is not None:
         return tuple(given)

@@ -9,7 +9,7 @@ from metaprompts.utils.files import is_file
 
 
 def same_form(name: str) -> str:
-    """A name in composed Unicode form; macOS, and zip files made on it, may store letters and accents separately."""
+    """A name in composed Unicode form: macOS, and zip files created there, may store letters and accents separately."""
     return unicodedata.normalize("NFC", name)
 
 

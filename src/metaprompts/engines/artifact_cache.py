@@ -63,7 +63,7 @@ def _place(what: Mapping[str, object], folder: Path | None) -> Path:
 def _check_owner(cache: Path) -> None:
     if cache.is_dir() and (why := _why_not_ours(cache)) is not None:
         raise InputError(
-            f"{cache}, the cache of converted networks, {why}, who could replace the networks run here: set "
+            f"{cache}, the cache of converted networks, {why}, so other users could replace the networks run here: set "
             f"{CACHE_VARIABLE} to another folder"
         )
 

@@ -25,8 +25,8 @@ class StepCalibration:
     Attributes:
         tolerance: mean disagreement of two successive steps at which an image is finished
         metric: name of the main metric
-        all_steps: its value with all steps
-        adaptive: its value with the tolerance
+        all_steps: the metric's value with all steps
+        adaptive: the metric's value with the tolerance
         step_counts: number of steps -> number of predictions that used so many
     """
 

@@ -193,7 +193,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
     """Check that an engine can compute in a precision on a device, and is installed.
 
     Raises:
-        InputError: the engine does not support it, or is not installed
+        InputError: the engine does not support the precision or the device, or is not installed
     """
     if precision == "fp16" and device.type == "cpu":
         raise InputError(f"precision fp16 is for GPUs, but the model is on {device}: choose fp32 or bf16")

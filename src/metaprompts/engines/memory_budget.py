@@ -94,7 +94,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
     Args:
         model: the predicting model
         size: (height, width) of the views, in pixels
-        limit: memory limit in bytes, the weights and the program included
+        limit: memory limit in bytes, including the weights and the program
         most: maximum number of views per forward pass
         reserved: bytes in use for the whole image
 
@@ -262,7 +262,7 @@ def check_limit(limit: int, model: "MetaPromptModel") -> None:
     total = torch.cuda.mem_get_info(model.device)[1] if cuda else memory_bytes("MemTotal")
     if total is not None and limit > total:
         device = "the GPU" if cuda else "this machine"
-        raise InputError(f"--max-memory is {shown_bytes(limit)}, but {device} has {shown_bytes(total)}: give less")
+        raise InputError(f"--max-memory is {shown_bytes(limit)}, but {device} has {shown_bytes(total)}: lower it")
 
 
 def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:

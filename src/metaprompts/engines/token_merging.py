@@ -154,7 +154,7 @@ class Merging:
         Args:
             tokens: (B, h w, C)
             size: (h, w)
-            count: number of tokens to merge; at most all except the destinations
+            count: number of tokens to merge, at most the number of tokens that are not destinations
         """
         at_destinations, at_others = split_places(size, tokens.device)
         destinations, others = tokens[:, at_destinations], tokens[:, at_others]

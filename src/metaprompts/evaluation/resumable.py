@@ -205,7 +205,7 @@ def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
     missing = [index for index in range(len(evaluation.images)) if index not in records]
     if missing:
         raise InputError(
-            f"{evaluation.out} has lost the records of {counted(len(missing), 'sample')} while the evaluation ran: "
+            f"the records of {counted(len(missing), 'sample')} disappeared from {evaluation.out} during evaluation: "
             "run the same command again to evaluate them"
         )
     for index in range(len(evaluation.images)):

@@ -153,7 +153,7 @@ def _outputs(
 
 @torch.inference_mode()
 def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int, _Output]:
-    """The outputs, by index, of equally sized views, of which either all or none have a context."""
+    """The outputs, by index, of equally sized views; either all views have a context, or none has."""
     if not seen:
         return {}
     batch = torch.stack([each.view.image for _, each in seen])

@@ -23,7 +23,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         min_depth_m: targets must be above this; published results use 1e-3
         max_depth_m: targets must be below this; 10 for NYU Depth v2, 80 for KITTI
         rows: first counted row, and the row after the last; None for all rows
-        columns: as ``rows``, for columns
+        columns: like ``rows``, for columns
         crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None to score the whole
             image
         clamp_to_max: also clamp finite predictions above ``max_depth_m``
@@ -48,7 +48,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         super().__init__()
         if not 0 < min_depth_m < max_depth_m:
             raise InputError(
-                f"depth scores got the range {min_depth_m} to {max_depth_m} m; expected 0 < minimum < maximum"
+                f"the range of scored depth is {min_depth_m} to {max_depth_m} m; expected 0 < minimum < maximum"
             )
         self.min_depth_m, self.max_depth_m = min_depth_m, max_depth_m
         self.rows, self.columns, self.crop = rows, columns, crop

@@ -41,7 +41,7 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
         people, joints = predicted.shape[:2]
         if predicted.shape[2:] != (2,) or target.shape != (people, joints, 3) or box_xywh.shape != (people, 4):
             raise InputError(
-                f"PCK got predictions {tuple(predicted.shape)}, targets {tuple(target.shape)}, boxes "
+                f"shapes for PCK are predictions {tuple(predicted.shape)}, targets {tuple(target.shape)}, boxes "
                 f"{tuple(box_xywh.shape)}; expected (B,J,2), (B,J,3) and (B,4)"
             )
         reach = self.threshold * box_xywh[:, 2:].amax(1, keepdim=True)

@@ -63,17 +63,17 @@ class RunningMoments:
             self._products[part] += (centered * other).sum(dim=1)
 
     def state(self) -> dict[str, Tensor]:
-        """The sums so far, and where they begin."""
+        """The sums so far, with their origins."""
         values = {name: getattr(self, name if name == "count" else f"_{name}") for name in (*_ORIGINS, *_SUMS)}
         return {"begun": self._begun, **values}
 
     def begin_at(self, state: Mapping[str, Tensor]) -> None:
-        """Use the origins of other moments, so that sums of both can be added."""
+        """Use the origins of other moments, so that the sums of both can be added."""
         self._begun = state["begun"].clone()
         self._origin, self._companion_origin = state["origin"].clone(), state["companion_origin"].clone()
 
     def add(self, state: Mapping[str, Tensor]) -> None:
-        """Add the sums of moments that began at these, or that these have not begun yet."""
+        """Add the sums of other moments; variables that both have counted must have the same origins."""
         new = state["begun"] & ~self._begun
         self._origin = torch.where(new, state["origin"], self._origin)
         self._companion_origin = torch.where(new, state["companion_origin"], self._companion_origin)

@@ -28,7 +28,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
     def __init__(self, classes: int, ignore_index: int | None = 255) -> None:
         super().__init__()
         if classes < 1:
-            raise InputError(f"segmentation scores got {classes} classes; expected at least 1")
+            raise InputError(f"the number of classes to score is {classes}; expected at least 1")
         self.classes = classes
         self.ignore_index = ignore_index
         # The last column is for predictions that are not a class, which count as misses, but against no other class.

@@ -18,11 +18,11 @@ class Second:
     """The image backbone of the second encoder, which is frozen; an adapter's weights do not include it.
 
     Attributes:
-        source: its source, see `load_second`
+        source: the encoder's source, see `load_second`
         fingerprint: fingerprint of its weights
-        network: its config in transformers
+        network: the encoder's config in transformers
         mean: mean of the red, green and blue pixels in [0, 1] that it was trained with
-        std: their standard deviation
+        std: standard deviation of the same pixels, for each color
     """
 
     source: str
@@ -57,7 +57,8 @@ class Prompts:
         count: N, for meta prompts; for other kinds this value is replaced by the number of labels, or of tokens in a
             padded caption
         per_step: (meta) one set per refinement step instead of a shared one; (label, caption) one adapter per step
-        adapter: whether each set goes through an MLP, which for text is residual, with small learned factors
+        adapter: whether each set goes through an MLP; for text, the MLP is residual, and learned factors, initially
+            small, scale its output
         labels: (label) the names; none for the names of the task's classes or joints
         templates: (label) sentences in which {} stands for the name, and whose tokens are averaged; none for a short
             built-in list

@@ -48,8 +48,8 @@ class Schedule:
         warmup_start_factor: (except poly_one_cycle) learning rate at the first warm-up step, as a fraction of the full
             rate
         min_lr: (poly_one_cycle) first and last learning rate
-        pct_start: (poly_one_cycle) fraction of the steps spent rising. The released code rises for epochs // 2 whole
-            epochs, 12 of 25, so its recipes say 0.48.
+        pct_start: (poly_one_cycle) fraction of the steps spent rising. In the released code, the rate rises for epochs
+            // 2 whole epochs, 12 of 25, so the released recipes set 0.48.
         milestones: (step) fractions of the steps after which the learning rate falls
         gamma: (step) factor on the learning rate at each milestone
         decay_fraction: (warmup_stable_decay) final fraction of the steps, over which the learning rate falls to 0

@@ -90,7 +90,7 @@ class LabelJob:
         return Storage(f"{self.out.rstrip('/')}/{name}-{digits}")
 
     def slices(self) -> Iterator[Slice]:
-        """Cut the source into slices; the same call yields the same slices until the source changes."""
+        """Cut the source into slices; every call yields the same slices until the source changes."""
         return slices(list_source(self.source, self.out), self.shard_size)
 
     def file(self, part: Slice) -> str:
@@ -205,7 +205,7 @@ class SliceLabeler:
 
 
 def _own_images(job: LabelJob, samples: int) -> Calibration | None:
-    """The first readable images of the source, of which each is assumed to show one person; None if there are none."""
+    """The first readable images of the source, each assumed to show one person; None if there are none."""
     contents = read_items(next(job.slices()).items[:samples])
     images = []
     for content in contents:

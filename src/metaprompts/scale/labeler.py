@@ -34,7 +34,7 @@ class Labeler:
         engine: engine that executes the model, as for `metaprompts.load`
         precision: precision of an engine
         calibration: images on which precision w8a8 is calibrated, as for `metaprompts.load`
-        calibration_samples: maximum number of them
+        calibration_samples: maximum number of calibration images
         device: compute device; by default the GPU if there is one
         batch_size: images per forward pass
         caption: caption for all images, if the model reads captions

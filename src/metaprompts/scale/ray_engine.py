@@ -56,7 +56,7 @@ def label_with_ray(
         make_work: makes what labels the slices of a job on a device
 
     Raises:
-        InputError: Ray is not installed, the cluster cannot be reached, or an actor raised it
+        InputError: Ray is not installed, the cluster cannot be reached, or an actor raised this error
     """
     ray = import_ray()
     with _connected(ray, address, workers, cpus):
@@ -113,7 +113,7 @@ class _Actor:
 
 
 def _check_reachable(part: Slice) -> None:
-    """Otherwise a machine without the source would turn each image into a row with an error."""
+    """Check that this machine can read the source; otherwise each image would become a row with an error."""
     first = part.items[0]
     if not is_url(first.file) and first.version != "missing" and not Path(first.file).exists():
         where = Path(first.file).absolute()
@@ -190,7 +190,7 @@ def _gpu_share(ray: Any, job: LabelJob, workers: int) -> float:
 
 
 def _check_nodes(ray: Any, cpus: float, gpus: float) -> None:
-    """Say when no machine has room for an actor, because Ray waits in silence for one that might join."""
+    """Report if no machine has room for an actor: Ray itself waits silently for such a machine to join."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         report_lines(
@@ -199,7 +199,7 @@ def _check_nodes(ray: Any, cpus: float, gpus: float) -> None:
 
 
 def summary_line(error: BaseException) -> str:
-    """One line of an error of Ray, whose messages have many: the error in the innermost traceback, or the first."""
+    """Shorten Ray's multi-line error messages to one line: the innermost traceback's error, or else the first line."""
     lines = [_COLOR.sub("", line).strip() for line in str(error).splitlines() if line.strip()]
     errors = [line for line in lines if _ERROR.match(line)]
     return (errors or lines[:1] or [one_line(error)])[-1].rstrip(".:")
@@ -209,7 +209,7 @@ def import_ray() -> Any:
     """Import Ray with its data library.
 
     Raises:
-        InputError: it is not installed
+        InputError: Ray is not installed
     """
     switch_off_telemetry()
     # Lines of its C++ parts, which neither log levels nor log_to_driver silence.

@@ -27,7 +27,7 @@ def write_review(job: LabelJob, plan: Plan, count: int) -> None:
 
     Args:
         job: a finished job
-        plan: its slices
+        plan: the slices of the job
         count: number of images
 
     Raises:

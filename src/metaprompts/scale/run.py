@@ -1,4 +1,4 @@
-"""Label a source: plan, label what is missing, and finish."""
+"""Label a source: plan the slices, label those without results, and finish the job."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class Summary:
 
 
 def run(job: LabelJob, runner: Runner, part: tuple[int, int] = (0, 1), *, review: int = 0) -> Summary:
-    """Label what is not labeled yet; the same call resumes after any interruption.
+    """Label all images that have no label yet; repeating an interrupted call resumes it.
 
     Args:
         job: the labeling job

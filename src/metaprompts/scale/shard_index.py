@@ -25,7 +25,7 @@ def write_shard_index(job: LabelJob, plan: Plan, sizes: Mapping[str, int]) -> No
 
     Args:
         job: a job for tar files
-        plan: its slices
+        plan: the slices of the job
         sizes: the files in its folder
 
     Raises:

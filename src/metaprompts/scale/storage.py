@@ -62,7 +62,7 @@ def version(url: str) -> str:
 
 
 def version_of(info: Mapping[str, Any]) -> str:
-    """The version of a file, from what its file system says about it."""
+    """The version of a file, from the metadata that its file system reports."""
     return " ".join(str(info[key]) for key in _VERSION_KEYS if key in info)
 
 

@@ -67,7 +67,7 @@ def _block(file: IO[bytes], at: int) -> bytes:
     block = file.read(_BLOCK)
     is_cut = 0 < len(block) < _BLOCK
     if not block and at:
-        # Seeking beyond the end is no error.
+        # Seeking beyond the end is not an error.
         file.seek(at - 1)
         is_cut = not file.read(1)
     if is_cut:
@@ -95,7 +95,7 @@ def _ordinary(block: bytes) -> _Header | None:
 
 
 def _octal(digits: bytes) -> int:
-    """A number of a header; large ones, and damaged ones, are a ValueError."""
+    """Parse an octal number in a header; raises ValueError if it is damaged, or too large for octal digits."""
     plain = digits.strip(b" \0") or b"0"
     if not plain.isdigit():
         raise ValueError(plain)

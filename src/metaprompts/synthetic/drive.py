@@ -59,7 +59,9 @@ def generate_drive(
         InputError: the seed is negative, or there are no frames
     """
     if seed < 0 or frames < 1:
-        raise InputError(f"drive got seed {seed} and {frames} frames; expected a seed of 0 or more and 1 frame or more")
+        raise InputError(
+            f"a drive has seed {seed} and {frames} frames; expected a seed of at least 0 and at least 1 frame"
+        )
     rng = Rng(seed)
     drawn: Kind = "room" if rng.happens(0.5) else "street"
     kind = kind or drawn

@@ -102,7 +102,7 @@ def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | 
         kind: "room" or "street"; None lets the seed decide
 
     Raises:
-        InputError: a negative seed, a size outside 16 to 8192, or an unknown kind
+        InputError: the seed is negative, the size is outside 16 to 8192, or the kind is unknown
     """
     if seed < 0:
         raise InputError(f"scene seed is {seed}; expected 0 or more")

@@ -1,6 +1,6 @@
 """The tasks by name, including those that other packages register as ``metaprompts.tasks`` entry points.
 
-Importing this module imports no task, and so no PyTorch; a task is imported when it is first used.
+Importing this module imports neither a task nor PyTorch; a task is imported when it is first used.
 """
 
 import logging

@@ -90,7 +90,7 @@ class NormalsData(PairedSection):
             )
 
     def parts(self, split: Split) -> Openers:
-        """The only part of a split."""
+        """The parts of a split: a single one."""
         folders: Openers = {split: lambda: _NormalPairs(self, self.names(split))}
         return self.with_shards(split, lambda: self.reading_images(folders))
 

@@ -79,7 +79,7 @@ class ImagePredictor(Predictor, Protocol):
 
 @runtime_checkable
 class AdaptivePredictor(Protocol):
-    """The interface of models that can choose the number of refinement steps, and so know how well steps agree."""
+    """The interface of models that can choose the number of refinement steps by how well successive steps agree."""
 
     tolerance: float | None
     """The mean disagreement of two steps at which refinement stops; None to run all steps."""

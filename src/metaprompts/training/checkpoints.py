@@ -38,12 +38,12 @@ _FREE = {
         *("micro_batch_size", "fsdp", "compile", "report_to"),
     ),
 }
-# Keys that error messages suggest changing; training differs from then on, as a warning says.
+# Keys that error messages suggest changing; training differs from then on, which a warning reports.
 _CURES = (
     *("data.on_error", "optimizer.max_grad_norm", "optimizer.lr"),
     *("training.early_stopping", "training.validate_every"),
 )
-# The length of the run; from then on the schedule follows the new length, as a warning says.
+# The length of the run; from then on the schedule follows the new length, which a warning reports.
 _LENGTH = ("training.steps", "training.epochs")
 
 

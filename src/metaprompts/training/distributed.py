@@ -150,6 +150,6 @@ def _naming_the_lost() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, distributed.DistError) or "gloo" in str(error):
             raise InputError(
-                "another process of this run has exited (see its own message): restart all with --resume auto"
+                "another process of this run has exited (see its own message): restart all processes with --resume auto"
             ) from error
         raise

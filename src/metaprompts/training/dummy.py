@@ -74,7 +74,7 @@ def stand_in_backbone(source: str, second: str | None = None) -> Backbone:
 
 
 def architecture(source: str) -> str:
-    """The architecture of a source; Stable Diffusion 1.5 unless its name or a diffusers folder tells."""
+    """The architecture of a source; Stable Diffusion 1.5 if neither its name nor a diffusers folder shows it."""
     if source.startswith(RANDOM):
         return source.removeprefix(RANDOM)
     if source == BACKBONE or Path(source).expanduser().is_dir():

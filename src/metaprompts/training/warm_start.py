@@ -153,7 +153,7 @@ def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], sour
     own, other = getattr(model.task, "max_depth_m", None), _section(config, "task").get("max_depth_m")
     if own is not None and isinstance(other, int | float) and other > 0 and own != other:
         _warn(
-            "%s predicts up to %s m, this model up to %s m: all depths start at %.3g times the depths it has learned",
+            "%s predicts up to %s m, this model up to %s m: at the start, all depths are %.3g times as large",
             source,
             f"{other:g}",
             f"{own:g}",

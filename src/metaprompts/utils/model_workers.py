@@ -35,7 +35,7 @@ def in_model_workers(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], wo
         workers: number of processes; they share the CPU cores, unless OMP_NUM_THREADS says otherwise
 
     Raises:
-        InputError: a process was killed, or raised it
+        InputError: a process was killed, or raised this error
     """
     pool = ProcessPoolExecutor(
         min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_prepare, initargs=(workers,)
@@ -46,7 +46,7 @@ def in_model_workers(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], wo
             yield future.result()
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process was killed: if memory is short, give fewer --workers; the same command goes on"
+            "a worker process was killed: if memory is short, lower --workers; run the same command again to resume"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

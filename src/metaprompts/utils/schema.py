@@ -94,8 +94,8 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Create a dataclass from plain values.
 
     Args:
-        kind: a dataclass with fields that are plain types, tuples, Literals, paths, dataclasses, or any of these or
-            None
+        kind: a dataclass whose fields are plain types, tuples, Literals, paths or dataclasses, any of them optional
+            (None)
         values: key -> value; strings are parsed as the field's type, so words of a command line are accepted
         where: dotted name of this part, for errors
 

@@ -178,7 +178,9 @@ def load_tensors(
         raise InputError(f"{origin} does not fit this model: {'; '.join(problems)}")
     broken = [names[name] for name in target if not is_finite(tensors[names[name]])]
     if broken:
-        raise InputError(f"{origin} holds NaN or infinity in {', '.join(broken)}: the file is damaged or diverged")
+        raise InputError(
+            f"{origin} holds NaN or infinity in {', '.join(broken)}: the file is damaged, or its training run diverged"
+        )
     found = {name: tensors[names[name]].detach() for name in target}
     fitting = {name: found[name].reshape(tensor.shape).to(tensor.dtype) for name, tensor in target.items()}
     # Tensors are assigned, and parameters keep their ``requires_grad``.

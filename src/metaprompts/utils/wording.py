@@ -38,7 +38,7 @@ def shown_score(name: str, value: float) -> str:
     """Format a score: counts as integers, others with four digits.
 
     Args:
-        name: name of the score, which tells whether it is a count of images
+        name: name of the score; scores whose names begin with "images" are counts
         value: the value, which may be a count although it is a float
     """
     is_count = isinstance(value, int) or name.startswith("images")

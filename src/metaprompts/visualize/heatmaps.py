@@ -75,7 +75,7 @@ def most_distinct(maps: NDArray[np.floating], count: int) -> list[int]:
 
     Args:
         maps: (N,P), N maps of P pixels
-        count: number of prompts to choose; at most all
+        count: number of prompts to choose; if larger than N, all are chosen
 
     Returns:
         prompt indices in the order of choice; ties go to the lower index

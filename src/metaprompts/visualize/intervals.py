@@ -68,7 +68,7 @@ def draw_intervals(panels: Sequence[Panel], heading: str = "") -> ImageArray:
         InputError: there is nothing to draw
     """
     if not panels or not all(panel.rows for panel in panels):
-        raise InputError("an interval chart got no rows; give at least one per panel")
+        raise InputError("an interval chart has no rows; give at least one per panel")
     heights = [len(panel.rows) * _ROW + _BORDER for panel in panels]
     names = [heading, *(text for panel in panels for text in (panel.title, *(row.name for row in panel.rows)))]
 

@@ -31,7 +31,7 @@ def contact_sheet(
         InputError: there is no image, or captions are not nested like the images
     """
     if not any(rows):
-        raise InputError("a contact sheet got no images; give at least one row with an image")
+        raise InputError("a contact sheet has no images; give at least one row with an image")
     if captions is not None and [len(row) for row in rows] != [len(row) for row in captions]:
         raise InputError("the captions of a contact sheet are not nested like its images; expected one per image")
     caption_height = text_size("0", _SIZE_PX)[1] + 4 if captions is not None else 0

@@ -124,7 +124,7 @@ class TestVAE:
 
 class TestTooLittle:
     def test_names_what_is_wanting(self):
-        with pytest.raises(InputError, match=r"^x\.ckpt holds no UNet and VAE encoder in LDM names: .* encoder\.d"):
+        with pytest.raises(InputError, match=r"^x\.ckpt has no UNet and VAE encoder under LDM names: .* encoder\.d"):
             configs_from_ldm({}, {}, "x.ckpt")
         vae = meta(AutoencoderKL, vae_config())
         encoder = {ldm_vae_name(ours): tensor for ours, tensor in encoder_of(vae).items()}

@@ -143,7 +143,7 @@ class TestSingleFiles:
     def test_other_files(self, tmp_path):
         path = tmp_path / "x.safetensors"
         save_file({"weight": torch.ones(1)}, path)
-        assert "holds no Stable Diffusion model in LDM names: expected tensors named" in refusal(path)
+        assert "has no Stable Diffusion model under LDM names: expected tensors named" in refusal(path)
         write_tensors(path, {n: t for n, t in ldm_state(made()).items() if not n.startswith("first_stage_model.")})
         assert "and 0 of them among" in refusal(path)
         path.write_text("no weights")

@@ -197,7 +197,7 @@ def with_config(**changed):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without_config, "is not a folder of transformers: it lacks config.json"),
+        (without_config, "is not a transformers folder: it lacks config.json"),
         (of_bert, "describes a model of type bert; a second encoder is one of dinov2, .*: choose another backbone.sec"),
         (of_no_type, "describes a model of type None"),
         (without_weights, "the second encoder in .* cannot be loaded"),
@@ -208,7 +208,7 @@ def with_config(**changed):
         (with_config(num_attention_heads=0), "cannot be loaded"),
         (with_config(hidden_size="wide"), "is not a valid config of type dinov2"),
         (with_config(hidden_size=4096), "describes a network of .* but its files have only"),
-        (with_config(num_channels=4), "other inputs than RGB images"),
+        (with_config(num_channels=4), "inputs other than RGB images"),
         (with_config(patch_size=[14, 28]), "square patches"),
     ],
 )

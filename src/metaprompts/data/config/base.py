@@ -56,9 +56,9 @@ class Section:
         cache: cache folder for captions and their encodings; none for $METAPROMPTS_CACHE, or ~/.cache/metaprompts if
             that is not set
         held_out: names, relative to root, of the images held out by a fraction in data.val. A run writes them into its
-            recipe.json, to hold out the same images again; none to draw them
-        min_confidence: with shards of metaprompts label: pixels and joints below this confidence are not trained on,
-            images without others are dropped
+            recipe.json, so that the same images can be held out again; none to draw them at random
+        min_confidence: with shards of metaprompts label: pixels and joints below this confidence are not trained on;
+            images left without labels are dropped
     """
 
     root: Path | None = None
@@ -305,7 +305,7 @@ class PairedSection(Section):
         keep_aspect: whether images keep their aspect ratio; the sides of ``image_size`` are then only upper bounds
         working_size: (height, width); the trained model resizes input images to this area, stored in its config.json;
             none for ``image_size``
-        add_shards: train on the images of root and on those in the shards, which metaprompts label has labeled
+        add_shards: train on the images in the shards, labeled by metaprompts label, in addition to those in root
     """
 
     train: str = "train.txt"

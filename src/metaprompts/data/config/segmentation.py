@@ -39,7 +39,7 @@ class SegmentationData(PairedSection):
         extra: (cityscapes) folder with masks of train_extra, which is then added to the training data: gtCoarse, or
             automatic labels
         as_cityscapes: (mapillary v1.2) convert the labels to the 19 classes of Cityscapes
-        ignored: mask values that are not classes, in addition to 255; none may be a class index
+        ignored: mask values that are not classes, in addition to 255; they must not be class indices
         label_map: mapping of mask values or colors to classes, VALUE=CLASS,...; a value is a number, a color (255,0,0
             or #ff0000; masks are then read as colors) or * for all others; a class is a name in task.classes, its
             index or "ignored". Values not in the mapping keep their meaning, unless another value is mapped to their

@@ -93,7 +93,7 @@ class SegmentationFolder(SegmentationPairs):
         labels: folder of masks, matched to the images by name
         classes: names of the classes in order, or their number, 1 to 255
         ignore_index: value in the files that means "ignore"
-        ignored: further values in the files that are ignored; none may be a class index
+        ignored: further values in the files that are ignored; they must not be class indices
         reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); all values are reduced by one
         label_map: classes of other values or colors; see `label_table`
 

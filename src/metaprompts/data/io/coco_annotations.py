@@ -216,7 +216,7 @@ def _with_joints(categories: Sequence[Category], where: Path | str) -> tuple[Cat
     if first is None:
         names = ", ".join(map(_called, categories))
         raise InputError(
-            f"{where}: no category has keypoints, the names of joints ({names}); expected a category with keypoints"
+            f"{where}: no category ({names}) has keypoints; expected at least one whose keypoints name its joints"
         )
     return tuple(each for each in categories if each.joints == first.joints)
 

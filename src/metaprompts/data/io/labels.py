@@ -78,7 +78,7 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
     if image.mode not in _COLOR_MODES:
         raise InputError(
             f"label file {path} is {image.mode} {image.height}x{image.width}, but data.label_map maps colors: store "
-            "RGB or palette PNG, or map values"
+            "RGB or palette PNG, or map values instead of colors"
         )
     red, green, blue = np.moveaxis(np.array(image.convert("RGB"), dtype=np.int32), -1, 0)
     packed: NDArray[np.int32] = red << 16 | green << 8 | blue

@@ -36,7 +36,9 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
     if labels is not None:
         return match_folders(place, root / labels)
     if place.is_dir():
-        raise InputError(f"{place} is a folder of images, but no folder of labels is given: give one, or a list file")
+        raise InputError(
+            f"{place} is a folder of images, but no folder of labels is given: give both folders, or a list file"
+        )
     return read_pairs(place, root)
 
 

@@ -32,7 +32,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
     Args:
         list_file: the list
         image_roots: folders that image paths may be relative to; the first one that contains the file is used
-        depth_roots: as ``image_roots``, for depth files
+        depth_roots: like ``image_roots``, for depth files
 
     Raises:
         InputError: the list is missing or has no pairs, a line is malformed, or a file does not exist; the message

@@ -32,8 +32,8 @@ class ShardedSamples:
         index: index of the folder
         split: the split to read
         checks_files: whether to check at the start that all shards exist, or only on reading
-        min_confidence: predicted pixels and joints below this confidence have no label, and samples without others are
-            dropped; their number is logged
+        min_confidence: predicted pixels and joints below this confidence have no label; samples left without labels are
+            dropped, and their number is logged
 
     Attributes:
         shards: the shards in order
@@ -198,7 +198,7 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
 def _certain(
     places: list[tuple[Shard, Record, int]], min_confidence: float, folder: Path
 ) -> list[tuple[Shard, Record, int]]:
-    """The samples of which something reaches a confidence."""
+    """The samples with at least one pixel or joint that reaches a confidence."""
     kept = [place for place in places if _largest(*place[1:]) >= min_confidence]
     dropped = len(places) - len(kept)
     said = f"{dropped} of {counted(len(places), 'sample')} in {folder} have no pixel or joint of confidence "
@@ -211,7 +211,7 @@ def _certain(
 
 
 def _largest(record: Record, person: int) -> float:
-    """The largest confidence in a sample; 1 where shards do not say it."""
+    """The largest confidence in a sample; 1 if the shards do not record confidences."""
     return record.confidence[person] if record.confidence else 1.0
 
 

@@ -1,4 +1,4 @@
-"""Write the samples of a split into shards; the same call resumes after an interruption."""
+"""Write the samples of a split into shards; repeating an interrupted call resumes it."""
 
 import logging
 import re

@@ -20,9 +20,10 @@ _UPPER_BODY_PROBABILITY = 0.7
 class PoseCrop:
     """Cut out the person's box, enlarged to the crop's aspect and by ``padding``, without bias (UDP).
 
-    With ``augment``: mirror (and swap left and right joints), keep only the upper (7 of 10) or lower body, scale
-    the box, rotate. Scale and angle are normally distributed and clipped, as in mmpose 0.x: scale about the middle of
-    its range with half the range as standard deviation, the angle with ``rotation_deg``, clipped at twice that.
+    With ``augment``: mirror (and swap left and right joints), keep only the upper (7 of 10) or lower body, scale the
+    box, rotate. Scale and angle are normally distributed and clipped, as in mmpose 0.x. The scale is centered in its
+    range, with half the range as standard deviation; the angle has the standard deviation ``rotation_deg`` and is
+    clipped at twice that.
 
     Args:
         height: height of the crop, at least 2

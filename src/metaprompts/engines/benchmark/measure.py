@@ -92,7 +92,7 @@ class Results:
     """The results of a benchmark, as in bench.json.
 
     Attributes:
-        seen: as of ``flops``
+        seen: see `Flops`
         matrix_products_flops_per_second: precision -> the best operations per second reached on this machine, by matrix
             products, convolutions or a part of an engine
         kept_open: whether all engines stayed open, or were reopened in every round

@@ -76,7 +76,7 @@ class PlainParts:
         self.unet_step = UNetStep(model.unet, model.refinement.next_latent)
 
     def conditions(self, batch: int, context: Tensor | None) -> StepConditions:
-        """As of `Conditions`, with time vectors instead of shifts, and prompts instead of keys and values."""
+        """Like `Conditions`, but with time vectors instead of shifts, and prompts instead of keys and values."""
         times = list(self._model.refinement.time)
         prompts = self._model.prompts(batch, context)[: self._steps]
         return StepConditions(torch.stack([times[step % len(times)] for step in range(self._steps)]), prompts, prompts)
@@ -122,7 +122,7 @@ def measured(
     Arguments are those of `run`; images have all windows side by side.
 
     Returns:
-        raw output; and the attributes of `PartCosts` but the total, each the sum over all windows
+        raw output; and the attributes of `PartCosts` except the total, each summed over all windows
     """
     of_calls: dict[str, list[float]] = {"encode": [], "unet_step": [], "decode": []}
 

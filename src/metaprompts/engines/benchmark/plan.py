@@ -146,10 +146,10 @@ class Plan:
 def chosen_model(
     model: str | None, task: str, *, quick: bool, on_stage: Callable[[str], None]
 ) -> tuple[str, str, ModelConfig]:
-    """The subject, source and config of a `Plan`; without a model, of the published model of a task or its miniature.
+    """The subject, source and config of a `Plan`; by default those of a task's published model, or its miniature.
 
     Raises:
-        InputError: the model does not load, or ``quick`` does not choose it
+        InputError: the model does not load, or a model is given in addition to ``quick``
     """
     if quick and model is not None:
         raise InputError("--quick measures an embedded miniature: leave out MODEL or --quick")

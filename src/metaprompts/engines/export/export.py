@@ -61,7 +61,7 @@ def export_model(
 ) -> Exported:
     """Write model.* in the given format, model.json, parity.json, predict.py and processing.py; either all or none.
 
-    In w8a8 also quantization.json, which states what quantizing costs.
+    In w8a8, also write quantization.json, which states how much quantization changes the output.
 
     Args:
         model: the model, on the CPU, in float32
@@ -133,7 +133,7 @@ def check_precision(kind: str, precision: str) -> None:
     """Check that a format supports a precision.
 
     Raises:
-        InputError: it does not
+        InputError: the format does not support the precision
     """
     if precision not in FORMATS[kind].precisions:
         able = [name for name, each in FORMATS.items() if precision in each.precisions]
@@ -195,7 +195,7 @@ def _parity(
 
 
 def _example(chosen: Format, task: AnyTask, *, every_step: bool = False) -> dict[str, str]:
-    """Name -> text of the two example files, of which one depends on the format and one on the task."""
+    """Name -> text of the two example files; one depends on the format, the other on the task."""
     predict = Template((resources.files("metaprompts.engines.export") / "predict.txt").read_text(encoding="utf-8"))
     run = chosen.example["run_steps" if every_step else "run"]
     text = predict.substitute({**chosen.example, "run": run}, runtime=chosen.runtime)

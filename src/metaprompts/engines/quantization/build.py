@@ -168,7 +168,7 @@ def report(
 
 
 def summary(folder: Path) -> str:
-    """One line on how a quantized model was made, and what it costs."""
+    """One line on how a model was quantized, and how much its output changed."""
     facts = read_json(folder / REPORT)
     left = [each for each in facts["groups"] if not each["quantized"]]
     above = f", above the bound of {facts['bound']:.0%}" if facts["error"] > facts["bound"] else ""

@@ -32,7 +32,7 @@ class Calibration:
 
     Attributes:
         source: description of the images, for example "32 images of photos"
-        samples: maximum number of model inputs to use; an image may give several, for example one per person
+        samples: maximum number of model inputs to use; an image may yield several, for example one per person
         fingerprint: text that identifies the images
         predict: predicts the images with a model
     """
@@ -113,10 +113,10 @@ def of_images(images: Sequence[Any], samples: int = SAMPLES, source: str | None 
     Args:
         images: the images
         samples: maximum number of model inputs to use
-        source: their description; by default their number
+        source: description of the images; by default their number
 
     Raises:
-        InputError: there are none
+        InputError: there are no images
     """
     chosen = spread(images, samples)
     if not chosen:
@@ -160,11 +160,11 @@ class CalibrationOptions:
         """Check that the options are used, before anything is loaded.
 
         Raises:
-            InputError: they are given for another precision, or the folder does not exist
+            InputError: calibration options are given for another precision, or the folder does not exist
         """
         for name, value in (("--calibration", self.folder), ("--calibration-samples", self.samples)):
             if value is not None and precision != "w8a8":
-                raise InputError(f"{name} is for --precision w8a8: add that, or leave {name} out")
+                raise InputError(f"{name} is for --precision w8a8: add --precision w8a8, or leave out {name}")
         if self.folder is not None and not self.folder.is_dir():
             raise InputError(f"--calibration is {self.folder}; expected a folder of images")
 

@@ -69,7 +69,7 @@ class QuantizedLayer(nn.Module):
 
     Args:
         layer: the original layer
-        seen: its inputs during calibration
+        seen: inputs of the layer during calibration
         weight_bits: precision of the weights, 8 or 7
     """
 

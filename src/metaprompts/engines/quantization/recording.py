@@ -44,7 +44,7 @@ def record(prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibr
         calibration: the images
 
     Raises:
-        InputError: no calibration image gives a model input, for example because no person is in any
+        InputError: no calibration image yields a model input, for example because none shows a person
     """
     with ProgressBar("calibration images", calibration.samples) as bar:
         recorder = _Recorder(prepared, model, calibration.samples, bar.advance)

@@ -33,7 +33,7 @@ def predict_source(
 ) -> bool:
     """Predict all selected frames and write them.
 
-    Ctrl-C ends the video after the current frame: the files then hold all predictions until then.
+    Ctrl-C ends the video after the current frame: the files then contain all predictions made so far.
 
     Args:
         source: the video

@@ -69,7 +69,7 @@ def configs_from_ldm(
         return {"unet": _unet_config(unet, vae_config["latent_channels"]), "vae": vae_config}
     except KeyError as error:
         raise InputError(
-            f"{origin} holds no UNet and VAE encoder in LDM names: its widths cannot be read without {error.args[0]}"
+            f"{origin} has no UNet and VAE encoder under LDM names: its widths cannot be read without {error.args[0]}"
         ) from error
 
 

@@ -294,7 +294,7 @@ def _load_single_file(path: Path) -> Backbone:
     unet, vae = _part(tensors, _LDM_UNET), _part(tensors, _LDM_VAE)
     if not unet or not vae:
         raise InputError(
-            f"{path} holds no Stable Diffusion model in LDM names: expected tensors named {_LDM_UNET}* and "
+            f"{path} has no Stable Diffusion model under LDM names: expected tensors named {_LDM_UNET}* and "
             f"{_LDM_VAE}*, found {len(unet)} and {len(vae)} of them among {len(tensors)}"
         )
     taken = unet.get("input_blocks.0.0.weight")

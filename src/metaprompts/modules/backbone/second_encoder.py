@@ -30,7 +30,7 @@ class ImageBackbone:
         source: hub id, folder or "random:NAME"
         network: the backbone, which returns one feature map per level of the pyramid, finest first
         mean: mean of the red, green and blue pixels in [0, 1] that the network was trained with
-        std: their standard deviation
+        std: standard deviation of the same pixels, for each color
     """
 
     source: str
@@ -59,7 +59,7 @@ class SecondEncoder(nn.Module):
 
     Args:
         backbone: the backbone, whose weights are shared, not copied
-        pyramid_channels: C_l of each level, finest first; the backbone gives as many maps
+        pyramid_channels: C_l of each level, finest first; the backbone returns one map per level
 
     Attributes:
         cache: cache of the backbone's maps by image; None to encode every image
@@ -115,7 +115,7 @@ class SecondEncoder(nn.Module):
             runtime: name of the runtime, for the error
 
         Raises:
-            InputError: it would not
+            InputError: the runtime would compute different maps
         """
         if not self.is_convertible:
             raise InputError(
@@ -140,8 +140,8 @@ class SecondEncoder(nn.Module):
 class RotaryPositions(nn.Module):
     """The rotary position embeddings of DINOv3, in place of those of transformers.
 
-    Those keep the coordinates of earlier images, even images of fake tensors, and frequencies that are not part of the
-    weights, so models that are built on the meta device and filled from a file would lack them.
+    transformers' embeddings keep the coordinates of earlier images, even of fake tensors, and frequencies that are not
+    part of the weights, so models that are built on the meta device and filled from a file would lack them.
 
     Args:
         config: the config of the vision transformer

@@ -187,7 +187,7 @@ def _prepared(network: Any) -> Any:
 def _read_config(folder: Path) -> PreTrainedConfig:
     path = folder / _CONFIG
     if not path.is_file():
-        raise InputError(f"{folder} is not a folder of transformers: it lacks {_CONFIG}")
+        raise InputError(f"{folder} is not a transformers folder: it lacks {_CONFIG}")
     values = read_json(path)
     if not isinstance(values, dict):
         raise InputError(f"{path} is not the config of a model; expected one that transformers wrote")
@@ -211,7 +211,7 @@ def _config_of(values: Mapping[str, Any], where: str) -> PreTrainedConfig:
     except Exception as error:  # transformers checks types with errors of its own
         raise InputError(f"{where} is not a valid config of type {kind} ({one_line(error)})") from error
     if config.num_channels != 3 or not isinstance(getattr(config, "patch_size", 0), int):
-        raise InputError(f"{where} describes a network that needs other inputs than RGB images and square patches")
+        raise InputError(f"{where} describes a network that needs inputs other than RGB images and square patches")
     return config
 
 
@@ -228,7 +228,7 @@ def _normalization(path: Path) -> tuple[Any, Any]:
     """Mean and standard deviation of the pixels, from the config of the image processor; ImageNet's without one.
 
     Raises:
-        InputError: the network expects pixels in another range than [0, 1]
+        InputError: the network expects pixels in a range other than [0, 1]
     """
     if not path.is_file():
         return _MEAN, _STD

@@ -45,7 +45,7 @@ class TextEncoder:
 
     @property
     def length(self) -> int:
-        """L: the number of tokens in a caption, padding included (Stable Diffusion: 77)."""
+        """L: the number of tokens in a caption, including padding (Stable Diffusion: 77)."""
         return min(self.tokenizer.model_max_length, self.network.config.max_position_embeddings)
 
     @property

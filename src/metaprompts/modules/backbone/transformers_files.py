@@ -44,7 +44,7 @@ def load_network(kind: Any, folder: Path, what: str, build: Callable[[], nn.Modu
     """Load a network in float32 on the CPU, in evaluation mode and frozen.
 
     Args:
-        kind: its class in transformers
+        kind: the network's class in transformers
         folder: folder of its files
         what: name of the network, for errors
         build: builds the network of config.json without weights, to check the files' sizes before memory is allocated

@@ -22,7 +22,7 @@ _CATEGORIES = {"room": "living_room", "street": "street"}
 
 @dataclass(frozen=True, kw_only=True)
 class Ade20k(Layout):
-    """Rooms and streets with 150 classes, of which 17 occur."""
+    """Rooms and streets; the data set has 150 classes, and scenes contain 17 of them."""
 
     kind: ClassVar[Kind | None] = None
     size: ClassVar[tuple[int, int]] = (512, 683)

@@ -38,7 +38,7 @@ def write_drives(
     width: int | None = None,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> None:
-    """Write drives; complete drives are kept, so that the same call resumes.
+    """Write drives; complete drives are kept, so that repeating an interrupted call resumes it.
 
     Args:
         count: number of clips

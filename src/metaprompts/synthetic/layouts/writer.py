@@ -1,4 +1,4 @@
-"""Draw a data set of scenes; the same call resumes after an interruption."""
+"""Draw a data set of scenes; repeating an interrupted call resumes it."""
 
 import shutil
 from collections.abc import Callable, Iterable
