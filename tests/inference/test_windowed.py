@@ -66,7 +66,7 @@ def test_pose_refuses_windows() -> None:
     model = small_model("pose")
     with pytest.raises(InputError, match="pose is not predicted per pixel, so windows are not supported"):
         model.predict(IMAGE, window=(64, 64))
-    with pytest.raises(InputError, match="got both people's boxes and windows"):
+    with pytest.raises(InputError, match="got windows as well as boxes of people"):
         model.predict(IMAGE, boxes=[(0, 0, 50, 60)], window=(64, 64))
 
 

@@ -38,9 +38,9 @@ class Calibrate(WithModelRecipeKeys):
     shift_only: bool = False
     """Fit only one factor for all depths; safer with very few images, or if all distances are similar."""
     steps: bool = False
-    """Instead of the depth, calibrate predict --steps auto, for a model of any task that was trained with
-    training.step_decay: find the largest disagreement of two successive refinement steps at which stopping costs at
-    most 1 % of the main score."""
+    """Calibrate the number of steps (predict --steps auto) instead of depth, for a model of any task that was trained
+    with training.step_decay: find the largest disagreement of two successive refinement steps at which stopping costs
+    at most 1 % of the main score."""
 
     def run(self) -> int:
         """Calibrate."""

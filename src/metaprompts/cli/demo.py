@@ -29,7 +29,8 @@ class Demo:
     live_seconds: float = 60.0
     """Duration of the live training."""
     quick: bool = False
-    """Check an installation with 8 scenes, 16 training scenes and 5 seconds of training; scores mean little then."""
+    """Check an installation with 8 scenes, 16 training scenes and 5 seconds of training; the scores then mean
+    little."""
 
     def run(self) -> int:
         """Run the demo."""

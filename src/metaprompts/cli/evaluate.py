@@ -40,7 +40,8 @@ class Evaluate(WithModelRecipeKeys):
     or degrees; an undefined score is shown as "-" (null in the files), and the exit code is 1 if the main score (mIoU,
     RMSE, AP, mean_deg) is undefined.
 
-    Several processes share the work: --workers N; or on several machines torchrun ... -m metaprompts evaluate MODEL.
+    Several processes can share the work: use --workers N or, on several machines, torchrun ... -m metaprompts evaluate
+        MODEL.
     The scores do not depend on the number of processes.
     """
 

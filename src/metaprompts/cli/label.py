@@ -43,8 +43,8 @@ class Label:
     out: str = option(metavar="DST")
     """Folder or URL for the results."""
     format: Literal["parquet", "tar"] = "parquet"
-    """parquet: labels without images (needs 'metaprompts[label]'); tar: images with labels, from which metaprompts
-    train --data.shards trains."""
+    """parquet: labels without images (needs 'metaprompts[label]'); tar: images with labels, for metaprompts train
+    --data.shards."""
     shard_size: Annotated[int, Range(1, 10**6)] = option(256, metavar="N")
     """Maximum number of images in a file."""
     review: Annotated[int, Range(1, 1000)] | None = option(None, metavar="N")

@@ -88,7 +88,7 @@ class PeopleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Locates the people in an image; without boxes and detector, the image is assumed to show one whole person.
+    """Locates the people in an image; without boxes or a detector, the image is assumed to show one whole person.
 
     Attributes:
         boxes: boxes from a file

@@ -45,7 +45,7 @@ class Predict:
     """A model trained on a frozen MODEL; several adapters for different tasks share its weights and each image's
     latent."""
     boxes: Path | None = option(None, metavar="FILE", group=_POSE)
-    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it and --detector, each image is
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without --boxes or --detector, each image is
     assumed to show one whole person. Crowds, empty boxes and categories other than people are skipped and counted."""
     min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
@@ -96,9 +96,9 @@ class Predict:
     fov_x: Annotated[float, Range(0, 180, above=True, below=True)] | None = option(None, group=_SPACE)
     """Horizontal field of view of the camera in degrees."""
     focal_px: Annotated[float, Range(0, 1e9, above=True)] | None = option(None, group=_SPACE)
-    """Alternatively, the camera's focal length in pixels."""
+    """Instead of --fov-x: the camera's focal length in pixels."""
     intrinsics: Path | None = option(None, metavar="FILE", group=_SPACE)
-    """Or the camera's 3x3 matrix: nine numbers as text, JSON or .npy."""
+    """Instead of --fov-x: the camera's 3x3 matrix, nine numbers as text, JSON or .npy."""
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
     """Cut the surface where neighboring pixels differ by more than this fraction of the depth."""
     intrinsics_of_training: bool = option(False, group=_SPACE)
@@ -141,7 +141,7 @@ class Predict:
     merge_tokens: float = option(0.0, group=_LESS)
     """Merge this fraction of the finest level's tokens in self-attention, up to 0.75: faster on large images."""
     encoder: Path | None = option(None, metavar="DIR", group=_LESS)
-    """A small encoder from metaprompts distill-encoder, used instead of the VAE's."""
+    """A small encoder from metaprompts distill-encoder, which replaces the VAE's encoder."""
 
     def run(self) -> int:
         """Predict all readable images."""

@@ -13,7 +13,7 @@ def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[i
 
     Args:
         names: the task's classes by index
-        known: the data set's classes by index, of equal length
+        known: the data set's classes by index
         what: name of the data set, for the error
 
     Returns:

@@ -69,7 +69,7 @@ def _check_owner(cache: Path) -> None:
 
 
 def _why_not_ours(path: Path) -> str | None:
-    """Why other users may have written a file or to a folder; None if only this user can."""
+    """Why other users may have written a file, or into a folder; None if only this user can write there."""
     if not hasattr(os, "geteuid"):
         return None
     status = path.lstat()

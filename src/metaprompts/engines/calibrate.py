@@ -173,7 +173,7 @@ def _log_pairs(predicted_m: Tensor, target_m: Tensor) -> LogPairs:
 
 
 def _left_out(pairs: Sequence[LogPairs], *, shift_only: bool) -> dict[str, float] | None:
-    """The scores of each image, calibrated by the other images; None if there is no other image or no fit."""
+    """The scores of each image, calibrated on the other images; None if there are no others, or the fit fails."""
     if len(pairs) == 1:
         return None
     try:

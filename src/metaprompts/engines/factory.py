@@ -292,7 +292,7 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
 
 
 _Opened = tuple[Parts, str]
-"""Parts, and how they were made if that needs saying."""
+"""Parts, and one line on how they were made, if it should be logged."""
 
 
 def _eager(order: _Order, prepared: OptimizedModel) -> _Opened:

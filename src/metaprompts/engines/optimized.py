@@ -252,7 +252,7 @@ class StripEncode(nn.Module):
         rows: height of a strip in every map, at least 1
 
     Raises:
-        InputError: the height is invalid, or the encoder's layers differ from Stable Diffusion's
+        InputError: the height is invalid, or the encoder's layers differ from those of Stable Diffusion
     """
 
     def __init__(self, encode: Encode, rows: int) -> None:

@@ -103,7 +103,7 @@ def predict_in_windows(
         InputError: the task is not predicted in windows, or a caption is missing or unexpected
     """
     if boxes is not None:
-        raise InputError("got both people's boxes and windows: give boxes for pose, windows for other tasks")
+        raise InputError("got windows as well as boxes of people: give boxes for pose, windows for other tasks")
     context = context_of(model, caption)
 
     def predict(crops: Tensor) -> Tensor:

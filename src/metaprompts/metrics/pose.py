@@ -74,7 +74,7 @@ class PoseScores:
             self.correct.update(points[annotated].float(), truth, batch["box_xywh"][annotated].cpu())
 
     def scores(self) -> dict[str, float]:
-        """AP to ARL, and "pck@0.2", over the people of this process."""
+        """COCO's ten scores, "AP" to "ARL", and "pck@0.2", over the people of this process."""
         return {**self.precision.scores(), **self.correct.scores()}
 
     def compute(self) -> dict[str, float]:

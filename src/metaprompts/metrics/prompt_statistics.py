@@ -38,14 +38,14 @@ class PromptResponses(Protocol):
         """The sums so far."""
 
     def begin_at(self, state: Mapping[str, Any]) -> None:
-        """Count from the origin of another object's state, so that both can be added."""
+        """Use the origin of another object's state, so that the sums of both can be added."""
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """Add the state of an object that began at this one's."""
+        """Add the state of another object, which must have the same origin."""
 
     @property
     def has_begun(self) -> bool:
-        """Whether the origin is known: something was counted or added."""
+        """Whether the origin is known, because something was counted or added."""
 
 
 class _Sums:
@@ -63,18 +63,18 @@ class _Sums:
         return {"moments": self._moments.state(), **{name: getattr(self, name) for name in self.summed}}
 
     def begin_at(self, state: Mapping[str, Any]) -> None:
-        """Count from the origin of another object's state, so that both can be added."""
+        """Use the origin of another object's state, so that the sums of both can be added."""
         self._moments.begin_at(state["moments"])
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """Add the state of an object that began at this one's."""
+        """Add the state of another object, which must have the same origin."""
         self._moments.add(state["moments"])
         for name in self.summed:
             setattr(self, name, getattr(self, name) + state[name])
 
     @property
     def has_begun(self) -> bool:
-        """Whether the origin is known: something was counted or added."""
+        """Whether the origin is known, because something was counted or added."""
         return self._moments.has_begun
 
 

@@ -130,7 +130,7 @@ class Rearrangement:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The frozen backbone of an adapter, whose weights are not saved with the model.
+    """The frozen backbone of an adapter; the backbone's weights are not saved with the model.
 
     Attributes:
         source: the backbone's source, see `load_backbone`

@@ -161,7 +161,7 @@ class SliceLabeler:
     """Labels slices of a job, in any process on any machine.
 
     Raises:
-        InputError: the model does not load, or differs from the job's
+        InputError: the model does not load, or differs from the job's model
     """
 
     def __init__(self, job: LabelJob, device: str | None = None) -> None:

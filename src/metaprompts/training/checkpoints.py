@@ -148,7 +148,7 @@ class Checkpoints:
             restore_rng_state(of_processes[self._dist.rank])
 
     def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
-        """Check that the recipe matches the checkpoint's; return whether a key that may change differs."""
+        """Check that the recipe matches that of the checkpoint; return whether a key that may change differs."""
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(

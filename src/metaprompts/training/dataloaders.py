@@ -39,7 +39,7 @@ class Split:
         samples: the data set to read
         transforms: the transforms of each sample
         metric_kwargs: arguments of the task's metric
-        stored: the stored samples, without captions and skipping
+        stored: the stored samples; captions are not added, and bad samples are not skipped
     """
 
     samples: SampleDataset

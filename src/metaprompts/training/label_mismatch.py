@@ -1,4 +1,4 @@
-"""Detect masks whose class indices differ from the model's."""
+"""Detect masks whose class indices differ from those of the model."""
 
 from collections.abc import Mapping
 from typing import Any

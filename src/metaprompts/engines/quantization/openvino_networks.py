@@ -78,7 +78,7 @@ def _module_path(name: str) -> str:
 
 
 class _Samples:
-    """Samples that report their use, so that progress is shown by our bar instead of NNCF's."""
+    """Samples that report their use, so that our progress bar replaces that of NNCF."""
 
     def __init__(self, inputs: Sequence[Sequence[Any]], on_sample: Callable[[], None]) -> None:
         self._inputs, self._on_sample = inputs, on_sample

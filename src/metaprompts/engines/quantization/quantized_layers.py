@@ -209,11 +209,11 @@ def _affine(seen: InputStatistics, smoothing: Tensor | None) -> tuple[float, int
 
 
 def _mean_output(layer: Layer, weight: Tensor, mean: Tensor) -> Tensor:
-    """The mean of a layer's output channels for constant inputs, without bias and away from borders.
+    """The mean of a layer's output channels for constant inputs, away from borders; the bias is not added.
 
     Args:
         layer: the layer
-        weight: weights to use in place of the layer's; for a linear layer (C, outputs)
+        weight: weights that replace those of the layer; for a linear layer (C, outputs)
         mean: (C,), the inputs
     """
     if isinstance(layer, nn.Linear):

@@ -55,8 +55,8 @@ class Sensitivity:
 
         Args:
             bound: largest error of the raw output
-            most: largest share of multiplications to leave unquantized, apart from products; no group above it is
-                chosen
+            most: largest share of multiplications to leave unquantized, apart from products; groups with a larger share
+                are never chosen
         """
         left, share = sum(each.error**2 for each in self.groups), 0.0
         chosen = []

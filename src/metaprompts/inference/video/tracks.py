@@ -55,7 +55,7 @@ class PoseTracks:
 
         Args:
             prediction: the prediction for the frame
-            time_s: the frame's time, later than the previous one's
+            time_s: the frame's time, later than that of the previous frame
         """
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= _LOST_SECONDS]
         matched = self._matched(prediction.people)

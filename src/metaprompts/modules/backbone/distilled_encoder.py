@@ -82,7 +82,7 @@ class SmallEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(channels, shape.latent_channels, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8); 4 and 8 are the VAE's."""
+        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8); 4 and 8 depend on the VAE."""
         return self.layers(images * 2 - 1) * self.gain  # type: ignore[no-any-return]
 
     def in_place_of(self, encoder: LatentEncoder) -> "SmallEncoder":

@@ -225,7 +225,7 @@ def _with_stages(config: PreTrainedConfig, levels: int, where: str) -> Any:
 
 
 def _normalization(path: Path) -> tuple[Any, Any]:
-    """Mean and standard deviation of the pixels, from the config of the image processor; ImageNet's without one.
+    """Mean and standard deviation of the pixels, from the image processor's config, else those of ImageNet.
 
     Raises:
         InputError: the network expects pixels in a range other than [0, 1]

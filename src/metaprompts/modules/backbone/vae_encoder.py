@@ -56,7 +56,7 @@ class LatentEncoder(nn.Module):
             images: (B, 3, H, W) in [0, 1]
 
         Returns:
-            (B, 4, H // 8, W // 8); the number of channels and the stride are the VAE's
+            (B, 4, H // 8, W // 8); the number of channels and the stride depend on the VAE
         """
         # Scale last, because models with the same VAE share the cache but may scale differently.
         latents = self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)

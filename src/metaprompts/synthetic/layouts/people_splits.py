@@ -24,7 +24,7 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         a split's last place -> the same place with a different seed; empty if every split shows a person
 
     Raises:
-        InputError: no person is visible in many additional scenes either
+        InputError: no person is visible, even in many additional scenes
     """
     others = {}
     for split in dict.fromkeys(place.split for place in plan.places):

@@ -28,14 +28,14 @@ class Prediction(Protocol):
 
 
 def stacked(drawn: NDArray[np.uint8], strip: NDArray[np.uint8] | None) -> Image.Image:
-    """A drawing with a legend strip below, unless it is None."""
+    """A drawing, with a legend strip below if there is one."""
     return Image.fromarray(np.concatenate(list(framed([drawn], drawn.shape[1], strip))))
 
 
 def write_framed(
     path: Path, size: tuple[int, ...], bands: Iterable[NDArray[np.uint8]], strip: NDArray[np.uint8] | None
 ) -> Path:
-    """Write a PNG of (height, width), given in bands of rows, with a legend strip below, unless it is None."""
+    """Write a PNG of (height, width), given in bands of rows, with a legend strip below if there is one."""
     height, width = size
     below = (0, width) if strip is None else strip.shape[:2]
     return write_png(path, (height + below[0], below[1]), framed(bands, width, strip))
