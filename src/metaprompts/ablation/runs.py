@@ -73,8 +73,8 @@ def train_all(
     """Train every run without a result (with ``again``, every run); equal settings, data and seed are trained once.
 
     Each run has its own process with one thread. Divergence counts as a result. A failed run has no result and does not
-    stop the others. Any other error, and closing the generator, stops all: runs in progress are asked to stop, and can
-    be resumed later.
+    stop the others. Any other error, or closing the generator, stops all runs: those in progress are asked to stop, and
+    can be resumed later.
 
     Yields:
         each run with its outcome; if runs with the same key fail, only the first of them
