@@ -106,17 +106,19 @@ def test_impossible_predictions_are_brought_into_range():
     assert result["rmse"] == pytest.approx(math.sqrt((2 * 25 + 3 * 16) / 5))
 
 
-@pytest.mark.parametrize(("clamp", "expected"), [(False, 7.0), (True, 5.0)])
-def test_finite_predictions_beyond_the_maximum(clamp, expected):
-    assert scored([[[12.0]]], [[[5.0]]], clamp_to_max=clamp)["rmse"] == pytest.approx(expected)
+def test_finite_predictions_beyond_the_maximum_are_kept():
+    assert scored([[[12.0]]], [[[5.0]]])["rmse"] == pytest.approx(7.0)
 
 
-def test_only_the_chosen_rows_and_columns_count():
+def test_only_pixels_of_the_crop_count():
+    def crop(height, width):
+        return torch.arange(height * width).view(height, width) < 5
+
     target = torch.full((1, 4, 5), 2.0)
     predicted = target + 1
-    predicted[:, 1:3, 2:4] = 2.0
-    assert scored(predicted, target, rows=(1, 3), columns=(2, 4))["rmse"] == 0
-    assert scored(predicted, target, rows=(0, 3), columns=(2, 4))["rmse"] == pytest.approx(math.sqrt(1 / 3))
+    predicted[:, 0] = 2.0
+    assert scored(predicted, target, crop=crop)["rmse"] == 0
+    assert scored(predicted, target)["rmse"] == pytest.approx(math.sqrt(3 / 4))
 
 
 @pytest.mark.parametrize(

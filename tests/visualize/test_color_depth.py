@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.depth import add_depth_legend, color_depth, depth_range
+from metaprompts.visualize.depth import color_depth, depth_legend, depth_range
 
 
 def brightness(colors):
@@ -52,14 +52,13 @@ def test_any_size(size):
     depth = np.full(size, 2.0, dtype=np.float32)
     colors = color_depth(depth)
     assert colors.shape == (*size, 3)
-    framed = add_depth_legend(colors, 1.0, 3.0)
-    assert framed.shape[1] == max(size[1], 160)
-    assert (framed[: size[0], : size[1]] == colors).all()
-    assert 20 < framed.shape[0] - size[0] < 120
+    strip = depth_legend(1.0, 3.0, size[1])
+    assert strip.shape[1] == max(size[1], 160)
+    assert 20 < strip.shape[0] < 120
 
 
 def test_legend_runs_from_near_to_far():
-    strip = add_depth_legend(np.zeros((10, 320, 3), np.uint8), 1.0, 5.0)[10:]
+    strip = depth_legend(1.0, 5.0, 320)
     bar = brightness(strip)[8]
     assert bar[8] > 200
     assert bar[160] < bar[8]

@@ -151,14 +151,12 @@ def open_engine(
     )
 
 
-def quantized_networks(
-    model: MetaPromptModel, steps: int | None, calibration: Calibration | None, cache: Path | None = None
-) -> Path:
+def quantized_networks(model: MetaPromptModel, steps: int | None, calibration: Calibration | None) -> Path:
     """A cached folder of the OpenVINO networks of a model's parts in w8a8, the same as `open_engine` executes.
 
     Arguments and errors are those of `open_engine`.
     """
-    order = _Order(model.eval(), "w8a8", Approximation(steps=steps), cache, None, calibration)
+    order = _Order(model.eval(), "w8a8", Approximation(steps=steps), None, None, calibration)
     check_engine("openvino", "w8a8", model.device)
     return _openvino_networks(order, order.prepared("openvino"))
 

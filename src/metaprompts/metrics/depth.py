@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.depth_errors import DEPTH_SCORES, box_mask, depth_errors, in_range
+from metaprompts.metrics.depth_errors import DEPTH_SCORES, depth_errors, in_range
 
 
 class DepthScores(Metric):  # type: ignore[misc]
@@ -22,11 +22,8 @@ class DepthScores(Metric):  # type: ignore[misc]
     Args:
         min_depth_m: targets must be above this; published results use 1e-3
         max_depth_m: targets must be below this; 10 for NYU Depth v2, 80 for KITTI
-        rows: first counted row, and the row after the last; None for all rows
-        columns: like ``rows``, for columns
         crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None to score the whole
             image
-        clamp_to_max: also clamp finite predictions above ``max_depth_m``
     """
 
     full_state_update = False
@@ -40,10 +37,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         *,
         min_depth_m: float,
         max_depth_m: float,
-        rows: tuple[int, int] | None = None,
-        columns: tuple[int, int] | None = None,
         crop: Callable[[int, int], Tensor] | None = None,
-        clamp_to_max: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < min_depth_m < max_depth_m:
@@ -51,8 +45,7 @@ class DepthScores(Metric):  # type: ignore[misc]
                 f"the range of scored depth is {min_depth_m} to {max_depth_m} m; expected 0 < minimum < maximum"
             )
         self.min_depth_m, self.max_depth_m = min_depth_m, max_depth_m
-        self.rows, self.columns, self.crop = rows, columns, crop
-        self.clamp_to_max = clamp_to_max
+        self.crop = crop
         self.add_state("total", torch.zeros(len(DEPTH_SCORES), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("skipped", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
@@ -73,7 +66,9 @@ class DepthScores(Metric):  # type: ignore[misc]
                 f"predicted depth is {tuple(predicted_m.shape)}, target {tuple(target_m.shape)}; expected the same "
                 f"shape: resize the prediction to the target"
             )
-        valid = in_range(target_m, self.min_depth_m, self.max_depth_m) & self._counted(*target_m.shape[1:])
+        valid = in_range(target_m, self.min_depth_m, self.max_depth_m)
+        if self.crop is not None:
+            valid &= self.crop(*target_m.shape[1:]).to(valid.device)
         predicted_m, target_m = self._in_range(predicted_m.double()), target_m.double()
         for prediction, target, mask in zip(predicted_m, target_m, valid, strict=True):
             if mask.any():
@@ -118,12 +113,6 @@ class DepthScores(Metric):  # type: ignore[misc]
             raise InputError(f"depth is {tuple(depth_m.shape)}; expected (B,1,H,W) or (B,H,W) in meters")
         return depth_m.to(self.total.device)
 
-    def _counted(self, height: int, width: int) -> Tensor:
-        mask = box_mask(height, width, rows=self.rows or (0, height), columns=self.columns or (0, width))
-        if self.crop is not None:
-            mask &= self.crop(height, width).to(mask.device)
-        return mask.to(self.total.device)
-
     def _in_range(self, depth_m: Tensor) -> Tensor:
         depth_m = depth_m.masked_fill(depth_m.isinf(), self.max_depth_m).nan_to_num(nan=self.min_depth_m)
-        return depth_m.clamp(self.min_depth_m, self.max_depth_m if self.clamp_to_max else None)
+        return depth_m.clamp_min(self.min_depth_m)

@@ -25,7 +25,7 @@ def nyu_crop(height: int, width: int) -> Tensor:
     Returns:
         (H,W) bool, True where pixels count
     """
-    return box_mask(height, width, rows=(45, 471), columns=(41, 601))
+    return _box_mask(height, width, rows=(45, 471), columns=(41, 601))
 
 
 def garg_crop(height: int, width: int) -> Tensor:
@@ -34,7 +34,7 @@ def garg_crop(height: int, width: int) -> Tensor:
     Returns:
         (H,W) bool, True where pixels count
     """
-    return box_mask(
+    return _box_mask(
         height,
         width,
         rows=(int(0.40810811 * height), int(0.99189189 * height)),
@@ -48,7 +48,7 @@ def eigen_crop(height: int, width: int) -> Tensor:
     Returns:
         (H,W) bool, True where pixels count
     """
-    return box_mask(
+    return _box_mask(
         height,
         width,
         rows=(int(0.3324324 * height), int(0.91351351 * height)),
@@ -126,7 +126,7 @@ def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
     )
 
 
-def box_mask(height: int, width: int, *, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+def _box_mask(height: int, width: int, *, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
     """A mask (H,W) that is True in the given ranges of rows and columns."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[slice(*rows), slice(*columns)] = True

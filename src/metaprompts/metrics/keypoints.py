@@ -14,7 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from metaprompts.data.io.coco_annotations import as_ground_truth
 from metaprompts.errors import InputError
-from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES, SCORED_JOINT, keep_best, mean_above
+from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES, keep_best, mean_above
 from metaprompts.utils.files import read_json
 
 _SOURCE = "the keypoint annotations"
@@ -23,7 +23,7 @@ _SOURCE = "the keypoint annotations"
 class KeypointScores(Metric):  # type: ignore[misc]
     """COCO's ten keypoint numbers, computed by faster-coco-eval from all predictions.
 
-    A person's final score is box score times the mean of those joint scores that exceed ``joint_threshold`` (0 if
+    A person's final score is box score times the mean of those joint scores that exceed 0.2 (0 if
     none does), as in mmpose. Every image of ``ground_truth`` counts, predicted or not. Keep this metric on a device
     that has float64.
 
@@ -34,7 +34,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
             are skipped, as in training. Crowds and people without labeled joints may lack keypoints; they are skipped,
             as in COCO.
         sigmas: J numbers, the spread of annotations for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
-        joint_threshold: joints with scores at or below this do not count in the person's score
         nms_threshold: remove people whose OKS with a better-scored person in the same image is above this (mmpose:
             0.9); None to keep all
 
@@ -51,7 +50,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
         ground_truth: dict[str, Any] | Path,
         sigmas: Sequence[float] = COCO_SIGMAS,
         *,
-        joint_threshold: float = SCORED_JOINT,
         nms_threshold: float | None = None,
     ) -> None:
         super().__init__()
@@ -59,7 +57,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
         content = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
         where = ground_truth if isinstance(ground_truth, Path) else _SOURCE
         self.ground_truth = as_ground_truth(content, where, len(self.sigmas))
-        self.joint_threshold = joint_threshold
         self.nms_threshold = nms_threshold
         self._category = int(self.ground_truth["categories"][0]["id"])
         self.add_state("people", [], dist_reduce_fx="cat")
@@ -173,7 +170,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
     def final_scores(self) -> NDArray[np.float64]:
         """(P,) box score times mean joint score of all predictions of this process."""
         rows = self.rows()
-        means = mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2], self.joint_threshold)
+        means = mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2])
         return np.asarray(rows[:, 2] * means, np.float64)
 
     def _kept(

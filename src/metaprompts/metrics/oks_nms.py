@@ -19,13 +19,13 @@ SCORED_JOINT = 0.2
 """Only joints with higher scores count in a person's score, as in mmpose and SimpleBaseline."""
 
 
-def mean_above(scores: Floats, threshold: float = SCORED_JOINT) -> NDArray[np.float64]:
-    """(P,), the mean of the joint scores (P,J) that exceed a threshold; 0 if none does.
+def mean_above(scores: Floats) -> NDArray[np.float64]:
+    """(P,), the mean of the joint scores (P,J) that exceed 0.2; 0 if none does.
 
     A person's final score is the score of the box times this mean.
     """
     # Scores are float32, where 0.2 is slightly more than 0.2 in float64.
-    counted = scores > float(np.float32(threshold))
+    counted = scores > float(np.float32(SCORED_JOINT))
     means: NDArray[np.float64] = (scores * counted).sum(1) / counted.sum(1).clip(1)
     return means
 

@@ -67,10 +67,9 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
     return get_model_state_dict(model, options=_WHOLE)  # type: ignore[return-value]
 
 
-def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
-    """Load full tensors into a model; each process keeps its shards."""
-    options = StateDictOptions(full_state_dict=True, strict=strict)
-    set_model_state_dict(model, dict(state), options=options)
+def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load full tensors, which need not be all of the model's; each process keeps its shards."""
+    set_model_state_dict(model, dict(state), options=StateDictOptions(full_state_dict=True, strict=False))
 
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -86,8 +86,8 @@ class TrainState:
         check_tensors(state["model"], self._stored(self.model.state_dict()), "model")
         check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
         check_tensors(state["average"], self._averages, "average")
-        # The state has been checked to hold all stored tensors, so strict is off only for the others.
-        load_model_state(self.model, state["model"], strict=False)
+        # The state has been checked to hold all stored tensors, so only the others may be missing.
+        load_model_state(self.model, state["model"])
         load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
         if self.average is not None:
             kept = self._averages

@@ -117,20 +117,6 @@ def depth_legend(
     return stack_down(strip, sentences(notes, width, size_px)) if notes else strip
 
 
-def add_depth_legend(colored: ImageArray, minimum: float, maximum: float) -> ImageArray:
-    """Put a color bar in meters below a colored depth map.
-
-    Args:
-        colored: (H,W,3) from ``color_depth``
-        minimum: depth of the brightest color in meters
-        maximum: depth of the darkest color in meters
-
-    Returns:
-        (H + bar, max(W, 160), 3)
-    """
-    return stack_down(colored, depth_legend(minimum, maximum, colored.shape[1]))
-
-
 def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> list[str]:
     """Notes for reading the colors of a depth map, in sentences.
 

@@ -52,16 +52,13 @@ def fitted(text: str, width: int, size_px: int) -> str:
     return text + "…" if text else ""
 
 
-def write_texts(
-    image: ImageArray, texts: list[tuple[int, int, str]], *, size_px: int, color: Color = INK
-) -> ImageArray:
+def write_texts(image: ImageArray, texts: list[tuple[int, int, str]], *, size_px: int) -> ImageArray:
     """Write lines onto a copy of an image.
 
     Args:
         image: (H,W,3)
         texts: for each line, left and top in pixels, and the text
         size_px: size of the font
-        color: RGB, 0..255
 
     Returns:
         (H,W,3)
@@ -71,13 +68,13 @@ def write_texts(
     ascent = own_font(size_px).getmetrics()[0]
     for left, top, text in texts:
         text, font = _drawable(text, size_px)
-        draw.text((left, top + ascent), text, fill=color, font=font, anchor="ls")
+        draw.text((left, top + ascent), text, fill=INK, font=font, anchor="ls")
     return np.asarray(drawn)
 
 
-def blank(height: int, width: int, color: Color = PAPER) -> ImageArray:
-    """An image of one color, (H,W,3)."""
-    return np.full((height, width, 3), color, dtype=np.uint8)
+def blank(height: int, width: int) -> ImageArray:
+    """An image of the paper color, (H,W,3)."""
+    return np.full((height, width, 3), PAPER, dtype=np.uint8)
 
 
 def stack_down(*images: ImageArray) -> ImageArray:

@@ -135,7 +135,7 @@ def read_depth_m(path: Path, encoding: DepthEncoding) -> NDArray[np.float32]:
     if suffix == ".npy":
         stored = read_npy(path, kind="depth file")
     elif suffix == ".npz":
-        stored = read_npz(path, kind="depth file")
+        stored = read_npz(path)
     elif suffix == ".exr":
         stored = _read_exr(path)
     else:

@@ -42,12 +42,11 @@ def read_npy(path: Path, *, kind: str, channels: int | None = None) -> NDArray[A
         raise InputError(f"{name} is not an .npy array ({one_line(error)}): write it with numpy.save") from error
 
 
-def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
+def read_npz(path: Path) -> NDArray[Any]:
     """Read the only array of a .npz file, or, if there are several, the array named depth, depth_m or arr_0.
 
     Args:
         path: the .npz file
-        kind: as for `read_npy`
 
     Returns:
         (H, W) integers or floats
@@ -55,8 +54,8 @@ def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
     Raises:
         InputError: as for `read_npy`, or the file has several arrays, none of them with such a name
     """
-    check_regular_file(path, kind)
-    name = f"{kind} {path}"
+    check_regular_file(path, "depth file")
+    name = f"depth file {path}"
     try:
         with zipfile.ZipFile(path) as archive:
             member = _member(archive, name)

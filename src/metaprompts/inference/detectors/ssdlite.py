@@ -23,16 +23,13 @@ _DEFAULT_SCORE = 0.2
 class SsdliteDetector:
     """Runs the package's frozen graph; the package's own code, which needs TensorFlow, is not imported.
 
-    Args:
-        device: compute device of OpenVINO
-
     Raises:
         InputError: the package or OpenVINO is not installed
     """
 
     default_score = _DEFAULT_SCORE
 
-    def __init__(self, device: str = "CPU") -> None:
+    def __init__(self) -> None:
         graph = _graph()
         if find_spec("openvino") is None:
             raise InputError(f"detector {SSDLITE} needs OpenVINO: pip install 'metaprompts[openvino]'")
@@ -41,7 +38,7 @@ class SsdliteDetector:
 
         try:
             core = openvino.Core()
-            self._network = core.compile_model(core.read_model(graph), device)
+            self._network = core.compile_model(core.read_model(graph), "CPU")
         except RuntimeError as error:
             raise InputError(
                 f"{graph} cannot be read: {' '.join(str(error).split())}; reinstall: {_INSTALL}"

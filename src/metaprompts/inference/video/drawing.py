@@ -59,9 +59,7 @@ def samples_for(task: str, source: FrameSource) -> list[ImageArray]:
     return images
 
 
-def drawing_for(
-    samples: Sequence[Prediction], *, legend: bool = True, min_score: float | None = None, near_far_m: Any = None
-) -> Drawing:
+def drawing_for(samples: Sequence[Prediction], *, legend: bool = True, min_score: float | None = None) -> Drawing:
     """The drawing of a video.
 
     Args:
@@ -69,12 +67,11 @@ def drawing_for(
             legend
         legend: draw a legend
         min_score: joints with lower scores are not drawn; None for the default
-        near_far_m: depth range of the colors in meters; None for the range of the samples
     """
     first = samples[0]
     height, width = first.image.shape[:2]
     if isinstance(first, DepthPrediction):
-        near, far = near_far_m or _common_range(samples)
+        near, far = _common_range(samples)
         strip = depth_legend(near, far, width, size_px=legend_text_px(height, width)) if legend else None
         note = f"colors from {near:.3g} m (bright) to {far:.3g} m (dark)"
         return Drawing("depth", lambda shown: color_depth(shown.depth_m, near, far, shown.valid), strip, note)

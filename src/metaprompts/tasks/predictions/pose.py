@@ -161,8 +161,3 @@ def _annotation(number: int, image_id: int, person: PersonPose) -> dict[str, Any
         "score": float(person.score),
         "keypoint_scores": person.scores.astype(float).tolist(),
     }
-
-
-def _flat_keypoints(person: PersonPose) -> list[float]:
-    flat: list[float] = np.column_stack([person.keypoints, person.scores]).astype(float).ravel().tolist()
-    return flat
