@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from metaprompts.analysis.prompt_maps import PromptMaps, on_image
 from metaprompts.tasks import Depth, Pose, Segmentation
-from metaprompts.tasks.base import ModelInput
+from metaprompts.tasks.preprocess import ModelInput
 
 SIZE = (37, 101)
 

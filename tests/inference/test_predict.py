@@ -10,7 +10,7 @@ import torch
 from metaprompts.analysis.prompts import image_prompt_maps
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import predict_many
-from metaprompts.tasks.base import ModelInput
+from metaprompts.tasks.preprocess import ModelInput
 from small import small_model
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metaprompts.data.transforms.affine import to_crop, udp_matrix
-from metaprompts.tasks.base import ModelInput
+from metaprompts.tasks.preprocess import ModelInput
 from metaprompts.visualize.heatmaps import most_distinct, normalize
 
 

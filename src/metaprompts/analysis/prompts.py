@@ -13,7 +13,7 @@ from metaprompts.data.io.images import as_image
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of
 from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
-from metaprompts.tasks.base import ModelInput
+from metaprompts.tasks.preprocess import ModelInput
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:

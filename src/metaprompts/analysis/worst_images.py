@@ -11,9 +11,10 @@ from metaprompts.evaluation.dataset import stacked
 from metaprompts.evaluation.evaluate import predict
 from metaprompts.evaluation.records import WORST, read_records
 from metaprompts.evaluation.resumable import Evaluation
-from metaprompts.tasks.base import AnyTask, ModelInput
+from metaprompts.tasks.base import AnyTask
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.tasks.predictor import Predictor
+from metaprompts.tasks.preprocess import ModelInput
 from metaprompts.utils.files import write_image
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.sheets import contact_sheet, shrunk

@@ -1,4 +1,4 @@
-"""Compare lists of class names."""
+"""Compare class names."""
 
 import re
 from collections.abc import Sequence
@@ -32,6 +32,22 @@ def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[i
         lacks = f", and lacks {missing[0]!r}" if missing else ""
         raise InputError(f"task.classes has {came}{lacks}: name the {len(known)} classes of {what}, in any order")
     return [own.index(name) for name in expected]
+
+
+def check_distinct(classes: Sequence[str]) -> None:
+    """Check that no two classes of a task have the same normalized name.
+
+    Raises:
+        InputError: two have
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(plain_names(classes)):
+        first = places.setdefault(name, place)
+        if first != place:
+            raise InputError(
+                f"task.classes {first} and {place} are {classes[first]!r} and {classes[place]!r}, which are the same: "
+                "give every class a distinct name"
+            )
 
 
 def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:

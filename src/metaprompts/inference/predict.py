@@ -12,8 +12,8 @@ from torch import Tensor
 
 from metaprompts.data.io.images import as_image
 from metaprompts.errors import InputError
-from metaprompts.tasks.base import ModelInput
 from metaprompts.tasks.predictor import AdaptivePredictor, ImagePredictor
+from metaprompts.tasks.preprocess import ModelInput
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.text import ImageArray
 

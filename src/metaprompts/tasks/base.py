@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metaprompts.data.check import SampleStatistics
 from metaprompts.data.config.base import Openers
@@ -22,8 +21,10 @@ from metaprompts.errors import InputError
 from metaprompts.metrics.base import Metric
 from metaprompts.metrics.prompt_statistics import PromptResponses
 from metaprompts.modules.upsampling import Upsampling
+from metaprompts.tasks.about import About
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import Prediction
+from metaprompts.tasks.preprocess import ModelInput, whole_view
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.visualize.text import ImageArray, stack_down
@@ -32,25 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 else:
     nn = lazy_module("torch.nn")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ModelInput:
-    """An image, or a part of one, as the model's input.
-
-    Attributes:
-        image: (3, h, w) float in [0, 1]
-        box_xywh: the requested part of the image, in pixels
-        score: confidence of the box, 1 for a whole image
-        center: (2,) x and y of the crop's center in the image, if the view is a crop
-        size: (2,) width and height of the crop in the image, if the view is a crop
-    """
-
-    image: Tensor
-    box_xywh: NDArray[np.float32]
-    score: float = 1.0
-    center: NDArray[np.float32] | None = None
-    size: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,17 +260,20 @@ class Task(ABC):
     def score(self, metric: Any, raw: Tensor, batch: Batch) -> None:
         """Update the metric with a batch's raw output."""
 
-    @abstractmethod
     def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         """Yield the views of an image (H, W, 3) that the model predicts, each computed lazily.
+
+        By default the whole image.
 
         Args:
             image: uint8 RGB
             working_size: (height, width) of the images that the model was trained on; None to keep the image's own size
             boxes: (x, y, width, height[, score]) of the people in the image, in pixels; only pose reads them
         """
+        del boxes
+        yield whole_view(image, working_size)
 
     @abstractmethod
     def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
@@ -374,23 +359,6 @@ class Task(ABC):
         """The text of processing.py next to an exported model, which needs only NumPy and Pillow."""
         shared = (resources.files("metaprompts.tasks") / "standalone" / "dense.py").read_text(encoding="utf-8")
         return f"{shared}\n\n{inspect.getsource(cls.example)}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """Texts about a task in the demo report.
-
-    Attributes:
-        title: title of the task
-        text: explanation of the task's images
-        scores: metric -> what it measures
-        constant: description of `Task.constant_output`
-    """
-
-    title: str
-    text: str
-    scores: Mapping[str, str]
-    constant: str
 
 
 AnyTask = Task | type[Task]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -21,11 +21,12 @@ from metaprompts.errors import InputError
 from metaprompts.metrics import depth_errors
 from metaprompts.metrics.depth_errors import CROPS, DEPTH_SCORES, in_range
 from metaprompts.metrics.prompt_statistics import DepthResponses
-from metaprompts.tasks.base import About, FusedTask, ModelInput
+from metaprompts.tasks.about import About
+from metaprompts.tasks.base import FusedTask
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.predictor import with_context
-from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.lazy import lazy_module
@@ -259,9 +260,7 @@ class Depth(FusedTask):
 
     def at_size(self, raw: Tensor, size: Sequence[int]) -> Tensor:
         """Raw output (B, 1, h, w) to meters (B, H, W) of this size."""
-        if raw.shape[-2:] != tuple(size):
-            raw = F.interpolate(raw, size=tuple(size), mode="bilinear", align_corners=False)
-        return raw.squeeze(1)
+        return at_size(raw, size).squeeze(1)
 
     def score(self, metric: DepthScores, raw: Tensor, batch: Batch) -> None:
         target_m = batch["depth_m"]
@@ -305,12 +304,6 @@ class Depth(FusedTask):
             "meaning": "Depth in meters.",
             "max_depth_m": self.max_depth_m,
         }
-
-    def model_inputs(
-        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
-    ) -> Iterator[ModelInput]:
-        del boxes
-        yield whole_view(image, working_size)
 
     def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         ((_, raw),) = outputs

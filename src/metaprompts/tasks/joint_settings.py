@@ -18,8 +18,19 @@ OTHER_SIGMA = 0.079
 """The sigma of unknown joints: COCO's for shoulders."""
 
 
-def known_sigmas(joints: Sequence[str]) -> dict[int, float]:
-    """Joint index -> OKS sigma, for joints with known names."""
+def sigmas_by_name(joints: Sequence[str]) -> tuple[float, ...]:
+    """OKS sigma of each joint: COCO's, else that of the most similar joint."""
+    known = _known_sigmas(joints)
+    return tuple(known.get(index, OTHER_SIGMA) for index in range(len(joints)))
+
+
+def unknown_joints(joints: Sequence[str]) -> list[str]:
+    """Joints whose names are unknown, for which `sigmas_by_name` gives 0.079."""
+    known = _known_sigmas(joints)
+    return [joint for index, joint in enumerate(joints) if index not in known]
+
+
+def _known_sigmas(joints: Sequence[str]) -> dict[int, float]:
     parts = [name.part for name in read_names(joints)]
     others = {index: _OTHER_SIGMAS[part] for index, part in enumerate(parts) if part in _OTHER_SIGMAS}
     return others | coco_sigmas(joints, COCO_SIGMAS)
@@ -37,6 +48,18 @@ def check_joint_names(joints: Sequence[str]) -> None:
     for name, times in Counter(joints).most_common(1):
         if times > 1:
             raise InputError(f"task.joints has {name!r} {times} times: give every joint a distinct name")
+
+
+def check_skeleton(skeleton: Sequence[tuple[int, int]], joints: int) -> None:
+    """Check the limbs of a skeleton.
+
+    Raises:
+        InputError: a limb's joint is out of range, or both its joints are the same
+    """
+    if any(joint >= joints for edge in skeleton for joint in edge):
+        raise InputError(f"task.skeleton names a joint outside 0 to {joints - 1}; expected indices of task.joints")
+    if any(start == end for start, end in skeleton):
+        raise InputError("task.skeleton has a limb from a joint to itself; expected pairs of different joints")
 
 
 def check_indices(key: str, indices: Sequence[int], joints: int) -> None:

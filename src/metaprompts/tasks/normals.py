@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -25,10 +25,11 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics.angles import ANGLE_SCORES, AngleScores
 from metaprompts.metrics.prompt_statistics import ClassResponses
-from metaprompts.tasks.base import About, FusedTask, ModelInput
+from metaprompts.tasks.about import About
+from metaprompts.tasks.base import FusedTask
 from metaprompts.tasks.notebook_display import NotebookDisplay
 from metaprompts.tasks.predictor import with_context
-from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.files import write_array, write_image
@@ -366,12 +367,6 @@ class Normals(FusedTask):
         meaning = "Unit normals of surfaces, on axis 1: x to the right, y up, z toward the camera."
         return {"name": _TARGET, "shape": ["batch", 3, *(side // 8 * 8 for side in size)], "meaning": meaning}
 
-    def model_inputs(
-        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
-    ) -> Iterator[ModelInput]:
-        del boxes
-        yield whole_view(image, working_size)
-
     def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> NormalsPrediction:
         ((_, raw),) = outputs
         normals = np.empty(image.shape, np.float32)
@@ -394,9 +389,7 @@ def _prediction(vectors: NDArray[np.float32], image: ImageArray) -> NormalsPredi
 
 def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:
     """(B, 3, h, w) -> unit vectors (B, 3, H, W)."""
-    if raw.shape[-2:] != tuple(size):
-        raw = F.interpolate(raw, size=tuple(size), mode="bilinear", align_corners=False)
-    return F.normalize(raw, dim=1)
+    return F.normalize(at_size(raw, size), dim=1)
 
 
 def _measured(normals: Tensor) -> Tensor:

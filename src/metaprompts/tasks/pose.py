@@ -9,7 +9,6 @@ from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import cv2
 import numpy as np
 
 from metaprompts.data.config.base import Openers
@@ -26,18 +25,27 @@ from metaprompts.data.joints import (
     mirrored_order,
 )
 from metaprompts.data.sample import Sample, SampleDataset, Split
-from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
+from metaprompts.data.transforms.affine import from_crop
 from metaprompts.data.transforms.pose_crop import PoseCrop
-from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics.oks_nms import KEYPOINT_SCORES
 from metaprompts.metrics.prompt_statistics import JointResponses
-from metaprompts.tasks.base import About, FusedTask, ModelInput
-from metaprompts.tasks.drawing import shrunk
-from metaprompts.tasks.joint_settings import OTHER_SIGMA, box_and_score, check_indices, check_joint_names, known_sigmas
+from metaprompts.tasks.about import About
+from metaprompts.tasks.base import FusedTask
+from metaprompts.tasks.drawing import draw_person
+from metaprompts.tasks.joint_settings import (
+    OTHER_SIGMA,
+    box_and_score,
+    check_indices,
+    check_joint_names,
+    check_skeleton,
+    sigmas_by_name,
+    unknown_joints,
+)
 from metaprompts.tasks.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.predictor import with_context
+from metaprompts.tasks.preprocess import ModelInput, person_view
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
@@ -58,7 +66,6 @@ logger = logging.getLogger(__name__)
 
 _HEATMAP_STRIDE = 4
 _Joint = Annotated[int, Range(0, 9999)]
-_BOX_COLOR = (255, 255, 255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +161,7 @@ class Pose(FusedTask):
             raise InputError(
                 f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; expected multiples of 8"
             )
-        if any(joint >= len(self.joints) for edge in self.skeleton for joint in edge):
-            raise InputError(
-                f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}; expected indices of task.joints"
-            )
-        if any(start == end for start, end in self.skeleton):
-            raise InputError("task.skeleton has a limb from a joint to itself; expected pairs of different joints")
+        check_skeleton(self.skeleton, len(self.joints))
         check_indices("flip_pairs", [joint for pair in self.flip_pairs or () for joint in pair], len(self.joints))
         check_indices("lower_body", self.lower_body or (), len(self.joints))
         if self.sigmas is not None and len(self.sigmas) != len(self.joints):
@@ -168,15 +170,11 @@ class Pose(FusedTask):
     @property
     def oks_sigmas(self) -> tuple[float, ...]:
         """OKS sigma of each joint: the given sigma, else COCO's, else that of the most similar joint."""
-        if self.sigmas is not None:
-            return self.sigmas
-        known = known_sigmas(self.joints)
-        return tuple(known.get(index, OTHER_SIGMA) for index in range(len(self.joints)))
+        return sigmas_by_name(self.joints) if self.sigmas is None else self.sigmas
 
     def without_sigma(self) -> list[str]:
         """Joints with neither a given sigma nor a known name, for which `oks_sigmas` uses 0.079."""
-        known = range(len(self.joints)) if self.sigmas is not None else known_sigmas(self.joints)
-        return [joint for index, joint in enumerate(self.joints) if index not in known]
+        return unknown_joints(self.joints) if self.sigmas is None else []
 
     @property
     def _crop_size(self) -> tuple[int, int]:
@@ -276,7 +274,8 @@ class Pose(FusedTask):
         from metaprompts.tasks.udp_heatmaps import encode_heatmaps
 
         keypoints = batch["keypoints"]
-        heatmaps = encode_heatmaps(self._to_heatmap(keypoints[..., :2]), self.heatmap_size, sigma=self.heatmap_sigma)
+        points = keypoints[..., :2] / self._pixels_per_heatmap_pixel(keypoints)
+        heatmaps = encode_heatmaps(points, self.heatmap_size, sigma=self.heatmap_sigma)
         return heatmaps * (keypoints[..., 2] > 0)[..., None, None]
 
     def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,9 +290,6 @@ class Pose(FusedTask):
         points, scores = decode_heatmaps(raw, sigma=self.heatmap_sigma)
         ratio = self._pixels_per_heatmap_pixel(points)
         return torch.cat([points * ratio, scores.unsqueeze(-1)], dim=-1)
-
-    def _to_heatmap(self, points: Tensor) -> Tensor:
-        return points / self._pixels_per_heatmap_pixel(points)
 
     def _pixels_per_heatmap_pixel(self, like: Tensor) -> Tensor:
         """(x, y). Unbiased (UDP, Huang et al. 2020): lengths are counted between pixel centers, hence the -1."""
@@ -343,14 +339,7 @@ class Pose(FusedTask):
 
     def draw_sample(self, sample: Sample) -> ImageArray:
         """A person, drawn with this box."""
-        assert sample.person is not None
-        small = shrunk(sample).image.copy()
-        scale = small.shape[0] / sample.image.shape[0]
-        left, top, width, height = (sample.person.box_xywh * scale).round().astype(int).tolist()
-        cv2.rectangle(small, (left, top), (left + width, top + height), _BOX_COLOR, 2)
-        points = sample.person.keypoints[None, :, :2] * scale
-        seen = (sample.person.keypoints[None, :, 2] > 0).astype(np.float32)
-        return draw_skeleton(small, points, seen, self.skeleton, joints=self.joints)
+        return draw_person(sample, self.skeleton, self.joints)
 
     def export_input(self) -> str:
         return (
@@ -387,17 +376,11 @@ class Pose(FusedTask):
         height, width = image.shape[:2]
         if boxes is None:
             # The whole image is treated as the padded crop.
-            yield self._crop(image, (0.0, 0.0, width, height), 1.0, padding=1.0)
+            yield person_view(image, (0.0, 0.0, width, height), self._crop_size, padding=1.0)
             return
         for box in boxes:
-            yield self._crop(image, *box_and_score(box), self.padding)
-
-    def _crop(self, image: ImageArray, box_xywh: Sequence[float], score: float, padding: float) -> ModelInput:
-        box = np.asarray(box_xywh, np.float32)
-        center, size = box_center_scale(box, self.crop_width / self.crop_height, padding=padding)
-        matrix = udp_matrix(center, size, 0.0, self._crop_size)
-        crop = cv2.warpAffine(image, matrix, self._crop_size, flags=cv2.INTER_LINEAR)
-        return ModelInput(image=image_tensor(crop), box_xywh=box, score=float(score), center=center, size=size)
+            box_xywh, score = box_and_score(box)
+            yield person_view(image, box_xywh, self._crop_size, padding=self.padding, score=score)
 
     def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         people = tuple(self._person(view, raw) for view, raw in outputs)

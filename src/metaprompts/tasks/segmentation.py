@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -12,19 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.data.class_names import plain_names
+from metaprompts.data.class_names import check_distinct, plain_names
 from metaprompts.data.config.base import Openers
 from metaprompts.data.config.segmentation import SegmentationAugment, SegmentationData
 from metaprompts.data.datasets.label_histogram import LabelHistogram, check_any_label, count_labels
 from metaprompts.data.sample import Sample, SampleDataset, Split
 from metaprompts.errors import InputError
 from metaprompts.metrics.prompt_statistics import ClassResponses
-from metaprompts.tasks.base import About, ModelInput, Task
+from metaprompts.tasks.about import About
+from metaprompts.tasks.base import Task
 from metaprompts.tasks.class_weights import BALANCED, balanced_weights, describe_weights
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.predictor import with_context
-from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol, original_size, scaled_name
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.lazy import lazy_module
@@ -172,7 +173,7 @@ class Segmentation(Task):
         if not self.classes:
             raise InputError("task.classes is empty; give the name of each class, in the order of their indices")
         check_names_are_lines("task.classes", self.classes)
-        _check_names(self.classes)
+        check_distinct(self.classes)
         check_ranges(self, "task")
         weights = self.class_weights
         if isinstance(weights, tuple) and (len(weights) != len(self.classes) or not any(weights)):
@@ -291,9 +292,7 @@ class Segmentation(Task):
 
     def score(self, metric: SegmentationScores, raw: Tensor, batch: Batch) -> None:
         labels = batch["labels"]
-        if raw.shape[-2:] != labels.shape[-2:]:
-            raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        metric.update(self.decode(raw), labels)
+        metric.update(self.decode(at_size(raw, labels.shape[-2:])), labels)
 
     def write_details(self, metric: SegmentationScores, folder: Path) -> None:
         """Write the confusion matrix."""
@@ -341,12 +340,6 @@ class Segmentation(Task):
             ),
             "classes": list(self.classes),
         }
-
-    def model_inputs(
-        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
-    ) -> Iterator[ModelInput]:
-        del boxes
-        yield whole_view(image, working_size)
 
     def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         ((_, raw),) = outputs
@@ -398,15 +391,3 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
         scalar
     """
     return F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, reduction="none").mean()
-
-
-def _check_names(classes: Sequence[str]) -> None:
-    """Check class names, which match classes of the data and of other models."""
-    places: dict[str, int] = {}
-    for place, name in enumerate(plain_names(classes)):
-        first = places.setdefault(name, place)
-        if first != place:
-            raise InputError(
-                f"task.classes {first} and {place} are {classes[first]!r} and {classes[place]!r}, which are the same: "
-                "give every class a distinct name"
-            )

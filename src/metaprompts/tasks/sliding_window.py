@@ -5,9 +5,9 @@ from itertools import product
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from metaprompts.errors import InputError
+from metaprompts.tasks.preprocess import at_size
 from metaprompts.utils.batches import batched
 
 Predict = Callable[[Tensor], Tensor]
@@ -84,7 +84,7 @@ def slide_logits(
     count = images.new_zeros(1, 1, height, width, dtype=torch.float32)
     for some in batched(corners, max(1, batch // len(images))):
         crops = torch.cat([images[..., top : top + tall, left : left + wide] for top, left in some])
-        logits = _at_size(predict(crops), tall, wide).chunk(len(some))
+        logits = at_size(predict(crops).float(), (tall, wide)).chunk(len(some))
         if total is None:
             total = logits[0].new_zeros(len(images), logits[0].shape[1], height, width)
         for (top, left), window_logits in zip(some, logits, strict=True):
@@ -119,9 +119,8 @@ def slide_rows(
     tall, wide = min(window[0], height), min(window[1], width)
     rows: _OpenRows | None = None
     for some in batched(_corners((height, width), window, stride), batch):
-        outputs = _at_size(
-            predict(torch.stack([image[:, top : top + tall, left : left + wide] for top, left in some])), tall, wide
-        )
+        crops = torch.stack([image[:, top : top + tall, left : left + wide] for top, left in some])
+        outputs = at_size(predict(crops).float(), (tall, wide))
         for (top, left), output in zip(some, outputs, strict=True):
             if rows is None:
                 rows = _OpenRows(output.new_zeros(len(output), tall, width))
@@ -214,18 +213,11 @@ def _fill_uncovered(
 
 
 def _flip_averaged(predict: Predict, images: Tensor, *, flip: bool) -> Tensor:
-    height, width = images.shape[-2:]
-    depth_m = _at_size(predict(images), height, width)
+    size = images.shape[-2:]
+    depth_m = at_size(predict(images).float(), size)
     if not flip:
         return depth_m
-    return (depth_m + _at_size(predict(images.flip(-1)), height, width).flip(-1)) / 2
-
-
-def _at_size(output: Tensor, height: int, width: int) -> Tensor:
-    output = output.float()
-    if output.shape[-2:] == (height, width):
-        return output
-    return F.interpolate(output, size=(height, width), mode="bilinear", align_corners=False)
+    return (depth_m + at_size(predict(images.flip(-1)).float(), size).flip(-1)) / 2
 
 
 def _corners(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> list[tuple[int, int]]:

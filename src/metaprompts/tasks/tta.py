@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from metaprompts.tasks.preprocess import at_size
 from metaprompts.tasks.sliding_window import Predict, slide_logits
 
 # Softmax works in bands of rows, so it needs only a band's memory.
@@ -44,7 +44,7 @@ def mean_probabilities(
     for image in images:
         for mirrored in (False, True) if flip else (False,):
             logits = _logits(predict, image.flip(-1) if mirrored else image, windows, batch)
-            logits = _resized(logits, size)
+            logits = at_size(logits, size)
             if total is None:
                 total = torch.zeros_like(logits)
             _add_softmax(total, logits, mirrored=mirrored)
@@ -59,12 +59,6 @@ def _logits(predict: Predict, images: Tensor, windows: tuple[int, int] | None, b
         return predict(images).float()
     side, stride = windows
     return slide_logits(predict, images, window=(side, side), stride=(stride, stride), batch=batch)
-
-
-def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    if logits.shape[-2:] == size:
-        return logits
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 def _add_softmax(total: Tensor, logits: Tensor, *, mirrored: bool) -> None:

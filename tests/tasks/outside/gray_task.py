@@ -1,6 +1,6 @@
 """A task of another package: the gray of each pixel, from files that hold it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,8 +19,9 @@ from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.metrics.prompt_statistics import ClassResponses
 from metaprompts.modules.heads.deconv import DenseHead
-from metaprompts.tasks.base import About, FusedTask, ModelInput
-from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.tasks.about import About
+from metaprompts.tasks.base import FusedTask
+from metaprompts.tasks.preprocess import ModelInput, enlarged_bands
 from metaprompts.tasks.protocol import EvaluationProtocol
 from metaprompts.tasks.standalone.dense import between, resized
 
@@ -174,11 +175,6 @@ class Gray(FusedTask):
 
     def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
         return {"name": "gray", "shape": ["batch", 1, *size], "meaning": "Gray, 0 to 1."}
-
-    def model_inputs(
-        self, image: np.ndarray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
-    ) -> Iterator[ModelInput]:
-        yield whole_view(image, working_size)
 
     def assemble(self, image: np.ndarray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> GrayPrediction:
         ((_, raw),) = outputs

@@ -16,7 +16,7 @@ from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.loading import load
 from metaprompts.tasks import TASKS, Task
-from metaprompts.tasks.base import ModelInput
+from metaprompts.tasks.preprocess import ModelInput
 from metaprompts.visualize.text import ImageArray
 
 BLOCK = 64

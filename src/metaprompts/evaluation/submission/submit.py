@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.sample import SampleDataset
@@ -20,6 +19,7 @@ from metaprompts.evaluation.submission.test_sets import DetectedPeople
 from metaprompts.metrics.keypoints import KeypointScores
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.pose import Pose, PoseProtocol
+from metaprompts.tasks.preprocess import at_size
 from metaprompts.tasks.protocol import EvaluationProtocol
 
 OnDone = Callable[[int], None]
@@ -59,7 +59,7 @@ def submit_maps(
         for image in _reader(EvalDataset(samples, transforms, test), 1, workers):
             ((_, batch),) = stacked(image)
             name = form.name(Path(image[0].path))
-            raw = _at_original_size(predict(model.eval(), batch, test), batch)
+            raw = at_size(predict(model.eval(), batch, test), batch["original_size"][0].tolist())
             add(name, png(form.encode(model.task.decode(raw)[0].numpy())))
             on_done(1)
 
@@ -120,10 +120,3 @@ class _Found:
 
 def _reader(images: EvalDataset, group: int, workers: int) -> EvalLoader[Sequence[EvalSample]]:
     return EvalLoader(images, in_groups(len(images), group), tuple, workers=workers)
-
-
-def _at_original_size(raw: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    height, width = batch["original_size"][0].tolist()
-    if raw.shape[-2:] == (height, width):
-        return raw
-    return F.interpolate(raw, size=(height, width), mode="bilinear", align_corners=False)
