@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Or PIP="uv pip install --python .venv".
 PIP ?= $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test test-full test-gpu check format docs dist clean
+.PHONY: demo test test-slow test-full test-gpu check format docs dist clean
 
 # A few minutes: metaprompts-demo/report.html.
 demo: $(READY)
@@ -17,6 +17,10 @@ demo: $(READY)
 # One thread for each of the two workers: more would wait for each other.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What takes seconds each.
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 test-full: $(READY)
 	$(BIN)/python -m pytest -m full

@@ -31,6 +31,7 @@ def test_a_task_model_loads_by_name_from_anywhere(home, tmp_path, monkeypatch):
         torch.testing.assert_close(model(images), metaprompts.load(home / "micro-depth", "cpu")(images))
 
 
+@pytest.mark.slow
 def test_half_precision_takes_half_the_space_and_loads_in_single(home):
     model = small_model("depth")
     model.save(home / "single")

@@ -7,6 +7,7 @@ import pytest
 from metaprompts.cli import main
 from metaprompts.demo.scoring import scores_of, shown_tasks, subject_of
 from metaprompts.embedded import embedded_folder
+from slow import slow_except
 
 # Metric, the least that is expected on 256 scenes, and how many times the best constant answer it must be.
 WANTED = {"segmentation": ("mIoU", 0.45, 3.0), "depth": ("d1", 0.60, 1.5), "pose": ("AP", 0.35, 6.0)}
@@ -22,7 +23,7 @@ def scenes(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("task", shown_tasks())
+@pytest.mark.parametrize("task", slow_except(shown_tasks(), "depth", "pose"))
 def test_it_beats_constant_predictions(task, scenes):
     metric, least, factor = WANTED[task]
     scores = {score.metric: score for score in scores_of(subject_of(task, scenes))}
@@ -32,6 +33,7 @@ def test_it_beats_constant_predictions(task, scenes):
         assert (score.model > score.baseline) == (score.better == "higher"), score
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_by_its_name(scenes, tmp_path):
     words = ["--data.root", str(scenes), "--data.num_workers", "0", "--out", str(tmp_path / "found")]
     assert main(["evaluate", "micro-depth", *words]) == 0

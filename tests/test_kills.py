@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from killing import Commands, killed_and_finished
+from slow import slow_except
 
 MODEL = "micro-depth"
 
@@ -130,7 +131,7 @@ def _check(commands: Commands, data: Path, tmp_path: Path, command: str, kills: 
         assert [name for name in expected if found[name] != expected[name]] == []
 
 
-@pytest.mark.parametrize("command", ["predict", "label", "shard"])
+@pytest.mark.parametrize("command", slow_except(["predict", "label", "shard"], "shard"))
 def test_a_few_kills(data, tmp_path, command):
     check(data, tmp_path, command, kills=2, rounds=1)
 

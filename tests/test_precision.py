@@ -15,6 +15,7 @@ from metaprompts.models.config import Prompts, Rearrangement, Refinement
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import load_backbone
 from metaprompts.tasks import Depth
+from slow import slow_except
 from small import small_model
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (100, 130, 3), dtype=np.uint8)
@@ -26,6 +27,7 @@ from pathlib import Path
 import torch
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
+from slow import slow_except
 
 def anonymous():
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
@@ -46,7 +48,7 @@ print(json.dumps({"grown": max(seen) - before, "weights": sum(p.nbytes for p in 
 """
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("dtype", slow_except([torch.bfloat16, torch.float16, torch.float64], torch.bfloat16))
 def test_weights_are_the_files_rounded(dtype: torch.dtype, tmp_path: Path) -> None:
     model = small_model("depth")
     model.save(tmp_path)
@@ -59,6 +61,7 @@ def test_weights_are_the_files_rounded(dtype: torch.dtype, tmp_path: Path) -> No
         assert loaded.state_dict()[name].equal(expected), name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_no_copy_in_single_precision_is_made(tmp_path: Path) -> None:
     """Nearly 200 MB in single precision, almost all of it prompts, take half of that."""

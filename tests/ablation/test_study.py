@@ -34,6 +34,7 @@ def test_there_are_the_papers_studies_and_ours():
     }
 
 
+@pytest.mark.slow
 def test_shipped_studies_share_the_full_method_and_its_scenes():
     studies = [read_study(path) for path in STUDIES]
     assert len({study.scenes for study in studies}) == 1
@@ -44,6 +45,7 @@ def test_shipped_studies_share_the_full_method_and_its_scenes():
     assert len(full["prior"] & full["steps"]) == 12
 
 
+@pytest.mark.slow
 def test_shipped_cells_have_equal_budgets():
     assert {cell.settings["training.steps"] for path in STUDIES for cell in read_study(path).cells} == {250}
 

@@ -136,6 +136,7 @@ def test_upload_slide_measure_and_download(browser, address, photo, predicted):
     assert asked_hosts(browser) == {address}
 
 
+@pytest.mark.slow
 def test_classes_and_people_in_their_tabs(browser, address, photo):
     page = Page(browser, address)
     page.open_tab("Segmentation")
@@ -147,6 +148,7 @@ def test_classes_and_people_in_their_tabs(browser, address, photo):
     assert asked_hosts(browser) == {address}
 
 
+@pytest.mark.slow
 def test_only_a_model_of_several_steps_shows_them(browser, address, photo):
     page = Page(browser, address)
     assert page.tabs().count("Steps") == 0
@@ -170,6 +172,7 @@ def test_bad_uploads_are_one_line_on_the_page(browser, address, tmp_path):
     page.wait_for_text("#bar-0", r"\d\.\d\d m")
 
 
+@pytest.mark.slow
 def test_two_pages_at_once(browser, address, tmp_path):
     """Each page gets its own prediction."""
     bars, pages = [], []

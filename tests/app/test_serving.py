@@ -85,6 +85,7 @@ def test_gradio_writes_no_stub_files():
     assert not list(Path(page.__file__).parent.glob("*.pyi"))
 
 
+@pytest.mark.slow
 def test_twelve_clients_at_once(address, photo):
     check_clients(address, photo, 12)
 

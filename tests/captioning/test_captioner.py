@@ -27,6 +27,7 @@ def test_images_of_any_size_are_captioned_alone_as_together(captioner, images, t
     assert [Captioner(str(captioner), tmp_path / "b").caption([image])[0] for image in images] == together
 
 
+@pytest.mark.slow
 def test_a_image_is_captioned_once(captioner, images, tmp_path, monkeypatch):
     first = Captioner(str(captioner), tmp_path)
     said = first.caption(images)

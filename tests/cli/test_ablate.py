@@ -52,6 +52,7 @@ def study(tmp_path):
     return str(tmp_path / "study.toml")
 
 
+@pytest.mark.slow
 def test_trains_once_keeps_what_failed_and_shows_a_table(study, data, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["ablate", study, "--out", str(out), "--data", f"images={data}", "--processes", "2"]

@@ -14,6 +14,7 @@ def scores_of(model, data, out):
     return json.loads((out / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_calibrated_model_is_evaluated_as_its_calibration_says(home, data, tmp_path, capsys):
     assert main(["calibrate", "micro-depth", "--data.root", str(data), "--out", str(tmp_path / "model")]) == 0
     said = capsys.readouterr().out
@@ -38,6 +39,7 @@ def test_a_second_calibration_changes_nothing(home, data, tmp_path):
     assert one["log_shift"] == pytest.approx(other["log_shift"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_bad_words_are_one_line(home, data, tmp_path, capsys):
     root = ["--data.root", str(data)]
     for words, message in {

@@ -40,6 +40,7 @@ def predicted(reader, images, out, *words):
     return [np.load(out / f"{name}_depth.npy") for name in "ab"]
 
 
+@pytest.mark.slow
 def test_one_caption_for_all_images(reader, images, tmp_path):
     model = load(reader)
     for path, depth_m in zip("ab", predicted(reader, images, tmp_path / "out", "--caption", "a room"), strict=True):

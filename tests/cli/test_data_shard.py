@@ -10,6 +10,7 @@ from cli.test_train import LISTS
 from metaprompts.cli import main
 from metaprompts.data.shards import writer
 from metaprompts.recipes.loader import read_recipe
+from slow import slow_except
 from small import SMALL
 
 
@@ -112,7 +113,7 @@ def test_check_reads_shards(shard, tmp_path, capsys, monkeypatch):
     assert f"bad: 00000000.png of shard {path} is damaged: copy it again, or delete it" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", list(SMALL))
+@pytest.mark.parametrize("task", slow_except(SMALL, "segmentation"))
 def test_evaluation_finds_the_same_with_the_same_names(task, models, data, shard, root, tmp_path):
     shard(task)
     for place in (("--data.root", str(root)), ("--data.shards", str(tmp_path / "out"))):

@@ -74,6 +74,7 @@ def test_numbers_that_make_no_sense_are_one_line(words, line, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_encoder_that_diverged_in_its_last_step_is_not_kept(tmp_path, capsys):
     few = ["--steps", "1", "--scenes", "2", "--held-out", "1", "--crop", "64", "--batch-size", "1", "--width", "8"]
 

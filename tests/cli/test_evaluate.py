@@ -7,6 +7,7 @@ import pytest
 
 from metaprompts.cli import main
 from metaprompts.tasks import TASKS
+from slow import slow_except
 from small import SMALL
 
 TESTS = {
@@ -16,7 +17,7 @@ TESTS = {
 }
 
 
-@pytest.mark.parametrize("task", list(SMALL))
+@pytest.mark.parametrize("task", slow_except(SMALL, "pose"))
 def test_an_embedded_model_is_evaluated_by_name_and_left_alone(task, home, data, capsys):
     before = sorted(home.rglob("*"))
     words = ["evaluate", f"micro-{task}", "--data.root", str(data), *TESTS[task], "--worst", "1"]
@@ -36,6 +37,7 @@ def test_an_embedded_model_is_evaluated_by_name_and_left_alone(task, home, data,
     assert capsys.readouterr().out == out
 
 
+@pytest.mark.slow
 def test_old_recipes_without_a_test_section_are_evaluated_plainly(home, data):
     path = home / "micro-depth/recipe.json"
     content = json.loads(path.read_text())
@@ -46,6 +48,7 @@ def test_old_recipes_without_a_test_section_are_evaluated_plainly(home, data):
     assert what["test"] == {"flip": False, "num_windows": None, "crop": None, "kitti_crop": False}
 
 
+@pytest.mark.slow
 def test_bad_words_are_refused_in_one_line(home, data, capsys):
     root = ["--data.root", str(data)]
     for words, message in {
@@ -67,6 +70,7 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_one_line_with_worker_processes_too(home, data, tmp_path, capsys):
     """A worker's error came with its traceback in the one line."""
     root = tmp_path / "copy"
@@ -80,6 +84,7 @@ def test_a_bad_image_is_one_line_with_worker_processes_too(home, data, tmp_path,
         assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_broken_environment_is_one_line(home, data, capsys, monkeypatch):
     words = ["evaluate", "micro-depth", "--data.root", str(data)]
     monkeypatch.setenv("WORLD_SIZE", "x")
@@ -91,6 +96,7 @@ def test_a_broken_environment_is_one_line(home, data, capsys, monkeypatch):
     assert "WORLD_SIZE=2, but no MASTER_ADDR, no MASTER_PORT: start with torchrun" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_flag_of_the_protocol_may_stand_alone(home, data):
     words = ["micro-depth", "--data.root", str(data), "--test.flip", "--test.crop", "garg", "--out", "flipped"]
     assert main(["evaluate", *words]) == 0
@@ -98,6 +104,7 @@ def test_a_flag_of_the_protocol_may_stand_alone(home, data):
     assert what["test"] == {"flip": True, "num_windows": None, "crop": "garg", "kitti_crop": False}
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_goes_on_says_so_and_knows_its_data_from_another_folder(home, data, capsys, monkeypatch):
     words = ["evaluate", "micro-depth", "--out", str(home.parent / "out"), "--data.root"]
     assert main([*words, str(data)]) == 0
@@ -117,6 +124,7 @@ def test_help_of_a_model_lists_every_key_of_its_protocol_with_its_default(task, 
         assert re.search(rf"--test\.{field.name} \S+ .*?default: {shown_default}\]", shown)
 
 
+@pytest.mark.slow
 def test_engines_agree_and_are_not_mixed(models, data, tmp_path, capsys):
     """An interrupted evaluation goes on with the same engine only."""
     words = ["evaluate", str(models / "depth"), "--recipe", "micro_depth", "--data.root", str(data)]

@@ -51,6 +51,7 @@ def test_a_image_without_people_is_named(models, data, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_bad_image_does_not_stop_the_others(models, tmp_path, capsys):
     image(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no image")
@@ -148,6 +149,7 @@ def test_a_data_set_is_measured(models, data, tmp_path, capsys, task, kind):
             assert 0 < abs(row["correlation"]) <= 1
 
 
+@pytest.mark.slow
 def test_the_recipe_is_found_next_to_the_model(models, data, tmp_path):
     """The numbers are those of all maps of the split at once."""
     folder = tmp_path / "best"

@@ -24,6 +24,7 @@ def test_a_table_says_what_it_was_computed_for(capsys):
     assert re.search(r"a step computes 0\.00\d+ TFLOP: 1,000 steps take \S+ hours on a GPU that sustains 100", shown)
 
 
+@pytest.mark.slow
 def test_json_adds_up(capsys):
     assert main(["memory", "micro_pose", *SMALL, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out).values()
@@ -71,6 +72,7 @@ def test_bad_words_are_one_line(words, said, capsys):
     assert captured.out == ""
 
 
+@pytest.mark.slow
 def test_passes_may_be_smaller_than_the_groups_that_share_a_loss(capsys):
     """NYU's recipe shares losses among three images, and a single one was refused."""
     assert main(["memory", "nyu", "--batch-size", "1", "--trainable", "lora", "--refinement.steps", "1", "--json"]) == 0

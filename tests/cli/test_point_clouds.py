@@ -100,6 +100,7 @@ def test_depth_is_rescaled_to_the_focal_length_of_training(stating, photo, tmp_p
     np.testing.assert_allclose(depth_of(tmp_path / "scaled"), 2 * depth_of(tmp_path / "plain"), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_image_of_an_unknown_camera_is_not_rescaled_by_a_guess(stating, photo, tmp_path, capsys):
     Image.new("RGB", (96, 64)).save(tmp_path / "other.png")
     words = ["predict", stating, str(photo), str(tmp_path / "other.png"), "--engine", "plain"]

@@ -57,6 +57,7 @@ def test_one_bad_file_does_not_stop_the_others(models, images, tmp_path, capsys)
     assert len(list(out.iterdir())) == 5 * 3
 
 
+@pytest.mark.slow
 def test_many_images_in_windows_of_any_size_are_not_converted_for(models, tmp_path, capsys):
     """OpenVINO, which auto takes for many images, takes multiples of 64 only."""
     for number in range(20):
@@ -84,6 +85,7 @@ def test_depth_is_at_the_images_own_size_and_in_millimeters(models, images, tmp_
     np.testing.assert_allclose(stored, exact * 1000, atol=0.51)
 
 
+@pytest.mark.slow
 def test_batches_give_what_single_images_give(models, images, tmp_path):
     for size in ("1", "3"):
         arguments = [str(images / "*.jp*g"), str(images / "gray.png"), "--out", str(tmp_path / size), "--raw"]
@@ -116,6 +118,7 @@ def test_pose_of_boxes_is_a_coco_file(models, data, tmp_path):
     assert len(list(out.glob("*_skeleton.png"))) == 4
 
 
+@pytest.mark.slow
 def test_a_limit_for_joints_is_kept_and_reported(models, data, tmp_path, capsys):
     image = str(data / "images/002.png")
     words = ["predict", str(models / "pose"), image, "--out", str(tmp_path), "--engine", "plain", "--min-score"]
@@ -151,12 +154,14 @@ def test_a_limit_for_boxes_is_a_score(models, data, tmp_path, capsys, command, v
     assert f"error: Invalid value for '--min-box-score': {value}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pose_without_boxes_is_of_the_whole_image(models, data, tmp_path):
     assert main(["predict", str(models / "pose"), str(data / "images/001.png"), "--out", str(tmp_path)]) == 0
     (person,) = json.loads((tmp_path / "poses.json").read_text())["annotations"]
     assert person["bbox"] == [0, 0, 80, 64]
 
 
+@pytest.mark.slow
 def test_boxes_of_detections_are_found_by_number(models, data, tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps([{"image_id": 2, "bbox": [1, 2, 30, 40], "score": 0.5, "category_id": 1}] * 2))
@@ -238,6 +243,7 @@ def test_names_in_a_file_of_poses_find_their_images(tmp_path, monkeypatch, input
     assert match_images(paths, numbers, Path("poses.json")) == {path: row for row, path in enumerate(names)}
 
 
+@pytest.mark.slow
 def test_poses_are_boxes_of_the_same_images(models, tmp_path, capsys):
     placed(tmp_path, "s1/a.jpg", "s2/a.jpg")
     words = ["predict", str(models / "pose"), str(tmp_path / "s1"), str(tmp_path / "s2"), "--engine", "plain"]
@@ -274,6 +280,7 @@ def test_a_image_that_the_file_has_by_another_folder_only(pose, tmp_path):
     assert "b/x.jpg is not in" in error
 
 
+@pytest.mark.slow
 def test_boxes_for_images_of_another_size(pose, tmp_path, capsys):
     """An image of 80x64 that the file lists as 800x640 was predicted in boxes that did not lie on it."""
     exif = Image.Exif()
@@ -298,6 +305,7 @@ def test_boxes_for_images_of_another_size(pose, tmp_path, capsys):
     assert "annotations are for 640x800" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_only_people_are_predicted(pose, tmp_path, caplog):
     """Skeletons were found in chairs, in crowds and in boxes of score 0.01, and one empty box ended all."""
     box = {"image_id": 1, "category_id": 1, "bbox": LEFT, "score": 0.9}
@@ -311,6 +319,7 @@ def test_only_people_are_predicted(pose, tmp_path, caplog):
     assert len(pose(images, low, "--min-box-score", "0", "--box-category", "62", "--box-category", "1")[1]) == 3
 
 
+@pytest.mark.slow
 def test_categories_by_name(pose, tmp_path):
     """People by name, wherever they are in the list; without them whoever has joints, or the one asked for."""
     image = placed(tmp_path, "a.jpg")
@@ -324,6 +333,7 @@ def test_categories_by_name(pose, tmp_path):
     assert (code, "--box-category is 'cow'; " in error, "has dog (1), cat (2)" in error) == (2, True, True)
 
 
+@pytest.mark.slow
 def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
     """They were predicted without a warning."""
     images = placed(tmp_path, "1.jpg")
@@ -426,6 +436,7 @@ def test_of_two_images_with_one_name_the_second_gets_a_longer_one(models, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_engines_agree(models, images, tmp_path, capsys):
     for engine in ("plain", "eager"):
         words = [str(images / "color.jpg"), "--out", str(tmp_path / engine), "--raw", "--engine", engine]
@@ -436,6 +447,7 @@ def test_engines_agree(models, images, tmp_path, capsys):
     assert capsys.readouterr().err == "engine: eager, fp32 (asked for)\n"
 
 
+@pytest.mark.slow
 def test_16_bits_are_loaded_as_such(models, images, tmp_path, monkeypatch):
     """All weights were loaded in single precision first."""
     loaded = []
@@ -447,6 +459,7 @@ def test_16_bits_are_loaded_as_such(models, images, tmp_path, monkeypatch):
     assert [model.dtype for model in loaded] == [torch.bfloat16]
 
 
+@pytest.mark.slow
 def test_fewer_steps_are_another_prediction(models, images, tmp_path):
     for steps in ("1", "3"):
         words = [str(images / "color.jpg"), "--out", str(tmp_path / steps), "--raw", "--steps", steps]
@@ -487,6 +500,7 @@ def test_windows_are_predicted_as_they_are(models, images, tmp_path):
     assert (found == expected.depth_m).all()
 
 
+@pytest.mark.slow
 def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "large.png")
@@ -539,6 +553,7 @@ def test_pose_refuses_windows(models, data, tmp_path, capsys):
     assert "--window is for whole images, but pose predicts people" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_path, capsys):
     """The name of an image may have 255 bytes, and those of its results are longer."""
     for name in ("a" * 245, "b"):
@@ -602,6 +617,7 @@ def test_a_image_that_memory_does_not_hold(models, tmp_path, capsys):
     assert "a.png: 13000x13000 pixels and their prediction need" in captured.err
 
 
+@pytest.mark.slow
 def test_a_white_level_is_known_from_the_start(models, tmp_path, caplog, monkeypatch):
     """The search for a readable image, before the model is loaded, warned of images that are nearly black."""
     monkeypatch.setattr(decoding, "_advised", set())
@@ -613,6 +629,7 @@ def test_a_white_level_is_known_from_the_start(models, tmp_path, caplog, monkeyp
     assert "set the white level to 4095" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_image_beyond_pillows_limit(models, tmp_path, capsys, monkeypatch):
     """300 megapixels were refused before any memory was asked for."""
     # Pillow 12 applies its limit also to bands, which have at most 2**20 pixels.

@@ -63,6 +63,7 @@ def test_nobody_anywhere_is_no_error(find, tmp_path):
     assert "1 of 1 image predicted, 0 people found, nobody in 1 image" in printed.out
 
 
+@pytest.mark.slow
 def test_options_of_detectors(find):
     assert find("--detector", "any", "--max-people", "1")[1] == [("a.png", 5)]
     more = find("--detector", "any", "--detector-nms", "1", "--oks-nms", "1")[1]
@@ -77,6 +78,7 @@ def test_an_image_in_which_the_detector_fails(find, tmp_path):
     assert "error: detector stub fails" in printed.err
 
 
+@pytest.mark.slow
 def test_without_options_the_whole_image_is_one_person_and_that_is_said_once(find):
     """A photograph of a crowd came back with one skeleton, and nothing said why."""
     code, found, printed = find()
@@ -121,6 +123,7 @@ def test_a_detector_that_does_not_exist(models, data, tmp_path, capsys):
     assert "predicts depth; expected a segmentation model with the class person" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_from_python_a_detector_stands_for_boxes(models):
     image = np.full((64, 80, 3), 100, np.uint8)
     detector = PersonDetector(detector=ByBrightness())

@@ -57,6 +57,7 @@ def test_a_clip_becomes_a_clip_with_its_times_and_sound(models, clip, tmp_path, 
     assert [path.name for path in out.iterdir()] == ["clip_depth.mp4"]
 
 
+@pytest.mark.slow
 def test_frames_without_the_filter_are_those_of_images(models, clip, tmp_path):
     """--temporal off predicts each frame as an image, and --raw writes its files."""
     out = tmp_path / "out"
@@ -109,6 +110,7 @@ def test_images_and_clips_of_one_name_do_not_collide(models, clip, tmp_path, cap
     assert names >= {"same_labels.png", "same_classes.json", "in_same_mp4_overlay.mp4", "in_same_mp4_classes.json"}
 
 
+@pytest.mark.slow
 def test_a_folder_of_frames_is_a_video_only_with_fps(models, tmp_path, capsys):
     folder, out = tmp_path / "frames", tmp_path / "out"
     folder.mkdir()

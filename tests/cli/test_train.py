@@ -10,6 +10,7 @@ from metaprompts.cli import main
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.recipe import section_types
 from metaprompts.tasks import TASKS
+from slow import slow_except
 from small import SMALL, tiny_backbone
 
 LISTS = {
@@ -37,7 +38,7 @@ def arguments(task: str, data, out) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("task", list(SMALL))
+@pytest.mark.parametrize("task", slow_except(SMALL, "depth"))
 def test_training_ends_with_a_model_that_evaluates_alike(task, data, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(arguments(task, data, out)) == 0
@@ -58,6 +59,7 @@ def test_training_ends_with_a_model_that_evaluates_alike(task, data, tmp_path, c
         np.testing.assert_allclose(np.array(scores[name], float), np.array(value, float), rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_resolved_recipe_and_the_same_seed_train_the_same_again(data, tmp_path):
     assert main(arguments("depth", data, tmp_path / "a")) == 0
     assert main(["train", str(tmp_path / "a/recipe.json"), "--training.output_dir", str(tmp_path / "b")]) == 0

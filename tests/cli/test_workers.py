@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from itertools import product
 
 import pytest
 
@@ -9,6 +10,7 @@ from metaprompts.cli import main
 from metaprompts.errors import InputError
 from metaprompts.tasks import TASKS
 from metaprompts.utils import model_workers
+from slow import slow_except
 from small import SMALL
 
 SETTINGS = {
@@ -33,8 +35,9 @@ def words_of(command, task, data):
     return [command, f"micro-{task}", *sized, *(SETTINGS[task] if command == "evaluate" else ())]
 
 
-@pytest.mark.parametrize("command", ["evaluate", "heatmaps"])
-@pytest.mark.parametrize("task", list(SMALL))
+@pytest.mark.parametrize(
+    ("command", "task"), slow_except(product(("evaluate", "heatmaps"), SMALL), ("evaluate", "depth"))
+)
 def test_workers_write_the_bytes_of_one_process(command, task, home, data):
     for workers in ("1", "2"):
         assert main([*words_of(command, task, data), "--workers", workers, "--out", workers]) == 0

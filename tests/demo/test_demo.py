@@ -34,6 +34,7 @@ def home(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(embedded, "_home", lambda: home)
     monkeypatch.chdir(tmp_path)

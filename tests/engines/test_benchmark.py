@@ -45,6 +45,7 @@ def saved(tmp_path: Path) -> tuple[str, MetaPromptModel]:
     return str(tmp_path / "model"), model
 
 
+@pytest.mark.slow
 def test_files_tell_what_was_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_files_tell_what_was_measured(
     assert Image.open(tmp_path / "bench.png").width > 600
 
 
+@pytest.mark.slow
 def test_the_cost_curve_has_every_point_of_its_axes(
     saved: tuple[str, MetaPromptModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +296,7 @@ class Fatal:
         return os.system, ("echo first; echo no memory is left >&2; kill -9 $PPID",)
 
 
+@pytest.mark.slow
 def test_says_which_process_has_died_and_its_last_line(saved: tuple[str, MetaPromptModel]) -> None:
     source, model = saved
     ends: Any = Fatal()

@@ -49,6 +49,7 @@ def test_a_converted_network_of_fewer_layers_equals_the_plain_path(engine: str, 
     _check_equals_the_plain_path(small_model("segmentation", tiny_backbone()), engine, cache)
 
 
+@pytest.mark.slow
 def test_onnx_encodes_images_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The UNet and the head take four times as long to convert."""
     runtime = pytest.importorskip("onnxruntime")

@@ -77,6 +77,7 @@ def test_the_encoder_takes_what_was_computed(rows: int | None) -> None:
     assert 0.7 * computed < measured < computed
 
 
+@pytest.mark.slow
 def test_strips_take_less_and_less() -> None:
     model = metaprompts.load("micro-segmentation", "cpu")
 
@@ -86,6 +87,7 @@ def test_strips_take_less_and_less() -> None:
     assert sizes[0] == pytest.approx(view_work(model, (512, 128)).encoder, rel=0.02)
 
 
+@pytest.mark.slow
 def test_computing_leaves_the_model_as_it_was() -> None:
     model = small_model("depth").train()
     model.latent_encoder.rows = 7
@@ -96,6 +98,7 @@ def test_computing_leaves_the_model_as_it_was() -> None:
     assert model.latent_encoder.rows == 7
 
 
+@pytest.mark.slow
 def test_half_precision_takes_about_half() -> None:
     single, half = (metaprompts.load("micro-segmentation", "cpu", dtype) for dtype in (None, torch.bfloat16))
     single.latent_encoder.precise = False
@@ -106,6 +109,7 @@ def test_half_precision_takes_about_half() -> None:
     assert weight_bytes(half) == pytest.approx(weight_bytes(single) / 2, rel=0.01)
 
 
+@pytest.mark.slow
 def test_captions_are_counted_in() -> None:
     task = Depth(max_depth_m=10.0, filters=4, width=8)
     config = metaprompts.MetaPromptModel.from_backbone("random:micro", task=task).config
@@ -165,6 +169,7 @@ class TestChoice:
         assert chosen.rows is not None
         assert chosen.rows < 256
 
+    @pytest.mark.slow
     def test_says_the_least_where_nothing_fits(self, model: metaprompts.MetaPromptModel) -> None:
         with pytest.raises(
             InputError, match=r"512x128 pixels at a time needs at least 0\.\d\d GB, but the limit is 0\.50 GB"

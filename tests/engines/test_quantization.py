@@ -157,6 +157,7 @@ def test_quantizes_once_more_if_the_error_is_above_the_bound(errors: list[float]
     assert all(len(second) > len(first) for first, second in pairwise(made))
 
 
+@pytest.mark.slow
 def test_measures_every_group_of_a_model(tiny: metaprompts.MetaPromptModel) -> None:
     """The shares of all layers and products make up the whole prediction."""
     prepared = OptimizedModel(tiny)

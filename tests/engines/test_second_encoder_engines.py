@@ -17,10 +17,17 @@ from metaprompts.synthetic import generate_scene
 from second_encoders import FAMILIES, model_with_second, randomize, second_folder
 from small import smooth_images
 
-# Converting takes half a minute each: `make test` converts one family for one engine.
-QUICK = {("eager", kind) for kind in FAMILIES} | {("openvino", "dinov2")}
+# Converting takes half a minute each.
+
+
+def marks_of(engine: str, kind: str) -> list[pytest.MarkDecorator]:
+    if engine == "eager":
+        return []
+    return [pytest.mark.slow if (engine, kind) == ("openvino", "dinov2") else pytest.mark.full]
+
+
 PAIRS = [
-    pytest.param(engine, kind, marks=[] if (engine, kind) in QUICK else pytest.mark.full, id=f"{engine}-{kind}")
+    pytest.param(engine, kind, marks=marks_of(engine, kind), id=f"{engine}-{kind}")
     for engine in ("eager", "compile", "openvino", "onnx")
     for kind in FAMILIES
     if engine in ("eager", "compile") or kind != "dinov2_with_registers"
@@ -127,13 +134,14 @@ def test_the_memory_of_a_prediction_counts_it(kind: str) -> None:
 
 
 EXPORTS = [
-    pytest.param(kind, family, marks=[] if (kind, family) == ("torch", "dinov2") else pytest.mark.full)
+    pytest.param(kind, family, marks=pytest.mark.slow if (kind, family) == ("torch", "dinov2") else pytest.mark.full)
     for kind in ("torch", "onnx", "openvino")
     for family in FAMILIES
     if (kind, family) != ("openvino", "dinov2_with_registers")
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "family"), EXPORTS)
 def test_an_exported_file_is_the_model(kind: str, family: str, tmp_path: Path) -> None:
     model = model_with_second("segmentation", second_folder(family))

@@ -119,6 +119,7 @@ def unet_step_of_a_small_model() -> tuple[nn.Module, tuple[Tensor, Tensor, Tenso
     return prepared.unet_step, (torch.randn(1, 16, 5, 7), conditioning.shifts[0], conditioning.keys_values[0])
 
 
+@pytest.mark.slow
 def test_a_step_with_merged_tokens_can_be_exported() -> None:
     unet_step, example = unet_step_of_a_small_model()
 

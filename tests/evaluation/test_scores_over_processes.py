@@ -66,6 +66,7 @@ def run_second(_, folder):
     run_process(1, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
 def test_two_processes_score_as_one(tmp_path):
     """Images split unevenly, and a process that saw nobody: both give the numbers of a single process."""

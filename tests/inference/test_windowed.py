@@ -30,12 +30,14 @@ def test_labels_are_those_of_averaged_logits() -> None:
     np.testing.assert_allclose(prediction.confidence, confidence, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_depth_is_averaged_in_meters() -> None:
     prediction = small_model("depth").predict(IMAGE, window=(96, 128), stride=(48, 64))
 
     assert (prediction.depth_m == averaged("depth")[0].numpy()).all()
 
 
+@pytest.mark.slow
 def test_windows_may_go_through_the_model_together() -> None:
     model, windows = small_model("depth"), Windows((96, 128), (48, 64))
 

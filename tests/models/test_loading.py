@@ -101,6 +101,7 @@ class TestRoundTrip:
         trained.save(tmp_path)
         assert_same(load(tmp_path), trained)
 
+    @pytest.mark.slow
     def test_a_loaded_model_trains_without_changing_its_file(self, saved):
         before = (saved / "model.safetensors").read_bytes()
         loaded = load(saved).train()
@@ -137,6 +138,7 @@ class TestRoundTrip:
         with safe_open(saved / "model.safetensors", framework="pt") as file:
             assert file.metadata() == {"format": "pt"}
 
+    @pytest.mark.slow
     def test_load_takes_paths_strings_and_devices(self, saved):
         assert load(str(saved)).device == load(saved, "cpu").device == torch.device("cpu")
         # At the top level it may also open an engine.
@@ -343,6 +345,7 @@ class TestOnBackbone:
         assert not torch.equal(other.prompts.sets[0], one.prompts.sets[0])
         assert not torch.equal(other.unet.conv_in.weight, one.unet.conv_in.weight)
 
+    @pytest.mark.slow
     def test_from_a_saved_diffusers_folder(self, tmp_path):
         from metaprompts.modules.backbone import load_backbone
 

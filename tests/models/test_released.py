@@ -226,6 +226,7 @@ class TestWrongFiles:
         extra = name.replace("transformer_blocks.0.", "transformer_blocks.999999.")
         assert extra in refusal({**state, extra: state[name]}, "nyu")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("preset", ["nyu", "ade20k"])
     def test_no_single_missing_tensor_changes_what_the_file_is_read_as(self, preset):
         tensors = shapes(LAYOUTS[preset])

@@ -17,6 +17,7 @@ def pipeline(run):
     return StableDiffusionPipeline.from_pretrained(run / "model")
 
 
+@pytest.mark.slow
 def test_the_folder_draws_images_of_the_scenes_size(pipeline):
     images = generate_images(pipeline, CAPTIONS, seed=1, steps=2, guidance=4.0)
     assert images.shape == (3, 64, 128, 3)

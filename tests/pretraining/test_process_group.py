@@ -31,6 +31,7 @@ def learn_diffusion(run, out, **changes):
     return progress.seen, torch.load(out / f"diffusion/{STEPS:08d}.pt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(run, tmp_path):
     losses, state = learn_diffusion(run, tmp_path / "one")
     shared_losses, shared = learn_diffusion(run, tmp_path / "two", processes=2)
@@ -46,6 +47,7 @@ def test_a_batch_must_be_divisible(tmp_path):
         small_settings(tmp_path / "run", processes=3)
 
 
+@pytest.mark.slow
 def test_an_average_is_taken_over_all():
     with training_together(2, average_of_ranks) as process_group:
         numbers, more = average_of_ranks(process_group)
@@ -61,6 +63,7 @@ def test_alone_nothing_is_shared():
     assert not ProcessGroup(1, 2).is_first
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_begin_is_not_waited_for():
     with (
         pytest.raises(RuntimeError, match="training process 1 exited during startup"),

@@ -12,6 +12,7 @@ from metaprompts.pretraining.pretrain import pretrain
 from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.checkpoint_files import checkpoints_in, write_state
 from pretraining.drawn import rectangle, small_settings
+from slow import slow_except
 
 STEPS = {"vae": {"steps": 6, "decay_fraction": 0.5}, "diffusion": {"steps": 6, "decay_fraction": 0.25}}
 
@@ -51,7 +52,7 @@ def assert_same(first, second):
         assert first == second
 
 
-@pytest.fixture(scope="module", params=["vae", "diffusion"])
+@pytest.fixture(scope="module", params=slow_except(["vae", "diffusion"], "vae"))
 def straight(request, run, tmp_path_factory):
     """The stage, its run folder and its last state, trained in one go."""
     out = tmp_path_factory.mktemp("straight") / "run"
@@ -67,6 +68,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, run, tmp_pat
         assert (tmp_path / "run" / relative).read_bytes() == weights.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_training_made_longer_ends_as_a_long_one(straight, run, tmp_path):
     """It goes on from before the learning rate fell, not from where it had come to nothing."""
     stage, _, expected = straight
@@ -82,6 +84,7 @@ def test_a_finished_stage_is_not_touched(straight, run):
     assert before == {path: path.stat().st_mtime_ns for path in (out / stage).rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(straight, run, tmp_path):
     stage, _, expected = straight
     made = settings(run, tmp_path / "run", stage)
@@ -140,6 +143,7 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(stopped):
         go(made, "vae")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_architecture_is_refused(run, tmp_path):
     made = settings(run, tmp_path / "run", "vae")
     stop(made, "vae", 3)
@@ -147,6 +151,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(run, tmp_path):
         go(dataclasses.replace(made, architecture=None), "vae")
 
 
+@pytest.mark.slow
 def test_the_losses_of_a_resumed_training_are_each_there_once(run, tmp_path):
     made = settings(run, tmp_path / "run", "vae")
     stop(made, "vae", 5)

@@ -52,6 +52,7 @@ def test_only_missing_parts_are_drawn(tmp_path, monkeypatch):
     assert len(read_notes(tmp_path / "training", 7)) == 7
 
 
+@pytest.mark.slow
 def test_several_processes_draw_the_same(tmp_path, monkeypatch):
     draw_scenes(SMALL, tmp_path / "one", rectangle)
     draw_scenes(dataclasses.replace(SMALL, workers=2), tmp_path / "two", rectangle)

@@ -23,6 +23,7 @@ def begun_with(folder: Path, out: Path, **diffusion):
     return out
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_the_networks_and_keeps_vae_and_words(run, tmp_path):
     # A step that changes nothing: what is written is what it began with.
     out = begun_with(run / "model", tmp_path / "run", steps=1, lr=0.0)
@@ -35,12 +36,14 @@ def test_it_goes_on_with_the_networks_and_keeps_vae_and_words(run, tmp_path):
         assert (out / "model/tokenizer" / name).read_bytes() == (run / "model/tokenizer" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_it_learns(run, tmp_path):
     out = begun_with(run / "model", tmp_path / "run")
     expected, found = load_file(run / "model" / UNET), load_file(out / "model" / UNET)
     assert any(not torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_beginning_are_refused(run, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(begun_with(run / "model", tmp_path / "run") / "model", other)

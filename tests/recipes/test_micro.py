@@ -17,14 +17,14 @@ LAYOUTS = {
     "micro_mapillary": "mapillary",
 }
 BEST = {"nyu": "rmse", "kitti": "rmse", "coco": "AP"}
-# One of each task; the others in the full run.
-QUICK = ("micro_nyu", "micro_cityscapes", "micro_coco_pose")
+# One of each task is slow, the others are in the full run.
+SLOW = ("micro_nyu", "micro_cityscapes", "micro_coco_pose")
 SHORT = ("--training.steps", "3", "--training.batch_size", "2", "--data.num_workers", "0", "--training.device", "cpu")
 SHORT += ("--training.report_to", "none")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in LAYOUTS]
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.full) for name in LAYOUTS]
 )
 def test_from_scenes_to_scores(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

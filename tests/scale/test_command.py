@@ -36,6 +36,7 @@ def test_it_says_what_it_did(label, photos):
     assert f"labels in {folder.absolute()}" in out
 
 
+@pytest.mark.slow
 def test_parts(label, photos):
     code, out, _ = label("photos", "--part", "0/2", "--shard-size", "2")
     assert (code, "other parts still have to label 1 slice" in out) == (0, True)
@@ -95,6 +96,7 @@ class TestDocs:
     def test_blocks_have_ten_lines(self, name):
         assert len([line for line in BLOCKS[name].splitlines() if line]) <= 10
 
+    @pytest.mark.slow
     def test_the_loop_runs(self, here, capsys):
         exec(compile(BLOCKS["A loop"], str(DOC), "exec"), {})
         assert re.fullmatch(r"photos/a.jpg 0\.\d\d\nphotos/b.jpg 0\.\d\d\n", capsys.readouterr().out)

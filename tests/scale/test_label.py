@@ -17,6 +17,7 @@ from metaprompts.scale import Labeler, review
 from metaprompts.scale.job import Done
 from metaprompts.scale.local import label_here
 from metaprompts.scale.run import run
+from slow import slow_except
 
 CLASSES = ("ground", "sky")
 
@@ -70,6 +71,7 @@ class TestLabeler:
             assert confidence == pytest.approx(margin(model, name).mean(), abs=1e-4)
             assert np.abs(read(pixels) / 255 - margin(model, name)).max() < 0.003
 
+    @pytest.mark.slow
     def test_depth_is_compared_with_the_mirrored_image(self, models, photos):
         labeler = Labeler(models / "depth")
         found = labeler({"bytes": [(photos / "a.png").read_bytes()]})
@@ -81,6 +83,7 @@ class TestLabeler:
         assert np.abs(read(found["confidence_map"][0]) / 255 - expected).max() < 0.003
         assert found["path"] == ["image 0"]
 
+    @pytest.mark.slow
     def test_pose(self, models, photos):
         found = Labeler(models / "pose")({"path": np.array([str(photos / "a.png")])})
         (person,) = found["people"][0]
@@ -96,6 +99,7 @@ class TestLabeler:
         assert found["error"][0] == "image x is not an image: give a PNG or JPEG file"
         assert [content is None for content in found["prediction"]] == [True, False, True]
 
+    @pytest.mark.slow
     def test_no_confidence(self, models, photos):
         found = Labeler(models / "depth", confidence=False)({"path": [str(photos / "a.png")]})
         assert (found["confidence"], found["confidence_map"]) == ([None], [None])
@@ -118,7 +122,7 @@ class TestLabeler:
 
 
 class TestOnce:
-    @pytest.mark.parametrize("format", ["tar", "parquet"])
+    @pytest.mark.parametrize("format", slow_except(["tar", "parquet"], "parquet"))
     def test_the_same_call_labels_only_what_is_missing(self, job, photos, format):
         if format == "parquet":
             pytest.importorskip("pyarrow")
@@ -137,6 +141,7 @@ class TestOnce:
         assert numbers == [0, 1, 2, 0]
         assert files(made) == expected
 
+    @pytest.mark.slow
     def test_a_replaced_image_replaces_its_slice(self, job, photos):
         made, numbers = job("segmentation", photos), []
         run(made, counting([]))
@@ -160,6 +165,7 @@ class TestOnce:
         # Where it is computed makes no difference.
         assert job("depth", photos, options={}).folder == job("depth", photos, options={"device": "cuda"}).folder
 
+    @pytest.mark.slow
     def test_runs_share_a_job(self, job, photos):
         made = job("segmentation", photos)
         assert run(made, label_here, (1, 2)).unfinished == 2
@@ -179,6 +185,7 @@ class TestOnce:
         with pytest.raises(InputError, match=r"the labels of 3 slices are not in .*: give an --out that all machines"):
             run(job("segmentation", photos), elsewhere)
 
+    @pytest.mark.slow
     def test_to_a_url(self, job, photos):
         import fsspec
 
@@ -192,6 +199,7 @@ class TestOnce:
 
 
 class TestReview:
+    @pytest.mark.slow
     @pytest.mark.parametrize("format", ["tar", "parquet"])
     def test_the_most_doubtful_come_first(self, job, models, photos, format, monkeypatch):
         if format == "parquet":
@@ -242,11 +250,13 @@ class TestTraining:
         with pytest.raises(InputError, match=r"different task.classes"):
             data.dataset("train", ("sky", "ground"))
 
+    @pytest.mark.slow
     def test_depth(self, job, models, photos):
         sample = DepthData(shards=self.shards(job, "depth", photos), depth_scale=256.0).dataset("train")[0]
         expected = metaprompts.load(models / "depth").predict(photos / "a.png").depth_m
         assert np.abs(sample.depth_m - expected).max() < 0.001
 
+    @pytest.mark.slow
     def test_pose(self, job, models, photos):
         shards = self.shards(job, "pose", photos)
         samples = PoseData(shards=shards).dataset("train")
@@ -256,6 +266,7 @@ class TestTraining:
         assert [each["id"] for each in content["images"]] == [each["image_id"] for each in content["annotations"]]
         assert len({each["id"] for each in content["annotations"]}) == len(samples) == 5
 
+    @pytest.mark.slow
     def test_uncertain_pixels_have_no_label(self, job, models, photos):
         """The histogram that balances classes counts the same pixels."""
         shards = self.shards(job, "segmentation", photos)
@@ -272,6 +283,7 @@ class TestTraining:
         counted = {value.label: value.pixels for value in masked.label_values(0)}
         assert (counted[255], sum(counted.values())) == (ignored.sum(), labels.size)
 
+    @pytest.mark.slow
     def test_uncertain_depth_and_joints_have_no_target(self, job, models, photos):
         shards = self.shards(job, "depth", photos)
         whole, none = (DepthData(shards=shards, min_confidence=least).dataset("train")[0] for least in (0, 1))
@@ -285,6 +297,7 @@ class TestTraining:
         person = PoseData(shards=shards, min_confidence=least).dataset("train")[0].person
         assert np.array_equal(person.keypoints[:, 2] == 2, scores >= least)
 
+    @pytest.mark.slow
     def test_images_of_which_nothing_is_left_are_dropped(self, job, models, photos, caplog):
         """An image whose pixels were all below data.min_confidence was trained on: its loss was that of nothing."""
         names = ("a.png", "b/c.png", "d.png", "e.png", "f.png")
@@ -303,6 +316,7 @@ class TestTraining:
         with pytest.raises(InputError, match=r"5 of 5 samples .*: lower data.min_confidence"):
             SegmentationData(shards=shards, min_confidence=1.0).dataset("train", CLASSES)
 
+    @pytest.mark.slow
     def test_people_of_whom_no_joint_is_left_are_dropped(self, job, models, photos):
         shards = self.shards(job, "pose", photos)
         model, names = metaprompts.load(models / "pose"), ("a.png", "b/c.png", "d.png", "e.png", "f.png")
@@ -312,6 +326,7 @@ class TestTraining:
         assert len(samples) == sum(each >= least for each in largest)
         assert all((samples[place].person.keypoints[:, 2] == 2).any() for place in range(len(samples)))
 
+    @pytest.mark.slow
     def test_labels_and_predicted_labels_together(self, job, photos, tmp_path):
         shards = self.shards(job, "depth", photos)
         real = tmp_path / "real"
@@ -331,6 +346,7 @@ class TestTraining:
         with pytest.raises(InputError, match=r"data.add_shards is true, but data.shards is none"):
             DepthData(root=real, add_shards=True)
 
+    @pytest.mark.slow
     def test_min_confidence_needs_confidence(self, job, photos, tmp_path):
         with pytest.raises(InputError, match=r"data.min_confidence is 0.5, but the training images are from no shards"):
             DepthData(root=tmp_path, min_confidence=0.5).dataset("train")
@@ -340,6 +356,7 @@ class TestTraining:
         with pytest.raises(InputError, match=r"from the shards in .*, which have no confidence"):
             data.dataset("train")
 
+    @pytest.mark.slow
     def test_nothing_to_train_on_in_a_slice(self, job, photos):
         for name in ("a.png", "b/c.png"):
             (photos / name).write_bytes(b"broken")

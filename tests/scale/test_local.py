@@ -50,6 +50,7 @@ def test_a_killed_process_is_replaced_and_its_slice_labeled_again(made, kills):
     assert sorted(done) == [str(number) for number in range(6)]
 
 
+@pytest.mark.slow
 def test_a_slice_that_ends_every_process_is_an_error(made):
     (Path(made.out) / "kills").write_text("9")
     with pytest.raises(

@@ -60,6 +60,7 @@ def test_a_batch_has_what_the_text_encoder_makes_of_its_captions(images, caption
     assert context.shape == (2, 77, 64)
 
 
+@pytest.mark.slow
 def test_it_says_what_reads_its_captions_and_needs_one(trained):
     made, out = trained
     model = load(out / "last", "cpu")
@@ -136,6 +137,7 @@ def test_stopped_it_goes_on_as_if_it_had_not_been(trained, images, captions, tmp
     assert_same_samples(tmp_path / "run", out)
 
 
+@pytest.mark.slow
 def test_shards_have_the_same_captions(trained, tmp_path):
     made, out = trained
     from_shards = at(sharded(made, tmp_path), tmp_path / "run")

@@ -21,10 +21,11 @@ from metaprompts.training.loop import set_learning_rate, train, training_step
 from metaprompts.training.nonfinite_dump import replay
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.ranking import is_as_good
+from slow import slow_except
 from training.images import made_recipe as recipe
 
 
-@pytest.mark.parametrize("task", ["depth", "segmentation"])
+@pytest.mark.parametrize("task", slow_except(["depth", "segmentation"], "depth"))
 def test_the_same_recipe_gives_bitwise_the_same_model(task, images, tmp_path):
     for run in ("a", "b"):
         train(recipe(task, images, tmp_path / run))
@@ -64,6 +65,7 @@ def test_a_cache_that_can_never_hit_is_warned_of(images, tmp_path, caplog):
     assert "backbone.cache_latents helps only if images repeat" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_best_validation_is_kept(images, tmp_path, monkeypatch):
     """A number that is none never wins, and any number beats it."""
     scores = iter([float("nan"), 3.0, 2.0, float("nan"), 2.5])
@@ -196,6 +198,7 @@ def test_a_split_smaller_than_a_batch_is_refused(images, tmp_path):
         train(made)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -220,6 +223,7 @@ def test_no_tracker_and_one_that_is_missing(images, tmp_path):
         train(recipe("depth", images, tmp_path / "other", "--training.report_to", "mlflow"))
 
 
+@pytest.mark.slow
 def test_bfloat16_passes_leave_weights_and_moments_in_float32(images, tmp_path):
     words = ("--training.steps", "3")
     train(recipe("depth", images, tmp_path / "fp32", *words))

@@ -85,6 +85,7 @@ def test_computed_bytes_are_those_of_real_tensors(recipe_of, memory_of, task, wo
     assert parts.gradients <= gradients == 4 * computed.trained
 
 
+@pytest.mark.slow
 def test_half_precision_is_that_of_real_tensors_and_takes_less(recipe_of, memory_of):
     """Up to a thousandth: without numbers the statistics of norms are counted in the precision of what they are of."""
     half = ["--training.precision", "bf16"]
@@ -99,6 +100,7 @@ def test_half_precision_is_that_of_real_tensors_and_takes_less(recipe_of, memory
     assert computed.peak.activations < on_gpu.peak.activations < single.peak.activations
 
 
+@pytest.mark.slow
 def test_what_is_frozen_has_neither_gradients_nor_moments(memory_of):
     full, lora, prompts = (
         memory_of("pose", "--training.micro_batch_size", "2", "--training.trainable", kind)
@@ -155,6 +157,7 @@ def test_a_step_that_cannot_be_shared_is_reported(recipe_of):
         training_memory(recipe_of("depth", "--training.fit_processes", "false", "--training.micro_batch_size", "3"))
 
 
+@pytest.mark.slow
 def test_a_pass_of_one_image_is_counted_though_batch_norm_could_not_train_so(recipe_of):
     own, frozen = (
         training_memory(recipe_of("segmentation", "--training.micro_batch_size", "1", "--training.batch_norm", norm))

@@ -108,6 +108,7 @@ def test_a_finished_training_is_not_trained_again(straight, images):
 CONSTANT = ("--schedule.kind", "constant", "--schedule.warmup_fraction", "none")
 
 
+@pytest.mark.slow
 def test_a_finished_training_goes_on_with_more_steps(images, tmp_path, caplog):
     """It was refused: a run of too few steps had to be started over."""
     words = (*CONSTANT, "--training.validate_every", "2")
@@ -132,6 +133,7 @@ class Notes(Callback):
         self.lines += lines
 
 
+@pytest.mark.slow
 def test_early_stopping_stops_where_it_would_have_without_interruption(images, tmp_path):
     """With a learning rate of next to nothing no validation is better than the first."""
     words = ("--training.early_stopping", "2", "--training.validate_every", "1", "--optimizer.lr", "1e-30")
@@ -167,6 +169,7 @@ def test_validations_since_the_best_are_counted():
     assert validations_since_best(Depth, [{"rmse": 2.0}, {"rmse": 1.0}, {"rmse": 1.5}]) == 1
 
 
+@pytest.mark.slow
 def test_an_unfinished_training_is_not_written_over_unasked(images, tmp_path):
     made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
@@ -260,6 +263,7 @@ def test_what_a_machine_decides_may_change():
     assert changed_keys(found, {**expected, "task": {"width": 3}}) == ["task.width"]
 
 
+@pytest.mark.slow
 def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(images, tmp_path, straight):
     task, expected = straight
     made = recipe(task, images, tmp_path / "run", "--training.save_total_limit", "3")
@@ -273,6 +277,7 @@ def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(images, tmp_
     assert weights(tmp_path / "run") == weights(expected)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, images, tmp_path):
     """SIGKILL, while a checkpoint is written too."""
     task, expected = straight
@@ -347,6 +352,7 @@ def test_a_later_signal_ends_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_knows_fewer_keys_goes_on(images, tmp_path):
     """Keys that came later have their defaults: an unfinished run outlives a new version."""
     made = recipe("depth", images, tmp_path / "run")
@@ -359,6 +365,7 @@ def test_a_checkpoint_that_knows_fewer_keys_goes_on(images, tmp_path):
     assert train(made, resume="auto").validations[-1]["step"] == STEPS
 
 
+@pytest.mark.slow
 def test_a_new_training_takes_the_place_of_a_finished_one(images, tmp_path):
     """The old one's last checkpoint had a higher number, and counted as the newest."""
     train(recipe("depth", images, tmp_path / "run"))
@@ -378,6 +385,7 @@ def test_a_changed_byte_is_noticed(tmp_path):
         first_whole_state([path])
 
 
+@pytest.mark.slow
 def test_steps_before_a_failed_validation_are_kept(images, tmp_path, straight):
     """Before, all since the last checkpoint were lost with it, and a signal had to wait for its end."""
 

@@ -15,6 +15,7 @@ from metaprompts.training.signals import TrainingStopped
 from metaprompts.training.warm_start import init_from
 from metaprompts.utils.callbacks import Callback
 from second_encoders import FAMILIES, model_with_second, second_folder
+from slow import slow_except
 from small import SMALL, small_model, smooth_images, tiny_backbone
 from training.images import made_recipe
 
@@ -92,7 +93,7 @@ def stopped(recipe, **options):
     train(recipe, resume="auto")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_except(WAYS, "every step"))
 def test_a_stopped_training_ends_bit_for_bit_as_another(way, images, tmp_path):
     words = (*FIXED, *WAYS[way], "--training.checkpoint_seconds", "0", "--backbone.second", second_folder("dinov2"))
     train(made_recipe("depth", images, tmp_path / "straight", *words))
@@ -111,6 +112,7 @@ def test_the_second_encoder_must_be_the_same_to_resume(images, tmp_path):
         train(made_recipe("depth", images, tmp_path, *words), resume="auto")
 
 
+@pytest.mark.slow
 def test_a_cached_run_is_that_without_a_cache(images, tmp_path):
     """Up to the last bits, which depend on the batch that is encoded."""
     words = (*FIXED, "--backbone.second", second_folder("convnext"), "--augment.color", "false")
@@ -121,7 +123,9 @@ def test_a_cached_run_is_that_without_a_cache(images, tmp_path):
         torch.testing.assert_close(tensor, other[name], rtol=1e-2, atol=1e-4)
 
 
-@pytest.mark.parametrize("source", ["random:dinov2-micro", "folder", "facebook/dinov2-small"])
+@pytest.mark.parametrize(
+    "source", slow_except(["random:dinov2-micro", "folder", "facebook/dinov2-small"], "facebook/dinov2-small")
+)
 def test_memory_counts_it(source, tmp_path):
     """Nothing is downloaded."""
     source = second_folder("convnext") if source == "folder" else source

@@ -94,6 +94,7 @@ def test_steps_of_any_size_can_be_joined():
     assert raw.shape == (3, 2, 72, 104)
 
 
+@pytest.mark.slow
 def test_memory_counts_the_steps():
     """Between once and K times the memory: the heads' activations of all steps are computed again, not kept."""
     recipe = read_recipe("micro_depth", ["--data.image_size", "64,64", "--augment.crop_size", "64,64"])

@@ -16,6 +16,7 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.training.batch_plan import BatchPlan, batch_plan
 from second_encoders import second_folder
+from slow import slow_except
 from training.images import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_group_size", "2", "--training.steps", "5")
@@ -78,7 +79,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", slow_except(WAYS, "two passes"))
 def test_a_step_learns_the_same_however_it_is_split(trained, way):
     processes, *words = WAYS[way]
     frozen = ("--training.batch_norm", "frozen")
@@ -158,6 +159,7 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, im
     assert steps == [*range(1, 21), 20]
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_ends_all(images, tmp_path):
     broken = tmp_path / "images"
     broken.mkdir()

@@ -43,6 +43,7 @@ def trained(request, images, tmp_path_factory):
     return recipe, folder / "run", sharded(recipe, folder)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_path):
     """With processes that read, in the second epoch."""
     _, expected, recipe = trained
@@ -62,6 +63,7 @@ def test_a_training_from_folders_goes_on_from_shards(trained, tmp_path):
     assert_same_samples(tmp_path / "run", expected)
 
 
+@pytest.mark.slow
 def test_people_are_trained_and_validated_without_their_folder(tmp_path):
     """OKS wants the annotation file, which comes with the shards."""
     write_scenes("coco", 8, tmp_path / "coco", height=64, width=96, val_count=4)

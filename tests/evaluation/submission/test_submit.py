@@ -150,6 +150,7 @@ def test_archives_are_zip_files_whatever_the_case(tmp_path, ending):
         assert archive.read("a.json") == b"[]"
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     out = ["--out", str(tmp_path / "results")]
     (tmp_path / "folder.zip").mkdir()

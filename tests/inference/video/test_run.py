@@ -75,6 +75,7 @@ def test_the_legend_names_the_classes_of_the_samples():
     assert len(drawing.legend) < 40
 
 
+@pytest.mark.slow
 def test_python_writes_a_clip_and_yields_frames(tmp_path):
     model = small_model("depth")
     clip = write_clip(tmp_path / "clip.mp4", plain_frames(3, 64, 64))

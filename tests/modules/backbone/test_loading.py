@@ -318,6 +318,7 @@ class TestNames:
         assert refusal("random:large") == "no architecture named 'large': choose one of micro, sd15, sd21, sdxl"
         assert refusal("random:") == "no architecture named '': choose one of micro, sd15, sd21, sdxl"
 
+    @pytest.mark.slow
     def test_shipped_architectures(self):
         for name in config_names():
             with torch.device("meta"):

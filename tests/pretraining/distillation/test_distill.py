@@ -34,6 +34,7 @@ def made(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(made, tmp_path):
     out = tmp_path / "encoder"
     out.mkdir()
@@ -47,6 +48,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(made, tmp_path):
         assert (out / name).read_bytes() == (made / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_begins_anew_if_asked_to(made, tmp_path):
     out = tmp_path / "encoder"
     out.mkdir()
