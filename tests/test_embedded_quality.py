@@ -23,7 +23,7 @@ def scenes(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("task", slow_except(shown_tasks(), "depth", "pose"))
+@pytest.mark.parametrize("task", slow_except(shown_tasks(), "pose"))
 def test_it_beats_constant_predictions(task, scenes):
     metric, least, factor = WANTED[task]
     scores = {score.metric: score for score in scores_of(subject_of(task, scenes))}

@@ -148,7 +148,9 @@ def test_from_training_to_predictions(tmp_path: Path, capsys: pytest.CaptureFixt
     assert 0 <= agreement.min() <= agreement.max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["torch", pytest.param("openvino", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("torch", marks=pytest.mark.slow), pytest.param("openvino", marks=pytest.mark.full)]
+)
 def test_an_exported_network_with_an_output_for_each_step(kind: str, tmp_path: Path) -> None:
     model = supervised_model("depth", None)
     scene = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -15,6 +15,7 @@ from metaprompts.errors import InputError
 from metaprompts.modules.backbone.encoder_cache import EncoderCache
 from metaprompts.synthetic import generate_scene
 from second_encoders import FAMILIES, model_with_second, randomize, second_folder
+from slow import slow_except
 from small import smooth_images
 
 # Converting takes half a minute each.
@@ -119,7 +120,7 @@ def test_the_plain_parts_of_benchmarks_predict_alike() -> None:
         torch.testing.assert_close(run(parts, model.task, images, parts.conditions(1, None)), model(images))
 
 
-@pytest.mark.parametrize("kind", ["dinov2", "dinov3_vit", "convnext"])
+@pytest.mark.parametrize("kind", slow_except(["dinov2", "dinov3_vit", "convnext"], "convnext"))
 def test_the_memory_of_a_prediction_counts_it(kind: str) -> None:
     model = model_with_second("segmentation", second_folder(kind))
     images = smooth_images(1, 64, 64)

@@ -111,6 +111,7 @@ def test_shards_hold_the_same_samples(scenes, tmp_path):
         assert other.dense["normals"].mirrored == (-1, 1, 1)
 
 
+@pytest.mark.slow
 def test_memory_is_estimated(capsys):
     assert main(["memory", "scenes_normals", *SMALL, *QUICK, "--backbone.source", tiny_backbone()]) == 0
     assert "peak memory of a training step" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from metaprompts.modules.backbone.text_encoder import TextEncoder, load_text_enc
 from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.loop import train
 from metaprompts.training.signals import TrainingStopped
+from slow import slow_except
 from training.images import made_recipe
 from training.test_resuming import SignalAt
 from training.test_training_from_shards import assert_same_samples, at, sharded
@@ -107,6 +108,7 @@ def test_an_evaluation_that_goes_on_predicts_anew_what_has_another_caption(train
     assert [old == new for old, new in zip(stamps[1], stamps[2], strict=True)] == [True, False]
 
 
+@pytest.mark.slow
 def test_windows_mirror_images_and_scales_are_seen_with_their_captions(trained, tmp_path):
     made, out = trained
     ways = ["--test.flip", "true"]
@@ -126,7 +128,7 @@ def test_a_data_set_s_heatmaps(trained, tmp_path):
     assert len(json.loads((tmp_path / "responses.json").read_text())["prompts"]) == 77
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", slow_except(["0", "1"], "0"))
 def test_stopped_it_goes_on_as_if_it_had_not_been(trained, images, captions, tmp_path, workers):
     made, out = trained
     words = ("--training.steps", "3", "--prompts.adapter", "true", "--data.num_workers", workers)

@@ -55,6 +55,7 @@ def test_weights_that_fit_no_classes_are_refused(words):
         read_recipe("micro_segmentation", ["--task.classes", "a,b,c", "--task.class_weights", words])
 
 
+@pytest.mark.slow
 def test_balanced_weights_are_counted_said_and_stored(images, tmp_path):
     notes, made = Notes(), made_recipe("segmentation", images, tmp_path / "run", "--task.class_weights", "balanced")
     train(made, [notes])

@@ -1,5 +1,6 @@
 """Operations are counted as PyTorch's own counter does, and by hand."""
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,6 +16,7 @@ def test_by_hand():
     assert flops.total == 2 * 210
 
 
+@pytest.mark.slow
 def test_a_model_counts_as_pytorchs_counter_says():
     model, images = small_model("depth").train(), smooth_images(1, 64, 64)
     with FlopCounterMode(display=False) as counter:

@@ -62,9 +62,9 @@ def real_batch(recipe, images):
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("segmentation", []),
+        pytest.param("segmentation", [], marks=pytest.mark.slow),
         ("depth", CHECKPOINTING),
-        ("depth", ["--training.micro_batch_size", "2", "--refinement.steps", "2"]),
+        pytest.param("depth", ["--training.micro_batch_size", "2", "--refinement.steps", "2"], marks=pytest.mark.slow),
         ("pose", ["--training.trainable", "lora"]),
     ],
 )

@@ -45,7 +45,7 @@ def projections(tensors):
     return {name: each for name, each in tensors.items() if name.startswith("second_encoder.projections.")}
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", slow_except(FAMILIES, "convnext"))
 def test_projections_learn_and_the_network_does_not(kind, images, tmp_path):
     """A run: the saved model is the live one."""
     recipe = made_recipe("depth", images, tmp_path, *FIXED, "--backbone.second", second_folder(kind))

@@ -16,7 +16,6 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.training.batch_plan import BatchPlan, batch_plan
 from second_encoders import second_folder
-from slow import slow_except
 from training.images import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_group_size", "2", "--training.steps", "5")
@@ -79,7 +78,8 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", slow_except(WAYS, "two passes"))
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_a_step_learns_the_same_however_it_is_split(trained, way):
     processes, *words = WAYS[way]
     frozen = ("--training.batch_norm", "frozen")
