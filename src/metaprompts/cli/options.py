@@ -4,23 +4,20 @@ import inspect
 import logging
 import math
 import re
-import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from metaprompts.cli.option_types import Names, metavar_of, name_completer, type_settings, value_completer
 from metaprompts.utils.distributed_env import is_first_process
-from metaprompts.utils.schema import Range, from_dict, nearest_name, to_dict, type_hints
+from metaprompts.utils.schema import from_dict, nearest_name, to_dict, type_hints
 
 logger = logging.getLogger(__name__)
 
-Names = Callable[[], Sequence[str]]
 # Larger counts are useless, and some would overflow; a seed may be this large.
 _LARGEST = 2**53
 _KEYS = f"{__name__}.keys"
@@ -201,11 +198,11 @@ def _own_sections(kind: type[Any]) -> dict[str, Field[Any]]:
 def _parameter(kind: type[Any], each: Field[Any], hint: Any) -> click.Parameter:
     has_default = each.default is not MISSING
     settings = {
-        **_type_settings(hint),
+        **type_settings(hint),
         "required": not has_default,
         "metavar": each.metadata.get("metavar"),
         "help": _meanings(kind).get(each.name),  # type: ignore[arg-type]
-        "shell_complete": _completer(each.metadata.get("names")),
+        "shell_complete": name_completer(each.metadata.get("names")),
     }
     if has_default:
         settings["default"] = each.default
@@ -225,66 +222,6 @@ def _parameter(kind: type[Any], each: Field[Any], hint: Any) -> click.Parameter:
     made = _Option([each.name, dashed], **settings)
     made.group = each.metadata.get("group", "Options")
     return made
-
-
-def _type_settings(hint: Any) -> dict[str, Any]:
-    """Click's settings for a type: its type, and whether it is a flag or repeated."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        allowed = next((part for part in parts[1:] if isinstance(part, Range)), None)
-        return {"type": _number(parts[0], allowed)} if allowed else _type_settings(parts[0])
-    if origin in (Union, types.UnionType):
-        inner = [part for part in parts if part is not type(None)]
-        if len(inner) == 2 and get_origin(inner[1]) is Literal and get_origin(inner[0]) is Annotated:
-            return {"type": _NumberOrWord(_type_settings(inner[0])["type"], get_args(inner[1]))}
-        # A union of Literals offers the choices of all of them.
-        return _type_settings(inner[0] if len(inner) == 1 else Literal[tuple(_values(hint))])
-    if origin is tuple:
-        if parts[-1] is Ellipsis:
-            return {**_type_settings(parts[0]), "multiple": True}
-        return {"type": tuple(_type_settings(part)["type"] for part in parts)}
-    if origin is Literal:
-        return {"type": click.Choice(parts)}
-    if hint is bool:
-        return {"is_flag": True}
-    if hint is Path:
-        return {"type": click.Path(path_type=Path)}
-    return {"type": _number(hint, None) if hint in (int, float) else str}
-
-
-class _NumberOrWord(click.ParamType[Any]):
-    """A number, or one of a few words."""
-
-    name = "number or word"
-
-    def __init__(self, number: click.IntRange, words: Sequence[str]) -> None:
-        self._number, self._words = number, words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The word, or the number."""
-        if value in self._words:
-            return value
-        if isinstance(value, str) and not value.lstrip("-").isdecimal():
-            self.fail(f"{value!r} is neither a number nor {' or '.join(self._words)}", param, ctx)
-        return self._number.convert(value, param, ctx)
-
-
-def _number(kind: type[Any], allowed: Range | None) -> Any:
-    if allowed is None:
-        return kind
-    ends = {"min": kind(allowed.low), "max": kind(allowed.high), "min_open": allowed.above, "max_open": allowed.below}
-    return click.IntRange(**ends) if kind is int else click.FloatRange(**ends)
-
-
-def _completer(names: Names | None) -> Any:
-    if names is None:
-        return None
-
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-        return [*found, CompletionItem(incomplete, type="file")]
-
-    return complete
 
 
 def _section_options(kind: type[Any], words: tuple[str, ...]) -> list[click.Option]:
@@ -317,12 +254,12 @@ def _keys(section: str, kind: type[Any], values: Mapping[str, Any], *, hidden: b
             type=str,
             expose_value=False,
             callback=_collect,
-            metavar=_metavar(hints[each.name]),
+            metavar=metavar_of(hints[each.name]),
             help=None
             if hidden
             else _described(_meanings(kind).get(each.name, ""), default, values.get(each.name, default)),  # type: ignore[arg-type]
             show_default=False,
-            shell_complete=_completer_of(hints[each.name]),
+            shell_complete=value_completer(hints[each.name]),
             hidden=hidden,
             **flag,
         )
@@ -333,44 +270,6 @@ def _keys(section: str, kind: type[Any], values: Mapping[str, Any], *, hidden: b
 def _collect(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.params["overrides"] = (*ctx.params.get("overrides", ()), f"{param.opts[0]}={value}")
-
-
-def _metavar(hint: Any) -> str:
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _metavar(parts[0])
-    if origin in (Union, types.UnionType):
-        return _metavar(next(part for part in parts if part is not type(None)))
-    if origin is Literal:
-        return f"[{'|'.join(map(str, parts))}]"
-    if origin is tuple:
-        return ",".join([_metavar(parts[0])] * 2) + ",..." if parts[-1] is Ellipsis else ",".join(map(_metavar, parts))
-    if origin is dict:
-        return "KEY=VALUE,..."
-    names = {bool: "[true|false]", int: "INTEGER", float: "FLOAT", Path: "PATH"}
-    return names.get(hint, "TEXT")
-
-
-def _completer_of(hint: Any) -> Any:
-    """Complete the values of a key: those of its Literal, true and false, none, or files."""
-
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        values = [value for value in _values(hint) if value.startswith(incomplete)]
-        return [CompletionItem(value) for value in values] or [CompletionItem(incomplete, type="file")]
-
-    return complete
-
-
-def _values(hint: Any) -> Iterator[str]:
-    if hint is bool:
-        yield from ("true", "false")
-    elif hint is type(None):
-        yield "none"
-    elif get_origin(hint) is Literal:
-        yield from map(str, get_args(hint))
-    elif get_origin(hint) in (Union, types.UnionType):
-        for part in get_args(hint):
-            yield from _values(part)
 
 
 def _described(meaning: str, default: Any, value: Any) -> str:

@@ -6,22 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from metaprompts.data.class_names import describe_difference
+from metaprompts.data.config.shards import check_min_confidence, check_same_settings
 from metaprompts.data.datasets.concat import ConcatSamples
 from metaprompts.data.io.decoding import ExifRule, ImageReading, ReadsImages
 from metaprompts.data.io.file_search import check_outside
 from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
 from metaprompts.data.shards.dataset import open_shards
-from metaprompts.data.shards.index import HAS_CONFIDENCE, LABELED_BY, ShardIndex, read_index
+from metaprompts.data.shards.index import ShardIndex, read_index
 from metaprompts.data.transforms.geometric import RandomResize, RandomScale
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
 from metaprompts.utils.schema import Range, check_ranges, to_dict
-
-# Keys that change the pixels in shards.
-_IMAGE_KEYS = ("exif", "white_level")
 
 Openers = dict[str, Callable[[], SampleDataset]]
 """The parts of a split: name -> function that searches for the part and opens it."""
@@ -233,49 +230,18 @@ class Section:
             InputError: the shards are missing, or their data differs from the recipe's
         """
         index = self._shard_index(split)
-        self._check_min_confidence(index, split)
+        check_min_confidence(self, index, split)
         if index is None or self.shards is None:
             return {}
-        self._check_same_shards(index, split, classes)
+        check_same_settings(self, index, split, classes)
         folder, checks_files = self.shards, split == "val" or self.on_error == "stop"
         options = {"checks_files": checks_files, "min_confidence": self.min_confidence if split == "train" else None}
         return {split: lambda: open_shards(folder, index, split, **options)}
-
-    def _check_min_confidence(self, index: ShardIndex | None, split: Split) -> None:
-        if self.min_confidence is None or split != "train":
-            return
-        data = {} if index is None else index.origin.data
-        if not data.get(HAS_CONFIDENCE):
-            where = "no shards" if index is None else f"the shards in {self.shards}, which have no confidence"
-            raise InputError(
-                f"data.min_confidence is {self.min_confidence:g}, but the training images are from {where}: give the "
-                "data.shards that metaprompts label --format tar wrote, without --no-confidence"
-            )
 
     def _shard_index(self, split: Split) -> ShardIndex | None:
         """The shard index of a split, if the shards hold it."""
         index = None if self.shards is None else read_index(self.shards)
         return index if index is not None and split in index.splits else None
-
-    def _check_same_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
-        own, count = to_dict(self), None if classes is None else len(classes)
-        # Predicted labels do not depend on how a data set's files are read.
-        keys = () if LABELED_BY in index.origin.data else (*_IMAGE_KEYS, *self.shard_keys[split])
-        expected = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
-        came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
-        for name, value in expected.items():
-            if came.get(name) != value:
-                key = f"data.{name}" if name in own else name
-                raise InputError(
-                    f"the shards in {self.shards} were made with {key} {_shown(came.get(name))}, but the recipe has "
-                    f"{_shown(value)}: use the same value, or write new shards"
-                )
-        names = index.origin.class_names
-        if names is not None and classes is not None and names != tuple(classes):
-            raise InputError(
-                f"the shards in {self.shards} were made with different task.classes "
-                f"({describe_difference(names, classes)}): use the same classes, or write new shards"
-            )
 
     def check_defaults_unless(self, layouts: tuple[str, ...], *names: str) -> None:
         """Check that keys unused by a layout have their default values; other values would be silently ignored."""
@@ -386,10 +352,6 @@ def _number(value: Any) -> float | None:
         return None if value is None else float(value)
     except ValueError:
         return None
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)
 
 
 def check_factor_ranges(**values: tuple[float, float]) -> None:

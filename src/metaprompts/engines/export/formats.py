@@ -32,7 +32,6 @@ class Format:
 
     Attributes:
         suffix: suffix of the file
-        weights: suffix of a second file with the weights, if the format has one
         needs: packages required to write and run the file
         runtime: packages required to run the file
         precisions: supported precisions
@@ -42,7 +41,6 @@ class Format:
     """
 
     suffix: str
-    weights: str | None
     needs: tuple[str, ...]
     runtime: str
     precisions: tuple[str, ...]
@@ -183,7 +181,6 @@ def _open_openvino(path: Path) -> Run:
 FORMATS = {
     "torch": Format(
         suffix=".pt2",
-        weights=None,
         needs=(),
         runtime="torch",
         precisions=("fp32",),
@@ -198,7 +195,6 @@ FORMATS = {
     ),
     "onnx": Format(
         suffix=".onnx",
-        weights=".onnx.data",
         needs=("onnx", "onnxscript", "onnxruntime"),
         runtime="onnxruntime",
         precisions=("fp32", "w8a8"),
@@ -213,7 +209,6 @@ FORMATS = {
     ),
     "openvino": Format(
         suffix=".xml",
-        weights=".bin",
         needs=("openvino",),
         runtime="openvino",
         precisions=("fp32", "w8a8"),
