@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from metaprompts.data.shards.codec import png
 from metaprompts.scale.images import Content, read_items
 from metaprompts.scale.job import Done, LabelJob, SliceLabeler, task_facts
-from metaprompts.scale.label import Label, png
+from metaprompts.scale.label import Label
 from metaprompts.scale.labeler import Labeler, model_fingerprint
 from metaprompts.scale.local import label_in_processes
 from metaprompts.scale.parquet_results import write_labels

@@ -116,31 +116,22 @@ def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int
     return order
 
 
-def lower_body(names: Sequence[str]) -> tuple[int, ...]:
-    """Find the joints from the hips down, by words like hip, knee or foot in their names, in any case.
-
-    Args:
-        names: the joints in order
-
-    Returns:
-        indices of these joints; all other joints belong to the upper body
-    """
-    return tuple(index for index, name in enumerate(names) if any(part in name.lower() for part in _LOWER_BODY))
-
-
 def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple[int, ...]:
     """The joints from the hips down.
 
     Args:
         names: the joints in order
-        given: indices of these joints; None to infer them from the names
+        given: indices of these joints; None to find them by words like hip, knee or foot in the names, in any case
+
+    Returns:
+        indices of these joints; all other joints belong to the upper body
 
     Raises:
         InputError: the names match no joint, or all of them
     """
     if given is not None:
         return tuple(given)
-    found = lower_body(names)
+    found = tuple(place for place, name in enumerate(names) if any(part in name.lower() for part in _LOWER_BODY))
     if len(found) in (0, len(names)):
         raise InputError(
             "half-body crops are on, but the names in task.joints do not distinguish upper and lower body "

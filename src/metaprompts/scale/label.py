@@ -1,14 +1,13 @@
 """The stored label of one image."""
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from metaprompts.data.io.normal_files import encode_normals
+from metaprompts.data.shards.codec import png
 from metaprompts.errors import InputError
 from metaprompts.tasks.base import Task
 from metaprompts.tasks.normals import NormalsPrediction
@@ -88,13 +87,6 @@ def depth_units(depth_m: NDArray[np.float32], valid: NDArray[np.bool_] | None, s
     units = np.rint(np.where(measured, depth_m, 0) * np.float64(scale))
     # 0 means no measurement, so a measured value is never rounded to 0.
     return np.where(measured, units.clip(1, _LARGEST), 0).astype(np.uint16)
-
-
-def png(array: NDArray[Any]) -> bytes:
-    """Encode (H, W) integers as a PNG file."""
-    file = BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
 
 
 def _utf8(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.data.datasets.keypoints import CocoKeypoints
-from metaprompts.data.joints import flip_pairs, lower_body
+from metaprompts.data.joints import body_half, flip_pairs
 from metaprompts.errors import InputError
 
 CONTENT = {
@@ -378,5 +378,5 @@ class TestJointNames:
             flip_pairs(names)
 
     def test_lower_body(self):
-        assert lower_body(("nose", "left_hip", "left_wrist", "right_knee", "left_big_toe")) == (1, 3, 4)
-        assert lower_body(("Nose", "LHip", "RKNEE", "left Foot", "Neck")) == (1, 2, 3)
+        assert body_half(("nose", "left_hip", "left_wrist", "right_knee", "left_big_toe")) == (1, 3, 4)
+        assert body_half(("Nose", "LHip", "RKNEE", "left Foot", "Neck")) == (1, 2, 3)

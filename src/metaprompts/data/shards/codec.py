@@ -58,13 +58,13 @@ def encode(
     facts: dict[str, Any] = {"path": _relative(Path(sample.path), root), **(more or {})}
     members = dict([_image(sample.image, Path(sample.path), content)])
     if sample.labels is not None:
-        members[LABELS] = _png(sample.labels)
+        members[LABELS] = png(sample.labels)
     if sample.depth_m is not None:
         units = None if depth_scale is None else _whole_units(sample.depth_m, depth_scale)
         if units is None:
             members[_DEPTH_M] = _npy(sample.depth_m)
         else:
-            members[_DEPTH_UNITS] = _png(units)
+            members[_DEPTH_UNITS] = png(units)
             facts["depth_units_per_meter"] = depth_scale
     for name, target in sample.dense.items():
         members[f"{name}{_DENSE}"] = _npy(target.values)
@@ -147,7 +147,7 @@ def _image(image: NDArray[np.uint8], path: Path, content: bytes | None) -> tuple
         ending = _ENDINGS.get(_format(content))
         if ending is not None and np.array_equal(_pixels(content), image):
             return ending, content
-    return "png", _png(image)
+    return "png", png(image)
 
 
 def _format(content: bytes) -> str:
@@ -164,7 +164,8 @@ def _pixels(content: bytes) -> NDArray[np.uint8]:
         return np.array(image.convert("RGB"))
 
 
-def _png(array: NDArray[Any]) -> bytes:
+def png(array: NDArray[Any]) -> bytes:
+    """Encode (H, W) integers, or (H, W, 3) colors, as a PNG file."""
     file = BytesIO()
     Image.fromarray(array).save(file, "PNG")
     return file.getvalue()
