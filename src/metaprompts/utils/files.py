@@ -217,17 +217,13 @@ def _read_at_most(file: IO[bytes], size: int) -> bytes:
     return bytes(content)
 
 
-def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
+def read_json(path: Path) -> Any:
     """Read a JSON file; see `parse_json`.
-
-    Args:
-        path: path of the file
-        at_most: maximum size in bytes
 
     Raises:
         InputError: the file is missing, too large or not JSON
     """
-    return parse_json(read_text(path, at_most=at_most), str(path))
+    return parse_json(read_text(path), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
