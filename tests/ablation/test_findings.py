@@ -20,7 +20,7 @@ QUOTES = [
     ("interfaces", "redkitchen", "label", "labels on RedKitchen (p = {p:.2f})"),
     ("interfaces", "depth", "caption", "favors captions, which here are always true (p = {p:.2f})"),
     ("rearrangement", "segmentation", "off", "for segmentation, equal to within {half_width:.3f} mIoU"),
-    ("prompts", "segmentation", "N64", "which agree to within {better:.3f} mIoU for segmentation"),
+    ("prompts", "segmentation", "N64", "for segmentation, they agree to within {better:.3f} mIoU"),
     ("time", "segmentation", "shared", "{better:.3f} mIoU better for segmentation (p = {p:.3f})"),
     ("time", "redkitchen", "shared", "for RedKitchen one vector is {worse:.3f} m worse (p = {p:.2f})"),
     ("trainable", "segmentation", "lora", "LoRA is worse by {worse:.2f} mIoU (p = {p:.3f})"),

@@ -143,7 +143,7 @@ def test_another_largest_depth_is_reported(tmp_path, caplog):
     build_model(read_recipe("micro_depth", [*words, "--task.max_depth_m", "80"])).save(tmp_path)
     with caplog.at_level(logging.WARNING):
         init_from(build_model(read_recipe("micro_depth", words)), tmp_path)
-    assert "up to 80 m, this model up to 10 m: all depths start at 0.125 times" in caplog.text
+    assert "up to 80 m, this model up to 10 m: at the start, all depths are 0.125 times" in caplog.text
 
 
 def test_the_folder_of_a_training_is_no_model(trained, tmp_path):
