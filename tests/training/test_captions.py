@@ -147,16 +147,16 @@ def test_shards_have_the_same_captions(trained, tmp_path):
     assert_same_samples(tmp_path / "run", out)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("caption", ("--training.trainable", "lora", "--backbone.gradient_checkpointing", "true")),
-        ("caption", ("--training.micro_batch_size", "1", "--training.loss_group_size", "1")),
-        ("caption", ("--backbone.forget_unet", "true", "--training.ema_decay", "0.5")),
-        ("label", ("--training.trainable", "prompts", "--prompts.adapter", "true", "--prompts.per_step", "true")),
-        ("label", ("--backbone.gradient_checkpointing", "true", "--training.precision", "bf16")),
-    ],
-)
+WAYS = [
+    ("caption", ("--training.trainable", "lora", "--backbone.gradient_checkpointing", "true")),
+    ("caption", ("--training.micro_batch_size", "1", "--training.loss_group_size", "1")),
+    ("caption", ("--backbone.forget_unet", "true", "--training.ema_decay", "0.5")),
+    ("label", ("--training.trainable", "prompts", "--prompts.adapter", "true", "--prompts.per_step", "true")),
+    ("label", ("--backbone.gradient_checkpointing", "true", "--training.precision", "bf16")),
+]
+
+
+@pytest.mark.parametrize(("kind", "words"), slow_except(WAYS, *WAYS[1:4:2]))
 def test_it_goes_together_with_other_ways_to_train(images, captions, tmp_path, kind, words):
     made = recipe("depth", images, captions, tmp_path, "--prompts.labels", "near,far", *words, "--prompts.kind", kind)
     train(made)

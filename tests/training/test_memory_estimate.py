@@ -128,6 +128,7 @@ def test_checkpointing_keeps_less(memory_of):
     assert checkpointed.peak.weights == plain.peak.weights
 
 
+@pytest.mark.slow
 def test_processes_share_images_and_with_fsdp_moments(memory_of):
     words = ["--training.ema_decay", "0.9"]
     alone = memory_of("pose", "--training.micro_batch_size", "2", "--training.trainable", "full")

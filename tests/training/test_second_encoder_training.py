@@ -63,7 +63,7 @@ def test_projections_learn_and_the_network_does_not(kind, images, tmp_path):
         assert torch.equal(loaded(image), live(image))
 
 
-@pytest.mark.parametrize("trainable", ["lora", "prompts"])
+@pytest.mark.parametrize("trainable", slow_except(["lora", "prompts"], "prompts"))
 def test_adapters_learn_projections_and_store_no_network(trainable, images, tmp_path):
     words = (*FIXED, "--training.trainable", trainable, "--backbone.second", second_folder("dinov2"))
     kept = Last()
@@ -123,9 +123,8 @@ def test_a_cached_run_is_that_without_a_cache(images, tmp_path):
         torch.testing.assert_close(tensor, other[name], rtol=1e-2, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "source", slow_except(["random:dinov2-micro", "folder", "facebook/dinov2-small"], "facebook/dinov2-small")
-)
+@pytest.mark.parametrize("source", ["random:dinov2-micro", "folder", "facebook/dinov2-small"])
+@pytest.mark.slow
 def test_memory_counts_it(source, tmp_path):
     """Nothing is downloaded."""
     source = second_folder("convnext") if source == "folder" else source

@@ -137,6 +137,7 @@ _QUICK = "bk-sdm-tiny, tiny-sd"
     [pytest.param(name, marks=[] if name == _QUICK else pytest.mark.full) for name in FAMILIES],
     indirect=True,
 )
+@pytest.mark.slow
 def test_memory_is_that_of_the_family(folder):
     computed = training_memory(read_recipe("micro_depth", [*SMALL, f"--backbone.source={folder}"]))
     model = build_model(read_recipe("micro_depth", [*SMALL, f"--backbone.source={folder}"]))
