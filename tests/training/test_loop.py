@@ -10,6 +10,7 @@ from PIL import Image
 
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
+from metaprompts.modules.backbone.vae_encoder import LatentEncoder
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.sections import Optimizer
 from metaprompts.tasks import Depth, Pose
@@ -59,10 +60,25 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(images, tmp_pat
     assert last.config.working_size == (64, 64)
 
 
-def test_a_cache_that_can_never_hit_is_warned_of(images, tmp_path, caplog):
-    words = ("--backbone.cache_latents", "true", "--augment.color", "true")
-    train(recipe("depth", images, tmp_path, *words))
-    assert "backbone.cache_latents helps only if images repeat" in caplog.text
+@pytest.mark.parametrize(("key", "value"), [("backbone.cache_latents", "true"), ("backbone.latent_cache", "cache")])
+def test_a_cache_that_can_never_hit_is_warned_of(key, value, images, tmp_path, caplog, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(recipe("depth", images, tmp_path, f"--{key}", value, "--augment.color", "true"))
+    assert f"{key} helps only if images repeat" in caplog.text
+
+
+def test_a_second_run_on_a_latent_cache_meets_no_encoder(images, tmp_path, monkeypatch):
+    """Latents of the first run, mirrored images too, are those of the second, bit for bit."""
+    words = ("--backbone.latent_cache", str(tmp_path / "cache"), "--augment.color", "false")
+    train(recipe("depth", images, tmp_path / "first", *words))
+
+    def encoded(self, images):
+        pytest.fail("an image was encoded again")
+
+    monkeypatch.setattr(LatentEncoder, "_encoded", encoded)
+    train(recipe("depth", images, tmp_path / "second", *words))
+    name = "last/model.safetensors"
+    assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ class BackboneChoice:
             recipes do not
         cache_latents: keep the frozen encoders' outputs in memory, up to 1 GiB each, which helps only if images repeat
             exactly
+        latent_cache: folder that keeps them in files instead, without a limit, for all processes and later runs
         gradient_checkpointing: recompute the UNet's layers in the backward pass, to save memory
         channels_last: use the channels-last memory format, which some GPUs prefer
     """
@@ -40,6 +41,7 @@ class BackboneChoice:
     forget_unet: bool = False
     scaled_latent: bool = False
     cache_latents: bool = False
+    latent_cache: Path | None = None
     gradient_checkpointing: bool = False
     channels_last: bool = False
 

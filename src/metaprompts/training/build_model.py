@@ -1,15 +1,19 @@
 """Build the model that a recipe starts from."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+from torch import nn
 
 from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, load_backbone, with_random_unet
-from metaprompts.modules.backbone.encoder_cache import EncoderCache
+from metaprompts.modules.backbone.encoder_cache import DiskEncoderCache, EncoderCache
 from metaprompts.modules.backbone.loading import backbone_fingerprint
 from metaprompts.modules.backbone.second_loading import with_second
-from metaprompts.recipes.recipe import Recipe
+from metaprompts.recipes.recipe import BackboneChoice, Recipe
 from metaprompts.training.warm_start import init_from
+from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.torch_modules import channels_last
 
 _FULL = "the cache of {} is full: further images are encoded every time"
@@ -47,14 +51,24 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
     )
     # In training, a fast encoder matters more than a precise one.
     model.latent_encoder.precise = False
-    if choice.cache_latents:
-        model.latent_encoder.cache = EncoderCache(full=_FULL.format("latents"))
-        if model.second_encoder is not None:
-            model.second_encoder.cache = EncoderCache(full=_FULL.format("the second encoder's maps"))
+    if choice.latent_cache is not None or choice.cache_latents:
+        encoder, second = model.latent_encoder, model.second_encoder
+        parts = [("encoder", encoder.encoder), ("quant_conv", encoder.quant_conv)]
+        encoder.cache = _cache(choice, "latents", parts)
+        if second is not None:
+            second.cache = _cache(choice, "the second encoder's maps", [("second", second.network)])
     model.unet.gradient_checkpointing = choice.gradient_checkpointing
     if choice.channels_last:
         channels_last(model)
     return model
+
+
+def _cache(choice: BackboneChoice, what: str, parts: Sequence[tuple[str, nn.Module | None]]) -> EncoderCache:
+    full = _FULL.format(what)
+    if choice.latent_cache is None:
+        return EncoderCache(full=full)
+    tensors = [tensor for name, part in parts for tensor in named_tensors(name, part)]
+    return DiskEncoderCache(choice.latent_cache / tensors_fingerprint(tensors), full=full)
 
 
 def _base(recipe: Recipe, backbone: Backbone) -> Base | None:

@@ -32,6 +32,7 @@ Resume = Literal["ask", "auto", "never"]
 
 # Keys that may change between stopping and resuming a run: they do not change the result, except for rounding.
 _FREE = {
+    "backbone": ("latent_cache",),
     "data": ("root", "shards", "num_workers", "prefetch", "max_bad_samples", "cache"),
     "training": (
         *("output_dir", "device", "num_threads", "val_batch_size", "checkpoint_seconds", "save_total_limit"),

@@ -25,7 +25,7 @@ def stand_in_model(recipe: Recipe) -> MetaPromptModel:
     source = recipe.backbone.source
     base = None if recipe.training.trainable == "full" else Base(source=source, fingerprint="")
     # A cache is useless for images that occur only once.
-    recipe = replace(recipe, backbone=replace(recipe.backbone, cache_latents=False))
+    recipe = replace(recipe, backbone=replace(recipe.backbone, cache_latents=False, latent_cache=None))
     model = model_on(recipe, stand_in_backbone(source, recipe.backbone.second), base)
     model.train()
     if recipe.training.batch_norm != "local":

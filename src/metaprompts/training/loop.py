@@ -212,10 +212,19 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
 
 
 def _warn_of_useless_cache(recipe: Recipe) -> None:
-    if recipe.backbone.cache_latents and not recipe.images_repeat:
+    if recipe.images_repeat:
+        return
+    useless = (
+        "%s helps only if images repeat exactly, but this recipe has random crops, colors or scales, so the cache "
+    )
+    if recipe.backbone.latent_cache is not None:
         logger.warning(
-            "backbone.cache_latents helps only if images repeat exactly, but this recipe has random crops, colors or "
-            "scales, so the cache takes up to 1 GiB of memory per encoder without benefit: set it to false"
+            useless + "grows with every image of every epoch without benefit: set it to none", "backbone.latent_cache"
+        )
+    elif recipe.backbone.cache_latents:
+        logger.warning(
+            useless + "takes up to 1 GiB of memory per encoder without benefit: set it to false",
+            "backbone.cache_latents",
         )
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metaprompts.modules.backbone.encoder_cache import EncoderCache
+from metaprompts.modules.backbone.encoder_cache import DiskEncoderCache, EncoderCache
 
 
 class Encoder:
@@ -66,3 +66,54 @@ def test_changing_what_was_given_does_not_change_what_is_kept(images):
     kept = first.clone()
     first.zero_()
     torch.testing.assert_close(cache.latents(images, encode), kept, rtol=0, atol=0)
+
+
+class TestOnDisk:
+    """Files that further processes and runs find."""
+
+    def test_another_cache_on_the_folder_encodes_nothing(self, images, tmp_path):
+        encode = Encoder()
+        expected = DiskEncoderCache(tmp_path).latents(images, encode)
+        torch.testing.assert_close(DiskEncoderCache(tmp_path).latents(images, encode), expected, rtol=0, atol=0)
+        assert encode.asked == [1] * 4
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 4
+
+    def test_several_maps_come_back_in_order_and_type(self, images, tmp_path):
+        maps = [torch.rand(1, 2, 3, dtype=torch.bfloat16), torch.rand(1, 5), *[torch.rand(1, n) for n in range(1, 11)]]
+        first = DiskEncoderCache(tmp_path).outputs(images[:1], lambda image: maps)
+        again = DiskEncoderCache(tmp_path).outputs(images[:1], lambda image: pytest.fail("encoded again"))
+        for one, other, given in zip(first, again, maps, strict=True):
+            assert one.dtype == other.dtype == given.dtype
+            assert torch.equal(one, other)
+
+    @pytest.mark.parametrize("damage", ["cut", "changed", "emptied"])
+    def test_a_damaged_file_is_encoded_and_written_anew(self, damage, images, tmp_path):
+        encode = Encoder()
+        expected = DiskEncoderCache(tmp_path).latents(images[:1], encode)
+        (path,) = tmp_path.rglob("*.safetensors")
+        content = path.read_bytes()
+        path.write_bytes(
+            {"cut": content[:-1], "changed": content[:-1] + bytes([content[-1] ^ 1]), "emptied": b""}[damage]
+        )
+        for asked in (2, 2):
+            found = DiskEncoderCache(tmp_path).latents(images[:1], encode)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+            assert len(encode.asked) == asked
+        assert path.read_bytes() == content
+
+    def test_what_cannot_be_written_is_said_once_and_encoded_every_time(self, images, tmp_path, caplog):
+        """A full disk, or a file in the place of the folder, does not end a training of days."""
+        (tmp_path / "cache").write_text("no folder")
+        cache, encode = DiskEncoderCache(tmp_path / "cache", full="cannot be stored"), Encoder()
+        for _ in range(2):
+            torch.testing.assert_close(cache.latents(images, encode), Encoder()(images), rtol=0, atol=0)
+        assert encode.asked == [1] * 8
+        assert caplog.text.count("cannot be stored") == 1
+
+    def test_precision_makes_another_entry(self, images, tmp_path):
+        encode = Encoder()
+        cache = DiskEncoderCache(tmp_path)
+        cache.latents(images[:1], encode)
+        with torch.autocast("cpu", torch.bfloat16):
+            cache.latents(images[:1], encode)
+        assert encode.asked == [1, 1]
