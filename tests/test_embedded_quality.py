@@ -18,7 +18,7 @@ LARGEST_BYTES = 40 * 10**6
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes") / "scenes"
-    words = ["--layout", "plain", "--count", "112", "--val-count", "48", "--seed", str(SEED), "--out", str(folder)]
+    words = ["--layout", "plain", "--count", "56", "--val-count", "24", "--seed", str(SEED), "--out", str(folder)]
     assert main(["scenes", *words]) == 0
     return folder
 

@@ -49,6 +49,7 @@ print(json.dumps({"grown": max(seen) - before, "weights": sum(p.nbytes for p in 
 
 
 @pytest.mark.parametrize("dtype", slow_except([torch.bfloat16, torch.float16, torch.float64], torch.bfloat16))
+@pytest.mark.slow
 def test_weights_are_the_files_rounded(dtype: torch.dtype, tmp_path: Path) -> None:
     model = small_model("depth")
     model.save(tmp_path)

@@ -240,6 +240,7 @@ metric = "d1"
 """
 
 
+@pytest.mark.slow
 def test_scenes_are_drawn_where_nobody_gives_them(trained, tmp_path, capsys):
     (tmp_path / "s.toml").write_text(SCENES)
     words = ["ablate", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"), "--skip-missing-data"]

@@ -27,6 +27,7 @@ def test_the_calibrated_model_is_evaluated_as_its_calibration_says(home, data, t
     assert f"{found['left_out']['rel']:.4f}" in said
 
 
+@pytest.mark.slow
 def test_a_second_calibration_changes_nothing(home, data, tmp_path):
     """It applies to the calibrated output, not to the head's."""
     first, second = tmp_path / "first", tmp_path / "second"

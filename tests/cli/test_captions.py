@@ -48,6 +48,7 @@ def test_one_caption_for_all_images(reader, images, tmp_path):
         np.testing.assert_allclose(depth_m, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_caption_for_each_image_whatever_the_batches(reader, images, tmp_path):
     captions = images / "captions.json"
     captions.write_text(json.dumps({"a.png": "a red car", "b": "a street at night"}))

@@ -114,6 +114,7 @@ def test_check_reads_shards(shard, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("task", slow_except(SMALL, "segmentation"))
+@pytest.mark.slow
 def test_evaluation_finds_the_same_with_the_same_names(task, models, data, shard, root, tmp_path):
     shard(task)
     for place in (("--data.root", str(root)), ("--data.shards", str(tmp_path / "out"))):

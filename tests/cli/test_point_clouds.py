@@ -91,6 +91,7 @@ def depth_of(out):
     return np.load(out / "photo_depth.npy")
 
 
+@pytest.mark.slow
 def test_depth_is_rescaled_to_the_focal_length_of_training(stating, photo, tmp_path, capsys):
     """The model sees the photo of 96x64 at 64x64, where 120 pixels of focal length are 80: twice those of training."""
     words = ["predict", stating, str(photo), "--raw", "--engine", "plain"]

@@ -39,6 +39,7 @@ def arguments(task: str, data, out) -> list[str]:
 
 
 @pytest.mark.parametrize("task", slow_except(SMALL, "depth"))
+@pytest.mark.slow
 def test_training_ends_with_a_model_that_evaluates_alike(task, data, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(arguments(task, data, out)) == 0

@@ -16,6 +16,7 @@ from metaprompts.engines.factory import Approximation, open_engine
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.tasks import Depth, Pose, Segmentation
+from slow import slow_except
 from small import small_model, smooth_images, tiny_backbone
 
 TASKS = ("segmentation", "depth", "pose")
@@ -31,7 +32,7 @@ def images_of(task: str) -> torch.Tensor:
     return smooth_images(2, 64, 64) * torch.tensor([1.0, 0.2])[:, None, None, None]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", slow_except(TASKS, "segmentation"))
 def test_a_tolerance_of_0_takes_all_steps_and_of_1_takes_two(task: str) -> None:
     images = images_of(task)
     for tolerance, steps in ((0.0, 3), (1.0, 2)):
@@ -46,7 +47,7 @@ def test_a_tolerance_of_0_takes_all_steps_and_of_1_takes_two(task: str) -> None:
         assert dict(fast.step_counts) == {steps: 2}
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", slow_except(TASKS, "depth"))
 def test_each_image_of_a_batch_stops_by_itself(task: str) -> None:
     model, images = supervised_model(task, 1.0), images_of(task)
     two, three = (OptimizedModel(model, steps)(images) for steps in (2, 3))

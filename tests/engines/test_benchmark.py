@@ -147,6 +147,7 @@ def test_flops_are_those_counted_by_hand() -> None:
     assert seen == 2 * (2 * 2 * 10 * 6 * 8)
 
 
+@pytest.mark.slow
 def test_flops_grow_as_what_is_predicted() -> None:
     config = small_model("depth").config
 
@@ -210,6 +211,7 @@ def test_depth_of_480_is_seen_at_512() -> None:
     assert task.resize_for_backbone(torch.empty(1, 3, 448, 448, device="meta")).shape[-2:] == (512, 512)
 
 
+@pytest.mark.slow
 def test_crops_of_people_have_the_size() -> None:
     config = small_model("pose").config
     plan = plan_for(config, size=(64, 128))
@@ -305,6 +307,7 @@ def test_says_which_process_has_died_and_its_last_line(saved: tuple[str, MetaPro
         run.ask(ends)
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_reopened_has_measurements_of_all_openings(saved: tuple[str, MetaPromptModel]) -> None:
     source, model = saved
     run, memory = RunHere(plan_for(model.config, source), PLAIN), iter([5, 9, 7])

@@ -44,6 +44,7 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["openvino", pytest.param("onnx", marks=pytest.mark.full)])
+@pytest.mark.slow
 def test_a_converted_network_of_fewer_layers_equals_the_plain_path(engine: str, cache: Path) -> None:
     """Segmentation has the most kinds of layers."""
     _check_equals_the_plain_path(small_model("segmentation", tiny_backbone()), engine, cache)
@@ -79,6 +80,7 @@ def _check_equals_the_plain_path(model: metaprompts.MetaPromptModel, engine: str
 
 
 @pytest.mark.parametrize("engine", ["eager", pytest.param("openvino", marks=pytest.mark.full)])
+@pytest.mark.slow
 def test_16_bits_stay_near(engine: str, cache: Path) -> None:
     """Mean relative difference of depth below 1e-2, on scenes."""
     if not installed(engine):
@@ -102,6 +104,7 @@ def _compiled_parts(monkeypatch: pytest.MonkeyPatch, encode: Callable[[], str]) 
     return parts
 
 
+@pytest.mark.slow
 def test_a_file_that_a_killed_process_left_is_compiled_anew(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,6 +279,7 @@ def test_a_norm_by_rows_is_the_norm(shape: tuple[int, ...]) -> None:
     assert torch.allclose(RowwiseGroupNorm(layer)(features), layer(features), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_norm_by_rows_keeps_its_digits_in_onnx(tmp_path: Path) -> None:
     """ONNX Runtime's own norm of so many numbers is more than 1e-4 off."""
     runtime = pytest.importorskip("onnxruntime")
@@ -406,6 +410,7 @@ def test_strips_are_the_engines_too() -> None:
     assert 0 < (fast(images) - whole).abs().max() < 1e-5 * whole.abs().max()
 
 
+@pytest.mark.slow
 def test_captions_reach_the_engine() -> None:
     from dataclasses import replace
 

@@ -121,6 +121,7 @@ def test_all_layers_but_those_left_out_are_quantized(tiny: metaprompts.MetaPromp
     assert not any(isinstance(module, QuantizedLayer) for module in prepared.modules())
 
 
+@pytest.mark.slow
 def test_the_quantized_model_is_near_the_plain_one(tiny: metaprompts.MetaPromptModel) -> None:
     """By the error that its report states, which is below the bound."""
     images = smooth_images(2, 64, 64)

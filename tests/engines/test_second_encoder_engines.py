@@ -76,6 +76,7 @@ def test_other_projections_are_another_converted_model(tmp_path: Path) -> None:
     assert _Order(model, "fp32", EXACT, tmp_path, None, None).what("onnx") != first
 
 
+@pytest.mark.slow
 def test_bf16_strips_and_caches(tmp_path: Path) -> None:
     model, images = model_with_second("segmentation", second_folder("dinov3_vit")), smooth_images(2, 64, 128)
     (expected,) = outputs(model, [images])
@@ -121,6 +122,7 @@ def test_the_plain_parts_of_benchmarks_predict_alike() -> None:
 
 
 @pytest.mark.parametrize("kind", slow_except(["dinov2", "dinov3_vit", "convnext"], "convnext"))
+@pytest.mark.slow
 def test_the_memory_of_a_prediction_counts_it(kind: str) -> None:
     model = model_with_second("segmentation", second_folder(kind))
     images = smooth_images(1, 64, 64)

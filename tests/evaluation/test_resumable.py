@@ -245,6 +245,7 @@ def run_second(_, folder, port):
 
 
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
+@pytest.mark.slow
 def test_two_processes_predict_each_image_once_and_score_as_one(tmp_path):
     """Segmentation was interrupted before, by a single process."""
     with socket.socket() as free:

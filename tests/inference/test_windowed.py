@@ -19,6 +19,7 @@ def averaged(task: str) -> torch.Tensor:
         return slide_logits(model, image_tensor(IMAGE)[None], window=(96, 128), stride=(48, 64))[0]
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_averaged_logits() -> None:
     logits = averaged("segmentation")
 

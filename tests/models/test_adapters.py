@@ -65,6 +65,7 @@ def test_only_what_is_not_the_backbone_learns(trainable):
     assert {name.split(".")[0] for name in learning - of_unet} == {"prompts", "refinement", "rearrangement", "head"}
 
 
+@pytest.mark.slow
 def test_lora_begins_as_the_backbone_and_reaches_every_attention():
     torch.manual_seed(0)
     full = build_model(recipe("depth", "full")).eval()

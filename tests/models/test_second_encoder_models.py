@@ -100,6 +100,7 @@ def folders(tmp_path_factory):
     return home
 
 
+@pytest.mark.slow
 def test_an_adapter_names_its_second_encoder_and_predicts_alike(folders):
     torch.manual_seed(7)
     loaded, images = load(folders / "depth", "cpu"), smooth_images(1, 64, 64)
@@ -116,6 +117,7 @@ def test_an_adapter_names_its_second_encoder_and_predicts_alike(folders):
         assert not torch.allclose(loaded(images), before)
 
 
+@pytest.mark.slow
 def test_adapters_share_weights_and_maps(folders, monkeypatch):
     encoded, plain = [], SecondEncoder._encoded
     monkeypatch.setattr(SecondEncoder, "_encoded", lambda self, images: encoded.append(1) or plain(self, images))
@@ -131,6 +133,7 @@ def test_adapters_share_weights_and_maps(folders, monkeypatch):
     assert len(encoded) == 3
 
 
+@pytest.mark.slow
 def test_other_weights_are_reported(tmp_path):
     write_second(tmp_path / "second", "dinov2")
     words = [*SMALL["depth"], *ADAPTED, "--backbone.second", str(tmp_path / "second")]

@@ -27,6 +27,7 @@ def test_the_folder_draws_images_of_the_scenes_size(pipeline):
     assert np.abs(alone.astype(int) - images[1:]).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_folder_is_whole_and_in_half_precision(run, pipeline):
     index = json.loads((run / "model/model_index.json").read_text())
     assert index["_class_name"] == "StableDiffusionPipeline"

@@ -163,6 +163,7 @@ def test_gray_sky_casts_no_shadow():
     np.testing.assert_array_equal(alone.image[ground], both.image[ground])
 
 
+@pytest.mark.slow
 def test_edges_are_smoothed_by_the_share_that_is_covered():
     """A bright wall's slanted edge before a dark sky: pixels on it have brightness in between, in proportion."""
     bright = Material(color=(1.0, 1.0, 1.0), glows=True)

@@ -66,6 +66,7 @@ def test_known_scenes_have_not_changed():
     assert total.hexdigest() == "81bdb1be2610ffece5210b750e2e96c62491a3465aea5b96a4e390531af32a38"
 
 
+@pytest.mark.slow
 def test_arrays_have_their_shapes_and_ranges(scenes):
     for scene in scenes:
         assert scene.image.shape == (128, 192, 3)

@@ -146,7 +146,7 @@ def test_the_gradient_reaches_every_trainable_tensor_and_never_the_vae(tasks, na
             assert parameter.grad.any(), parameter_name
 
 
-@pytest.mark.parametrize("name", slow_except(NAMES, "normals", "gray"))
+@pytest.mark.parametrize("name", slow_except(NAMES, "normals"))
 def test_two_images_can_be_learned_by_heart(tasks, name):
     model = build(tasks[name], refinement=Refinement(steps=1)).train()
     optimizer = make_optimizer(model, Optimizer(lr=1e-2, weight_decay=0.0))

@@ -55,6 +55,7 @@ def test_scenes_are_read_as_they_were_drawn(scenes):
     np.testing.assert_allclose(samples[0].dense["normals"].values, scene.normals, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_scored_and_drawn(model, scenes, tmp_path, capsys):
     words = ["evaluate", str(model), "--data.root", str(scenes), "--out", str(tmp_path), "--test.flip"]
     assert main(words) == 0

@@ -42,7 +42,7 @@ def recipe(task, images, captions, out, *overrides):
     )
 
 
-@pytest.fixture(scope="module", params=["depth", "segmentation"])
+@pytest.fixture(scope="module", params=slow_except(["depth", "segmentation"], "depth"))
 def trained(request, images, captions, tmp_path_factory):
     """A recipe, and the folder of its training."""
     out = tmp_path_factory.mktemp("trained") / "run"
@@ -207,6 +207,7 @@ def test_an_image_without_caption_is_skipped_on_request(images, captions, tmp_pa
     assert len(samples.bad) == 1
 
 
+@pytest.mark.slow
 def test_a_captioner_in_the_place_of_a_file(images, captions, tmp_path):
     """With images that cannot be read, to be skipped."""
     root = shutil.copytree(images, tmp_path / "images")

@@ -40,8 +40,8 @@ def expected(images, tmp_path_factory):
 @pytest.mark.parametrize(
     ("precision", "words"),
     [
-        ("fp32", ()),
-        ("bf16", ()),
+        pytest.param("fp32", (), marks=pytest.mark.slow),
+        pytest.param("bf16", (), marks=pytest.mark.slow),
         ("fp16", ()),
         ("fp32", LORA),
         ("bf16", CHECKPOINTING),

@@ -232,6 +232,7 @@ def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images,
         assert [each.step for each in events.Images(name)] == [2, 4]
 
 
+@pytest.mark.slow
 def test_no_tracker_and_one_that_is_missing(images, tmp_path):
     train(recipe("depth", images, tmp_path / "none"))
     assert not (tmp_path / "none/tensorboard").exists()

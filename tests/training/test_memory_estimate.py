@@ -63,7 +63,7 @@ def real_batch(recipe, images):
     ("task", "words"),
     [
         pytest.param("segmentation", [], marks=pytest.mark.slow),
-        ("depth", CHECKPOINTING),
+        pytest.param("depth", CHECKPOINTING, marks=pytest.mark.slow),
         pytest.param("depth", ["--training.micro_batch_size", "2", "--refinement.steps", "2"], marks=pytest.mark.slow),
         ("pose", ["--training.trainable", "lora"]),
     ],

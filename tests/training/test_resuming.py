@@ -23,6 +23,7 @@ from metaprompts.training.ranking import validations_since_best
 from metaprompts.training.signals import TrainingStopped, noticing_signals
 from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.checkpoint_files import first_whole_state, write_state
+from slow import slow_except
 from training.images import made_recipe
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -75,11 +76,11 @@ def straight(request, images, tmp_path_factory):
 @pytest.mark.parametrize(
     ("number", "workers"),
     [
-        # SIGTERM and no workers are those of the other tests here.
-        (signal.SIGINT, 1),
+        # SIGTERM is that of the other tests here.
+        (signal.SIGINT, 0),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 0, marks=pytest.mark.full),
         pytest.param(signal.SIGTERM, 1, marks=pytest.mark.full),
-        pytest.param(signal.SIGINT, 0, marks=pytest.mark.full),
     ],
 )
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, images, tmp_path, number, workers):
@@ -216,13 +217,17 @@ def stopped(images, tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("state"), "it has no state"),
-        (without("rng_state"), "it has no rng_state"),
-        (without("recipe"), "it has no recipe"),
         (without("state", "model"), "it has no model"),
-        (without("state", "optimizer"), "it has no optimizer"),
-        (without("state", "average"), "it has no average"),
-        (without("state", "validation_due"), "it has no validation_due"),
+        *slow_except(
+            [
+                (without("state"), "it has no state"),
+                (without("rng_state"), "it has no rng_state"),
+                (without("recipe"), "it has no recipe"),
+                (without("state", "optimizer"), "it has no optimizer"),
+                (without("state", "average"), "it has no average"),
+                (without("state", "validation_due"), "it has no validation_due"),
+            ]
+        ),
         (lambda s: s["state"]["model"].pop(first(s["state"]["model"])), "its model has 1 missing: "),
         (lambda s: s["state"]["average"].clear(), "its average has "),
         (lambda s: s["state"]["optimizer"]["state"].clear(), "its optimizer has no moments of "),

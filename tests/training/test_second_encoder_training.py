@@ -94,6 +94,7 @@ def stopped(recipe, **options):
 
 
 @pytest.mark.parametrize("way", slow_except(WAYS, "every step"))
+@pytest.mark.slow
 def test_a_stopped_training_ends_bit_for_bit_as_another(way, images, tmp_path):
     words = (*FIXED, *WAYS[way], "--training.checkpoint_seconds", "0", "--backbone.second", second_folder("dinov2"))
     train(made_recipe("depth", images, tmp_path / "straight", *words))
@@ -103,6 +104,7 @@ def test_a_stopped_training_ends_bit_for_bit_as_another(way, images, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_the_second_encoder_must_be_the_same_to_resume(images, tmp_path):
     words = (*FIXED, "--training.checkpoint_seconds", "0")
     recipe = made_recipe("depth", images, tmp_path, *words, "--backbone.second", second_folder("dinov2"))

@@ -55,6 +55,7 @@ def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_
 
 
 @pytest.mark.parametrize("trained", ["depth"], indirect=True)
+@pytest.mark.slow
 def test_a_training_from_folders_goes_on_from_shards(trained, tmp_path):
     recipe, expected, from_shards = trained
     with pytest.raises(TrainingStopped):

@@ -119,6 +119,7 @@ def test_a_hub_id_is_a_start(trained, monkeypatch):
     assert torch.equal(model.unet.conv_in.weight, small_model("segmentation").unet.conv_in.weight)
 
 
+@pytest.mark.slow
 def test_bad_folders_are_reported(trained, tmp_path):
     with pytest.raises(
         InputError, match=r"no model at .*nothing: give a folder with .*, a hub id, or one of micro-depth"

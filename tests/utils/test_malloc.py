@@ -40,6 +40,7 @@ def test_a_small_model_changes_nothing():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
+@pytest.mark.slow
 def test_freed_blocks_leave_the_process():
     found = subprocess.run([sys.executable, "-c", _GAPS], capture_output=True, check=True, text=True).stdout.split()
     assert [float(each) for each in found] == pytest.approx([0, 80, 120], abs=20)

@@ -65,6 +65,7 @@ def test_label_ids_are_those_of_cityscapesscripts():
     assert [trainId2label[index].name for index in range(19)] == list(CITYSCAPES)
 
 
+@pytest.mark.slow
 def test_ade20k_archive_holds_classes_from_one(submit, tmp_path):
     names, out = ["ADE_test_00000001.png", "sub/ADE_test_00000002.png"], tmp_path / "results.zip"
     more = ["--out", str(out), "--test.flip", "true", "--test.scales", "0.5,1"]

@@ -12,6 +12,7 @@ from metaprompts.modules.backbone.unet import tapped_layer
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.build_model import build_model
 from metaprompts.training.memory_estimate import training_memory
+from slow import slow_except
 
 DOWN, CROSS_DOWN, UP, CROSS_UP = "DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"
 SD1 = {
@@ -111,6 +112,7 @@ def test_the_middle_layer_of_each_up_block_is_tapped(folder):
     assert {len(block.resnets): tapped_layer(block) for block in blocks} in ({3: 1}, {2: 1})
 
 
+@pytest.mark.parametrize("folder", slow_except(FAMILIES, "sdxl", "bk-sdm-tiny, tiny-sd"), indirect=True)
 def test_it_trains_saves_and_loads(folder, tmp_path):
     """A gradient reaches every trained tensor; the saved model needs the folder no more and predicts the same."""
     recipe = read_recipe("micro_depth", [*SMALL, "--task.filters", "4", f"--backbone.source={folder}"])

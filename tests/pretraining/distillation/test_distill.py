@@ -62,6 +62,7 @@ def test_begins_anew_if_asked_to(made, tmp_path):
     assert (out / "encoder.safetensors").read_bytes() == (made / "encoder.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_learns_what_the_latents_are(tmp_path):
     """From six images, for one that is not among them: better by far than to give their mean."""
     _write_images(tmp_path / "images", 6)

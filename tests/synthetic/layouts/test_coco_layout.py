@@ -33,6 +33,7 @@ def records(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_reader_gives_the_scenes_people_back(written):
     coco = written("coco")
     dataset = CocoKeypoints(coco.folder, ANNOTATIONS.format("train"), "train2017")

@@ -44,6 +44,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_files(whole, tmp_path):
     write_scenes("ade20k", 6, tmp_path, **SMALL, workers=2)
     assert contents(tmp_path) == contents(whole)
