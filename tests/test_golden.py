@@ -18,6 +18,14 @@ from metaprompts.training.optimizer import parameter_groups
 from slow import slow_except
 from tapping import errors, golden_names, labels_agree, read_golden, tapped
 
+# The others, of the same layers at other sizes, are compared by `make test-slow`.
+QUICK = (
+    "depth_kitti_tiny_1x64x64",
+    "seg_ade_tiny_1x128x128",
+    "seg_cityscapes_tiny_1x128x171",
+    "depth_nyu_tiny_1x64x64",
+)
+
 TOLERANCE = 1e-4
 # The root of the mean square, over a tensor's values; five times the tightest bound that all tensors keep.
 ROUNDING = 5e-5
@@ -42,7 +50,7 @@ def fit_in_single(monkeypatch):
     monkeypatch.setattr(Depth, "resize_for_backbone", lambda task, images: fit(task, images.float()).to(images.dtype))
 
 
-@pytest.mark.parametrize("name", golden_names("tiny"))
+@pytest.mark.parametrize("name", slow_except(golden_names("tiny"), *QUICK))
 def test_every_tensor_on_the_way_is_the_released_one(name, fit_in_single):
     """In double precision, where only the golden file's own rounding is left: up to 5.7e-5 of the std."""
     golden = read_golden(name)
@@ -55,9 +63,7 @@ def test_every_tensor_on_the_way_is_the_released_one(name, fit_in_single):
         assert labels_agree(seen["pred"], golden, TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    "name", slow_except(golden_names("tiny"), "depth_kitti_tiny_1x64x64", "seg_ade_tiny_1x128x128")
-)
+@pytest.mark.parametrize("name", slow_except(golden_names("tiny"), *QUICK[:2]))
 def test_single_precision_keeps_the_released_numbers(name):
     """As users run it, with one or two threads. What is left is rounding, of the golden file and ours: up to 8.9e-5."""
     golden = read_golden(name)

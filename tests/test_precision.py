@@ -96,6 +96,7 @@ def test_predictions_are_in_single_precision(task: str, what: str, dtype: torch.
     assert np.abs(found - expected).mean() < tolerance * np.abs(expected).mean()
 
 
+@pytest.mark.slow
 def test_windows_of_a_model_in_half_precision() -> None:
     expected, found = (
         metaprompts.load("micro-depth", "cpu", dtype).predict(IMAGE, window=(64, 64))

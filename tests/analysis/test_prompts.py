@@ -9,6 +9,7 @@ from metaprompts.analysis.prompts import predictions_by_step, prompt_heatmaps, p
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
+from slow import slow_except
 from small import small_model
 
 OFF = {"enabled": False}
@@ -138,7 +139,7 @@ def exact(prediction):
     return np.concatenate([np.c_[person.keypoints, person.scores] for person in prediction.people])
 
 
-@pytest.mark.parametrize("task", ["segmentation", "depth", "pose"])
+@pytest.mark.parametrize("task", slow_except(["segmentation", "depth", "pose"], "depth"))
 def test_step_k_is_what_a_model_of_k_steps_with_these_weights_predicts(task):
     """The depth model has prompts of its own for each step; a model cut to k steps rearranges with those of step k."""
     model = shared(task)

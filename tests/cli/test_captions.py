@@ -12,6 +12,7 @@ from metaprompts.cli import main
 from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.build_model import build_model
+from slow import slow_except
 from small import SMALL
 from texts import write_text_encoder
 
@@ -92,7 +93,7 @@ def test_heatmaps_of_tokens(reader, images, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["empty", "somebody/gone"])
-@pytest.mark.parametrize("command", ["predict", "heatmaps"])
+@pytest.mark.parametrize("command", slow_except(["predict", "heatmaps"], "predict"))
 def test_a_captioner_that_cannot_be_loaded_is_reported_once(
     reader, images, tmp_path, capsys, monkeypatch, command, source
 ):

@@ -14,6 +14,7 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.dataloaders import validation_batches, validation_split
 from metaprompts.utils.files import write_json
 from metaprompts.visualize.heatmaps import overlay_heat
+from slow import slow_except
 from small import SMALL
 
 VALIDATION = {
@@ -128,7 +129,9 @@ def measured(out):
     return content
 
 
-@pytest.mark.parametrize(("task", "kind"), [("segmentation", "class"), ("depth", "depth"), ("pose", "joint")])
+@pytest.mark.parametrize(
+    ("task", "kind"), slow_except([("segmentation", "class"), ("depth", "depth"), ("pose", "joint")], ("pose", "joint"))
+)
 def test_a_data_set_is_measured(models, data, tmp_path, capsys, task, kind):
     sized = [word for word in SMALL[task] if word != "--data.image_size"]
     words = ["--recipe", f"micro_{task}", *sized, "--data.root", str(data), *VALIDATION[task]]

@@ -22,8 +22,10 @@ def photo(tmp_path):
     ("options", "source"),
     [
         ((), "EXIF, 28 mm on 35 mm film"),
-        (("--fov-x", "90"), "camera with 90.0 degrees horizontally (--fov-x)"),
-        (("--focal-px", "48"), "camera with 90.0 degrees horizontally (--focal-px)"),
+        pytest.param(("--fov-x", "90"), "camera with 90.0 degrees horizontally (--fov-x)", marks=pytest.mark.slow),
+        pytest.param(
+            ("--focal-px", "48"), "camera with 90.0 degrees horizontally (--focal-px)", marks=pytest.mark.slow
+        ),
         (("--intrinsics", "camera.txt"), "camera with 90.0 degrees horizontally (camera.txt)"),
     ],
 )

@@ -213,7 +213,14 @@ def listed(*names, **more):
     return {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}], **more}
 
 
-@pytest.mark.parametrize("names", [("a/x.jpg", "b/x.jpg"), ("v/a/x.jpg", "v/b/x.jpg"), ("a\\x.jpg", "b\\x.jpg")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a/x.jpg", "b/x.jpg"),
+        pytest.param(("v/a/x.jpg", "v/b/x.jpg"), marks=pytest.mark.slow),
+        pytest.param(("a\\x.jpg", "b\\x.jpg"), marks=pytest.mark.slow),
+    ],
+)
 def test_boxes_of_images_with_the_same_name(pose, tmp_path, caplog, names):
     """Of a/x.jpg and b/x.jpg both got the box of the last one in the file."""
     placed(tmp_path, "b/x.jpg", "a/x.jpg")

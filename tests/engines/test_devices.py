@@ -69,7 +69,8 @@ def _case(task: str, device: str) -> tuple[metaprompts.MetaPromptModel, torch.Te
     ("device", "engine", "precision"),
     [
         ("cpu", "plain", "fp32"),
-        ("cpu", "eager", "fp32"),
+        # Also tested in test_engines.
+        pytest.param("cpu", "eager", "fp32", marks=pytest.mark.slow),
         *(
             pytest.param("cuda", engine, precision, marks=on_gpu)
             for engine in ("plain", "eager", "compile")

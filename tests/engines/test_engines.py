@@ -19,6 +19,7 @@ from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.torch_compile import CompiledParts
 from metaprompts.errors import InputError
 from metaprompts.synthetic import generate_scene
+from slow import slow_except
 from small import small_model, smooth_images, tiny_backbone
 
 TASKS = ("segmentation", "depth", "pose")
@@ -169,7 +170,9 @@ def _rounded(model: metaprompts.MetaPromptModel) -> metaprompts.MetaPromptModel:
     return copy.deepcopy(model).bfloat16().float()
 
 
-@pytest.mark.parametrize(("engine", "precision"), [("eager", "fp32"), ("openvino", "bf16"), ("onnx", "fp32")])
+@pytest.mark.parametrize(
+    ("engine", "precision"), slow_except([("eager", "fp32"), ("openvino", "bf16"), ("onnx", "fp32")], ("eager", "fp32"))
+)
 def test_a_model_in_16_bits_is_computed_with_in_32(
     monkeypatch: pytest.MonkeyPatch, engine: str, precision: str
 ) -> None:

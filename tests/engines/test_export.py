@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.tasks import TASKS, Depth
 from metaprompts.tasks.preprocess import view_size
 from metaprompts.utils.cache import CACHE_VARIABLE
+from slow import slow_except
 from small import small_model, smooth_images, tiny_backbone
 
 # One task a format: together every task and every format.
@@ -40,6 +42,7 @@ _WEIGHT_SUFFIXES = {"onnx": ".onnx.data", "openvino": ".bin"}
 RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "people.json"}
 _ALONE = """
 import sys, runpy
+from slow import slow_except
 sys.modules["metaprompts"] = None
 example = sys.argv.pop(1)
 runpy.run_path(example, run_name="__main__")
@@ -231,8 +234,12 @@ def _by_the_example(
     return inputs
 
 
-@pytest.mark.parametrize("height_width", [(301, 452), (97, 143)])
-@pytest.mark.parametrize("task", ["segmentation", "depth"])
+@pytest.mark.parametrize(
+    ("task", "height_width"),
+    slow_except(
+        product(["segmentation", "depth"], [(301, 452), (97, 143)]), ("segmentation", (301, 452)), ("depth", (97, 143))
+    ),
+)
 def test_the_example_resizes_as_the_model_does(
     task: str, height_width: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,7 +324,7 @@ def _export_quickly(monkeypatch: pytest.MonkeyPatch, out: Path, kind: str) -> No
     export_model(small_model("depth"), out, kind=kind, images=[])
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", slow_except(FORMATS, "onnx"))
 def test_an_export_tells_its_stages_and_all_its_files(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,6 +143,7 @@ class TestChoice:
     def needed(self, model: metaprompts.MetaPromptModel, work: Work, views: int) -> int:
         return 650 * 10**6 + weight_bytes(model) + work.most + (views - 1) * work.of_view
 
+    @pytest.mark.slow
     def test_everything_fits(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
         chosen = choose(model, SIZE, limit=10**12, most=8)
 

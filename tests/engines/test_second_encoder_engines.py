@@ -23,7 +23,7 @@ from small import smooth_images
 
 def marks_of(engine: str, kind: str) -> list[pytest.MarkDecorator]:
     if engine == "eager":
-        return []
+        return [] if kind in ("dinov2", "convnext") else [pytest.mark.slow]
     return [pytest.mark.slow if (engine, kind) == ("openvino", "dinov2") else pytest.mark.full]
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from metaprompts.evaluation.evaluate import evaluate
+from slow import slow_except
 from small import small_model
 
 
@@ -19,7 +20,7 @@ def batches(count=2, size=(64, 64)):
 
 
 @pytest.mark.parametrize("task", ["depth", "segmentation"])
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", slow_except([False, True], True))
 def test_the_model_is_judged_in_evaluation_mode_and_given_back_as_it_was(task, training):
     model = small_model(task).train(training)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -53,7 +53,7 @@ def folders(tmp_path_factory):
     return home
 
 
-@pytest.mark.parametrize("trainable", ["lora", "prompts"])
+@pytest.mark.parametrize("trainable", slow_except(["lora", "prompts"], "lora"))
 def test_only_what_is_not_the_backbone_learns(trainable):
     before, model = load_backbone(tiny_backbone()).unet.state_dict(), trained("depth", trainable)
     after = {name.replace(".base_layer", ""): each for name, each in model.unet.state_dict().items()}

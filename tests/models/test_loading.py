@@ -68,7 +68,7 @@ class TestRoundTrip:
     @pytest.mark.parametrize(
         "make",
         [
-            model,
+            pytest.param(model, marks=pytest.mark.slow),
             lambda: build(Segmentation(classes=("a", "b", "c"), width=16), prompts=Prompts(count=7)),
             lambda: build(refinement=Refinement(steps=1), prompts=Prompts(count=3, per_step=True, adapter=True)),
         ],

@@ -21,6 +21,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.models.released import PRESETS, import_released
 from metaprompts.modules.backbone import build_backbone, load_backbone
 from metaprompts.utils.tensor_files import write_tensors
+from slow import slow_except
 
 pytestmark = needs_golden
 
@@ -185,7 +186,7 @@ class TestWholeFiles:
         assert model.head.enlarge[1].num_batches_tracked.dtype == torch.int64
 
     @pytest.mark.parametrize("preset", ["nyu", "cityscapes"])
-    @pytest.mark.parametrize("with_output", [True, False])
+    @pytest.mark.parametrize("with_output", slow_except([True, False], False))
     def test_one_step(self, preset, with_output):
         state = one_step(preset)
         if not with_output:
@@ -420,6 +421,7 @@ def test_training_in_place_does_not_change_the_file(tmp_path, suffix):
     assert torch.equal(model.prompts.sets[0], state_for("nyu")["encoder.meta_prompts1"] + 1)
 
 
+@pytest.mark.slow
 def test_an_imported_model_saves_and_reads_back(tmp_path):
     model = import_released(state_for("cityscapes"), "cityscapes")
     model.save(tmp_path)

@@ -19,6 +19,7 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Depth, Segmentation
 from metaprompts.training.build_model import build_model
 from metaprompts.training.warm_start import init_from
+from slow import slow_except
 from small import SMALL
 from texts import write_text_encoder
 
@@ -89,7 +90,7 @@ def test_a_label_model_needs_no_text_encoder_once_it_is_saved(tmp_path, monkeypa
         again(torch.rand(1, 3, 64, 64), torch.rand(1, 2, 64))
 
 
-@pytest.mark.parametrize("trainable", ["lora", "prompts"])
+@pytest.mark.parametrize("trainable", slow_except(["lora", "prompts"], "prompts"))
 def test_tokens_are_saved_next_to_a_frozen_base(tmp_path, trainable):
     model = made("depth", "--prompts.labels", "kitchen,street", "--training.trainable", trainable)
     assert LABEL_TOKENS in model.own_tensors()

@@ -157,6 +157,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize(("kind", "words"), slow_except(WAYS, *WAYS[1:4:2]))
+@pytest.mark.slow
 def test_it_goes_together_with_other_ways_to_train(images, captions, tmp_path, kind, words):
     made = recipe("depth", images, captions, tmp_path, "--prompts.labels", "near,far", *words, "--prompts.kind", kind)
     train(made)

@@ -121,6 +121,7 @@ def test_what_is_frozen_has_neither_gradients_nor_moments(memory_of):
     assert lora.trained - prompts.trained == lora.parameters - full.parameters == ours
 
 
+@pytest.mark.slow
 def test_checkpointing_keeps_less(memory_of):
     plain, checkpointed = memory_of("depth"), memory_of("depth", *CHECKPOINTING)
     assert checkpointed.kept < plain.kept

@@ -64,6 +64,7 @@ def test_projections_learn_and_the_network_does_not(kind, images, tmp_path):
 
 
 @pytest.mark.parametrize("trainable", slow_except(["lora", "prompts"], "prompts"))
+@pytest.mark.slow
 def test_adapters_learn_projections_and_store_no_network(trainable, images, tmp_path):
     words = (*FIXED, "--training.trainable", trainable, "--backbone.second", second_folder("dinov2"))
     kept = Last()

@@ -29,7 +29,7 @@ def batch_for(task: str, count: int = 2) -> dict[str, torch.Tensor]:
     return {"image": smooth_images(count, 64, 64), **targets[task]}
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", slow_except(TASKS, "segmentation"))
 def test_joined_steps_are_what_each_step_alone_gives(task):
     model = small_model(task)
     images = batch_for(task)["image"]

@@ -70,6 +70,10 @@ VAE = {
 SMALL = ["--data.image_size", "64,64", "--prompts.count", "4", "--refinement.steps", "2", "--task.width", "8"]
 
 
+# Three levels, and fewer layers.
+_QUICK = ("sdxl", "bk-sdm-tiny, tiny-sd")
+
+
 @pytest.fixture(params=FAMILIES)
 def folder(request, tmp_path):
     """A folder written by diffusers itself."""
@@ -107,12 +111,13 @@ def test_output_is_that_of_diffusers(folder):
     ]
 
 
+@pytest.mark.parametrize("folder", slow_except(FAMILIES, *_QUICK), indirect=True)
 def test_the_middle_layer_of_each_up_block_is_tapped(folder):
     blocks = load_backbone(str(folder)).unet.up_blocks
     assert {len(block.resnets): tapped_layer(block) for block in blocks} in ({3: 1}, {2: 1})
 
 
-@pytest.mark.parametrize("folder", slow_except(FAMILIES, "sdxl", "bk-sdm-tiny, tiny-sd"), indirect=True)
+@pytest.mark.parametrize("folder", slow_except(FAMILIES, *_QUICK), indirect=True)
 def test_it_trains_saves_and_loads(folder, tmp_path):
     """A gradient reaches every trained tensor; the saved model needs the folder no more and predicts the same."""
     recipe = read_recipe("micro_depth", [*SMALL, "--task.filters", "4", f"--backbone.source={folder}"])
@@ -131,12 +136,9 @@ def test_it_trains_saves_and_loads(folder, tmp_path):
 
 
 # Counting a step takes up to 10 seconds; the others are counted by `make test-full`.
-_QUICK = "bk-sdm-tiny, tiny-sd"
-
-
 @pytest.mark.parametrize(
     "folder",
-    [pytest.param(name, marks=[] if name == _QUICK else pytest.mark.full) for name in FAMILIES],
+    [pytest.param(name, marks=[] if name == "bk-sdm-tiny, tiny-sd" else pytest.mark.full) for name in FAMILIES],
     indirect=True,
 )
 @pytest.mark.slow

@@ -77,6 +77,7 @@ def test_learns_what_the_latents_are(tmp_path):
     assert json.loads((tmp_path / "out/report.json").read_text())["unexplained"] == found.unexplained
 
 
+@pytest.mark.slow
 def test_takes_the_place_of_the_vae(made):
     model = metaprompts.load("micro-depth", "cpu")
     encoder = SmallEncoder.read(made)

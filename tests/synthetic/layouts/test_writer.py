@@ -135,6 +135,7 @@ def test_the_readmes_command_reads_the_data(written, name):
 
 
 @pytest.mark.parametrize(("name", "ending"), [("coco", "2017"), ("plain", "")])
+@pytest.mark.slow
 def test_every_split_shows_people(tmp_path, name, ending):
     """Nobody was to be seen in the two validation scenes, and the reader refused what had just been written."""
     write_scenes(name, 10, tmp_path, height=64, width=96)
