@@ -115,10 +115,10 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     Args:
         source: one of
 
-            - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network - a
-            diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (a single file, shards, or only
-            an fp16 variant) - a .safetensors or .ckpt file with LDM names, read without network; widths come from its
-            shapes. The
+            - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network
+            - a diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (a single file, shards, or
+              only an fp16 variant)
+            - a .safetensors or .ckpt file with LDM names, read without network; widths come from its shapes. The
               averaged (EMA) copy of the weights and the text encoder are skipped.
             - "micro": the miniature Stable Diffusion inside this package
             - "random:sd15", "random:sd21", "random:sdxl" or "random:micro": the architecture with random weights
