@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from metaprompts.tasks.depth import Depth, gradient_matching, log_l1, silog
+from metaprompts.tasks.depth import Depth, gradient_matching, silog
 from metaprompts.tasks.lovasz_loss import lovasz_softmax
 from metaprompts.tasks.segmentation import mean_cross_entropy
 
@@ -148,27 +148,6 @@ def test_gradient_matching_by_hand():
     predicted = target.clone()
     predicted[..., 2:] = 2
     assert gradient_matching(predicted, target).item() == pytest.approx(math.log(2) * (4 / 12 + 2 / 2))
-
-
-def test_log_l1_by_hand():
-    """Half, the same, four times as far, and not measured."""
-    predicted, target = torch.tensor([1.0, 3.0, 8.0, 5.0]), torch.tensor([2.0, 3.0, 2.0, 0.0])
-    assert log_l1(predicted, target).item() == pytest.approx(math.log(2) * (1 + 0 + 2) / 3)
-    nothing = torch.ones(4, requires_grad=True)
-    log_l1(nothing, torch.zeros(4)).backward()
-    assert nothing.grad.tolist() == [0, 0, 0, 0]
-
-
-def test_terms_are_added_by_their_weights():
-    depth_m = torch.tensor([[[1.0, 2.0], [4.0, 8.0]]])
-    batch, raw = {"depth_m": depth_m}, 2 * depth_m.unsqueeze(1) + 1
-    plain = Depth(max_depth_m=80.0).losses(raw, None, batch)
-    assert plain.keys() == {"silog"}
-    losses = Depth(max_depth_m=80.0, gradient_weight=0.5, absolute_weight=2.0).losses(raw, None, batch)
-    predicted = raw.squeeze(1)
-    assert losses["silog"] == plain["silog"]
-    assert losses["gradient"] == 0.5 * gradient_matching(predicted, depth_m)
-    assert losses["absolute"] == 2 * log_l1(predicted, depth_m)
 
 
 def test_gradient_matching_leaves_out_what_was_not_measured():

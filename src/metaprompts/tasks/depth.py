@@ -115,7 +115,6 @@ class Depth(FusedTask):
         width: channels of the head's convolutions
         variance_focus: see `silog`
         gradient_weight: weight of the gradient-matching term added to SILog, see `gradient_matching`; 0 disables it
-        absolute_weight: weight of the mean absolute error of log depth added to SILog, see `log_l1`; 0 disables it
         log_scale: calibration by ``metaprompts calibrate``: ln depth = log_scale * ln(the head's depth) + log_shift
         log_shift: see log_scale
         focal_px: focal length of the training images in pixels, at the size that the model sees, for ``metaprompts
@@ -154,7 +153,6 @@ class Depth(FusedTask):
     width: Annotated[int, Range(1, 16384)] = 192
     variance_focus: Annotated[float, Range(0, 1)] = 0.5
     gradient_weight: Annotated[float, Range(0, 1e6)] = 0.0
-    absolute_weight: Annotated[float, Range(0, 1e6)] = 0.0
     log_scale: Annotated[float, Range(0.01, 100)] = 1.0
     log_shift: Annotated[float, Range(-50, 50)] = 0.0
     focal_px: Annotated[float, Range(0, 1e6, above=True)] | None = None
@@ -226,7 +224,7 @@ class Depth(FusedTask):
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
-        """SILog over measured pixels, without those out of range if they are masked, and the terms added to it.
+        """SILog over measured pixels, without those out of range if they are masked, and gradient matching.
 
         Args:
             raw: meters (B, 1, h, w)
@@ -244,8 +242,6 @@ class Depth(FusedTask):
         losses = {"silog": silog(predicted_m, target_m, variance_focus=self.variance_focus)}
         if self.gradient_weight:
             losses["gradient"] = self.gradient_weight * gradient_matching(predicted_m, target_m)
-        if self.absolute_weight:
-            losses["absolute"] = self.absolute_weight * log_l1(predicted_m, target_m)
         return losses
 
     def encode(self, batch: Batch) -> Tensor:
@@ -341,23 +337,6 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     return depth_errors.silog(
         predicted_m[measured], target_m[measured], variance_focus=variance_focus, smallest=_SMALLEST_SPREAD
     )
-
-
-def log_l1(predicted_m: Tensor, target_m: Tensor) -> Tensor:
-    """The mean absolute error of log depth.
-
-    At an edge, where near and far depth are both likely, its minimum is one of the two, while SILog's is between them.
-
-    Args:
-        predicted_m: meters, above 0, any shape
-        target_m: meters, the same shape; pixels at 0 are ignored
-
-    Returns:
-        scalar; 0 (with zero gradient) when nothing was measured
-    """
-    measured = target_m > 0
-    errors = (predicted_m.log() - torch.where(measured, target_m, 1).log()).abs()
-    return (errors * measured).sum() / measured.sum().clamp_min(1)
 
 
 def gradient_matching(predicted_m: Tensor, target_m: Tensor) -> Tensor:
