@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from metaprompts.engines.optimized import OptimizedModel
-from metaprompts.engines.packed_convolution import pack_convolutions
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.utils.torch_modules import channels_last, sharing_weights
 
@@ -20,12 +19,9 @@ class EagerParts:
             precision differs
         dtype: compute precision
         encoder: the model's own encoder, whose strip setting is used
-        packed: whether to reorder the weights of the UNet's wide convolutions once, in fp32 on a CPU
     """
 
-    def __init__(
-        self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder, *, packed: bool = True
-    ) -> None:
+    def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
         self._prepared = sharing_weights(prepared, dtype)
         self._pixels = torch.contiguous_format
         # Each memory format rounds differently, so the choice must be the same in every run, not based on timing.
@@ -35,8 +31,6 @@ class EagerParts:
             for part in (self._prepared.encode, self._prepared.unet_step, self._prepared.decode):
                 channels_last(part)
             self._pixels = torch.channels_last
-        elif packed:
-            pack_convolutions(self._prepared.unet_step)
         self._dtype = dtype
         self._encoder = encoder
 

@@ -27,8 +27,7 @@ class CompiledParts(EagerParts):
     """
 
     def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
-        # The compiler reorders weights itself.
-        super().__init__(prepared, dtype, encoder, packed=False)
+        super().__init__(prepared, dtype, encoder)
         self._is_cpu = prepared.conditions.shifts.device.type == "cpu"
         self._compiled: dict[str, Callable[..., Any]] = {
             part: torch.compile(getattr(self._prepared, part), dynamic=False) for part in PARTS
