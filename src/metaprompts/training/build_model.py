@@ -16,7 +16,7 @@ from metaprompts.training.warm_start import init_from
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.torch_modules import channels_last
 
-_FULL = "the cache of {} is full: further images are encoded every time"
+_FULL = "the cache of {} stores nothing more: further images are encoded every time"
 
 
 def build_model(recipe: Recipe) -> MetaPromptModel:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from metaprompts.modules.backbone.encoder_cache import DiskEncoderCache, EncoderCache
 
@@ -109,6 +110,13 @@ class TestOnDisk:
             torch.testing.assert_close(cache.latents(images, encode), Encoder()(images), rtol=0, atol=0)
         assert encode.asked == [1] * 8
         assert caplog.text.count("cannot be stored") == 1
+
+    def test_a_file_without_a_checksum_is_written_anew(self, images, tmp_path):
+        encode = Encoder()
+        expected = DiskEncoderCache(tmp_path).latents(images[:1], encode)
+        (path,) = tmp_path.rglob("*.safetensors")
+        save_file({"0": torch.zeros_like(expected[0])}, path)
+        torch.testing.assert_close(DiskEncoderCache(tmp_path).latents(images[:1], encode), expected, rtol=0, atol=0)
 
     def test_precision_makes_another_entry(self, images, tmp_path):
         encode = Encoder()

@@ -94,7 +94,7 @@ class DiskEncoderCache(EncoderCache):
     """Caches a frozen encoder's outputs in files, for several processes and for later runs.
 
     Each image has a file, which is written atomically, memory-mapped, and checked when it is read: a damaged file is
-    replaced. On a full disk nothing more is stored.
+    replaced. Once a file cannot be written, nothing more is stored.
 
     Args:
         folder: folder of one encoder's outputs
@@ -104,21 +104,25 @@ class DiskEncoderCache(EncoderCache):
     def __init__(self, folder: Path, *, full: str | None = None) -> None:
         super().__init__(full=full)
         self._folder = folder
+        self._writable = True
 
     def _find(self, key: str) -> Sequence[Tensor] | None:
         try:
             with safe_open(self._path(key), "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in sorted(file.keys(), key=int)}
-                intact = file.metadata().get(_CHECKSUM) == _checksum(tensors)
+                intact = (file.metadata() or {}).get(_CHECKSUM) == _checksum(tensors)
         except (OSError, SafetensorError, ValueError):
             return None
         return list(tensors.values()) if intact else None
 
     def _keep(self, key: str, tensors: Sequence[Tensor]) -> None:
+        if not self._writable:
+            return
         named = {str(place): tensor.detach() for place, tensor in enumerate(tensors)}
         try:
             write_tensors(self._path(key), named, {_CHECKSUM: _checksum(named)})
         except InputError as error:
+            self._writable = False
             self._warn_once(str(error))
 
     def _path(self, key: str) -> Path:
