@@ -27,7 +27,6 @@ from pathlib import Path
 import torch
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
-from slow import slow_except
 
 def anonymous():
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))

@@ -42,7 +42,6 @@ _WEIGHT_SUFFIXES = {"onnx": ".onnx.data", "openvino": ".bin"}
 RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "people.json"}
 _ALONE = """
 import sys, runpy
-from slow import slow_except
 sys.modules["metaprompts"] = None
 example = sys.argv.pop(1)
 runpy.run_path(example, run_name="__main__")
