@@ -18,6 +18,7 @@ def run_stub(connection, settings, limits):
             _, name, arguments = connection.recv()
         except EOFError:
             return
+        connection.send(Reply())
         if name == "sleep":
             time.sleep(60)
         if name == "die":

@@ -1,12 +1,16 @@
 """The process that runs the app's models: one call at a time, with a time limit."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
+from threading import Thread
 
 import pytest
 
 import app_stubs
 from metaprompts.app.model_process import ModelProcess
 from metaprompts.app.settings import Limits, ModelSettings
+from metaprompts.app.worker import Reply, answer_calls
 from metaprompts.errors import InputError
 
 SETTINGS = ModelSettings(sources=("stub",), detector="stub", engine="plain", device=None)
@@ -60,3 +64,39 @@ def test_a_call_that_takes_too_long_is_stopped(start):
 def test_models_that_do_not_load(start, target, line):
     with pytest.raises(InputError, match=line):
         start(target).wait_until_ready()
+
+
+class StubPredictor:
+    """Notes its runs; "broken" fails on a blank image."""
+
+    def __init__(self, name, runs):
+        self.name, self._runs = name, runs
+
+    def warm_up(self):
+        self._runs.append(f"warm up {self.name}")
+        if self.name == "broken":
+            raise ValueError("blank images are too dark")
+
+    def predict(self, number):
+        self._runs.append(f"predict {self.name}")
+        return number
+
+
+def test_models_are_warmed_up_while_nobody_asks(caplog):
+    """The first prediction after the start took 3 to 4 seconds, in which OpenVINO compiled its networks."""
+    runs = []
+    ours, theirs = Pipe()
+    models = [StubPredictor("a", runs), StubPredictor("broken", runs)]
+    thread = Thread(target=answer_calls, args=(theirs, models))
+
+    ours.send((0, "predict", (7,)))
+    thread.start()
+    began, ended = ours.recv(), ours.recv()
+    while len(runs) < 3:
+        time.sleep(0.01)
+    ours.close()
+    thread.join()
+
+    assert (began, ended) == (Reply(), Reply(value=7))
+    assert runs == ["predict a", "warm up a", "warm up broken"], "a call that waits comes first"
+    assert "broken failed to predict a blank image: blank images are too dark" in caplog.text

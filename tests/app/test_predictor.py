@@ -36,3 +36,15 @@ def test_the_precision_is_that_of_the_engine() -> None:
 
     assert (predictor.executed.engine, predictor.executed.precision) == ("eager", "bf16")
     assert predictor.facts.engine.startswith("engine: eager, bf16")
+
+
+def test_all_tasks_warm_up() -> None:
+    """Pose warms up its detector too, and needs a box, although a blank image shows nobody."""
+    names = ("micro-depth", "micro-pose", "micro-segmentation")
+    settings = ModelSettings(sources=names, detector="micro-segmentation", device="cpu", engine="plain")
+
+    for predictor in load_predictors(settings, LIMITS):
+        calls = []
+        predictor.model.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        predictor.warm_up()
+        assert calls, predictor.name

@@ -64,6 +64,8 @@ class ModelProcess:
                 self._receive_facts()
             try:
                 self._connection.send((index, name, arguments))
+                # The call begins once the models have been warmed up.
+                self._connection.recv()
                 if not self._connection.poll(self._limits.timeout_s):
                     self._restart()
                     raise InputError(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metaprompts.analysis.prompt_maps import PromptMaps
 from metaprompts.analysis.prompts import image_prompt_maps, predictions_by_step
 from metaprompts.app.facts import drawn_prediction, prediction_facts
@@ -72,6 +74,15 @@ class AppPredictor:
             reads_captions=reads_captions,
             engine=str(self.executed) if isinstance(self.executed, EngineModel) else f"engine: {PLAIN}",
         )
+
+    def warm_up(self) -> None:
+        """Predict a blank image, so that the first prediction asked for is as fast as the next ones."""
+        image = np.zeros((64, 64, 3), np.uint8)
+        boxes = None
+        if self.detector is not None:
+            self.detector(image)
+            boxes = np.array([[0.0, 0.0, 64.0, 64.0]])
+        self._predicted(image, boxes, "a photo" if self.model.config.prompts.kind == "caption" else None)
 
     def predict(self, upload: Path, folder: Path, caption: str | None) -> None:
         """Predict an uploaded image, and write a `Result`.

@@ -2,13 +2,17 @@
 
 import logging
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaprompts.app.settings import Limits, ModelSettings
 from metaprompts.errors import InputError, one_line
 from metaprompts.utils.multiprocessing import prepare_worker
+
+if TYPE_CHECKING:
+    from metaprompts.app.predictor import AppPredictor
 
 _logger = logging.getLogger(__name__)
 
@@ -35,7 +39,7 @@ def run_models(connection: Connection, settings: ModelSettings, limits: Limits) 
     """Load the models, send their facts, and answer calls until the connection closes.
 
     Args:
-        connection: receives (index of the model, name of a method, its arguments), and sends a `Reply` to each
+        connection: see `answer_calls`
         settings: the models
         limits: limits on requests
     """
@@ -48,17 +52,41 @@ def run_models(connection: Connection, settings: ModelSettings, limits: Limits) 
         connection.send(_failure(error))
         return
     connection.send(Reply(value=[predictor.facts for predictor in predictors]))
+    answer_calls(connection, predictors)
+
+
+def answer_calls(connection: Connection, predictors: Sequence["AppPredictor"]) -> None:
+    """Warm up the models while there are no calls, and answer calls until the connection closes.
+
+    Args:
+        connection: receives (index of the model, name of a method, its arguments); sends an empty `Reply` when a call
+            begins, and its own `Reply` when it ends
+        predictors: the models
+    """
+    cold = list(predictors)
     while True:
+        # An engine compiles its networks when it first runs, which takes seconds.
+        while cold and not connection.poll():
+            _warm_up(cold.pop(0))
         try:
             index, name, arguments = connection.recv()
         except (EOFError, OSError):
             return
         assert name in CALLS
+        connection.send(Reply())
         try:
             reply = Reply(value=getattr(predictors[index], name)(*arguments))
         except Exception as error:
             reply = _failure(error)
         connection.send(reply)
+
+
+def _warm_up(predictor: "AppPredictor") -> None:
+    try:
+        predictor.warm_up()
+    except Exception as error:
+        # The first prediction that somebody asks for would report the error too.
+        _logger.warning("%s failed to predict a blank image: %s", predictor.name, one_line(error))
 
 
 def _failure(error: Exception) -> Reply:
