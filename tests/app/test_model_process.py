@@ -72,8 +72,8 @@ class StubPredictor:
     def __init__(self, name, runs):
         self.name, self._runs = name, runs
 
-    def warm_up(self):
-        self._runs.append(f"warm up {self.name}")
+    def warm_up(self, *, portrait):
+        self._runs.append(f"{'portrait' if portrait else 'landscape'} {self.name}")
         if self.name == "broken":
             raise ValueError("blank images are too dark")
 
@@ -92,11 +92,12 @@ def test_models_are_warmed_up_while_nobody_asks(caplog):
     ours.send((0, "predict", (7,)))
     thread.start()
     began, ended = ours.recv(), ours.recv()
-    while len(runs) < 3:
+    while len(runs) < 5:
         time.sleep(0.01)
     ours.close()
     thread.join()
 
     assert (began, ended) == (Reply(), Reply(value=7))
-    assert runs == ["predict a", "warm up a", "warm up broken"], "a call that waits comes first"
+    warmed_up = ["landscape a", "landscape broken", "portrait a", "portrait broken"]
+    assert runs == ["predict a", *warmed_up], "a call that waits comes first"
     assert "broken failed to predict a blank image: blank images are too dark" in caplog.text

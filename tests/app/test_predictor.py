@@ -46,5 +46,5 @@ def test_all_tasks_warm_up() -> None:
     for predictor in load_predictors(settings, LIMITS):
         calls = []
         predictor.model.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        predictor.warm_up()
+        predictor.warm_up(portrait=False)
         assert calls, predictor.name

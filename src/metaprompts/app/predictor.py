@@ -75,13 +75,14 @@ class AppPredictor:
             engine=str(self.executed) if isinstance(self.executed, EngineModel) else f"engine: {PLAIN}",
         )
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, portrait: bool) -> None:
         """Predict a blank image, so that the first prediction asked for is as fast as the next ones."""
-        image = np.zeros((64, 64, 3), np.uint8)
+        height, width = (576, 384) if portrait else (384, 576)
+        image = np.zeros((height, width, 3), np.uint8)
         boxes = None
         if self.detector is not None:
             self.detector(image)
-            boxes = np.array([[0.0, 0.0, 64.0, 64.0]])
+            boxes = np.array([[0.0, 0.0, width, height]])
         self._predicted(image, boxes, "a photo" if self.model.config.prompts.kind == "caption" else None)
 
     def predict(self, upload: Path, folder: Path, caption: str | None) -> None:

@@ -71,7 +71,7 @@ class Result:
         self, image: ImageArray, shown: ImageArray, facts: dict[str, Any], depth_m: NDArray[np.float32] | None
     ) -> None:
         """Write everything but the downloads."""
-        write_image(self.folder / "image.png", Image.fromarray(image))
+        write_image(self.folder / "image.png", Image.fromarray(image), compress_level=1)
         write_image(self.photo, for_page(image))
         write_image(self.shown, for_page(shown))
         if depth_m is not None:

@@ -63,11 +63,11 @@ def answer_calls(connection: Connection, predictors: Sequence["AppPredictor"]) -
             begins, and its own `Reply` when it ends
         predictors: the models
     """
-    cold = list(predictors)
+    cold = [(predictor, portrait) for portrait in (False, True) for predictor in predictors]
     while True:
-        # An engine compiles its networks when it first runs, which takes seconds.
+        # An engine compiles its networks for each new shape, which takes seconds.
         while cold and not connection.poll():
-            _warm_up(cold.pop(0))
+            _warm_up(*cold.pop(0))
         try:
             index, name, arguments = connection.recv()
         except (EOFError, OSError):
@@ -81,9 +81,9 @@ def answer_calls(connection: Connection, predictors: Sequence["AppPredictor"]) -
         connection.send(reply)
 
 
-def _warm_up(predictor: "AppPredictor") -> None:
+def _warm_up(predictor: "AppPredictor", portrait: bool) -> None:
     try:
-        predictor.warm_up()
+        predictor.warm_up(portrait=portrait)
     except Exception as error:
         # The first prediction that somebody asks for would report the error too.
         _logger.warning("%s failed to predict a blank image: %s", predictor.name, one_line(error))
