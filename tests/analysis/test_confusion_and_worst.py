@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from metaprompts.analysis.worst_images import worst_samples
-from metaprompts.metrics.confusion import write_confusion
+from metaprompts.metrics.segmentation import write_confusion
 from metaprompts.tasks import TASKS
 
 

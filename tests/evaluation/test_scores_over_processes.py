@@ -1,15 +1,11 @@
 import json
-from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
 
 from metaprompts.metrics.depth import DepthScores
-from metaprompts.metrics.keypoints import KeypointScores
-from metaprompts.metrics.pck import PercentageCorrectKeypoints
+from metaprompts.metrics.pose import PoseScores
 from metaprompts.metrics.segmentation import SegmentationScores
 
 SIGMAS = (0.05, 0.05)
@@ -32,50 +28,44 @@ TRUTH = {
 }
 
 
-def scores_of(images, people):
-    """Every metric, fed the given images; people are those of image 1 only, so process 1 sees nobody."""
+def metrics(folder):
+    (folder / "people.json").write_text(json.dumps(TRUTH))
+    depth = DepthScores(min_depth_m=0.1, max_depth_m=10.0)
+    return SegmentationScores(3), depth, PoseScores(folder / "people.json", SIGMAS)
+
+
+def measured(folder, images, people):
+    """Every metric, fed the given images; the person is in image 1."""
     labels = torch.arange(12).view(3, 2, 2) % 3
     predicted = torch.arange(12).view(3, 2, 2) % 2
     depth = torch.tensor([[[2.0, 3.0]], [[4.0, 1.0]], [[1.0, 9.0]]])
-    segmentation, meters = SegmentationScores(3), DepthScores(min_depth_m=0.1, max_depth_m=10.0)
-    joints, poses = PercentageCorrectKeypoints(), KeypointScores(TRUTH, SIGMAS)
+    segmentation, meters, poses = metrics(folder)
     for index in images:
         segmentation.update(predicted[index : index + 1], labels[index : index + 1])
         meters.update(depth[index : index + 1] * 1.3, depth[index : index + 1])
-        target = torch.tensor([[[0.0, 0, 2], [9.0 * index, 0, 2]]])
-        joints.update(torch.zeros(1, 2, 2), target, torch.full((1, 4), 50.0))
     if people:
-        points = torch.tensor([[[10.0, 10], [90, 90]]])
-        poses.update(torch.tensor([1]), points, torch.ones(1, 2), torch.ones(1), torch.full((1,), 5000.0))
-    return [metric.compute() for metric in (segmentation, meters, joints, poses)]
+        numbers = torch.tensor([1])
+        batch = {
+            "image_id": numbers,
+            "annotation_id": numbers,
+            "score": torch.ones(1),
+            "keypoints": torch.tensor([[[10.0, 10, 2], [90, 90, 2]]]),
+            "box_xywh": torch.tensor([[0.0, 0, 100, 100]]),
+            "size": torch.full((1, 2), 70.0),
+        }
+        poses.update(torch.tensor([[[10.0, 10], [90, 50]]]), torch.ones(1, 2), batch)
+    return segmentation, meters, poses
 
 
-def run_process(rank, folder):
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
-    try:
-        scores = scores_of([0, 1] if rank == 0 else [2], people=rank == 0)
-    finally:
-        distributed.destroy_process_group()
-    Path(folder, f"{rank}.json").write_text(json.dumps(scores))
-
-
-def run_second(_, folder):
-    torch.set_num_threads(1)
-    run_process(1, folder)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
-def test_two_processes_score_as_one(tmp_path):
-    """Images split unevenly, and a process that saw nobody: both give the numbers of a single process."""
-    expected = scores_of([0, 1, 2], people=True)
-    assert expected[3]["AR"] == pytest.approx(0.5)
-    second = multiprocessing.spawn(run_second, (str(tmp_path),), nprocs=1, join=False)
-    run_process(0, str(tmp_path))
-    second.join()
-    for rank in range(2):
-        for ours, single in zip(json.loads((tmp_path / f"{rank}.json").read_text()), expected, strict=True):
-            for name, value in single.items():
-                np.testing.assert_allclose(ours[name], value, rtol=1e-12)
+def test_the_counts_of_two_processes_score_as_one(tmp_path):
+    """Images split unevenly, and a process that saw nobody: the sum of the counts, as stored, gives the same scores."""
+    expected = [metric.scores() for metric in measured(tmp_path, [0, 1, 2], people=True)]
+    assert expected[2]["AR"] == pytest.approx(0.05)
+    assert expected[2]["pck@0.2"] == 0.5
+    together = metrics(tmp_path)
+    for images, people in (([0, 1], True), ([2], False)):
+        for whole, part in zip(together, measured(tmp_path, images, people), strict=True):
+            whole.add(json.loads(json.dumps(part.state())))
+    for whole, single in zip(together, expected, strict=True):
+        for name, value in single.items():
+            np.testing.assert_allclose(whole.scores()[name], value, rtol=1e-12)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.depth import DepthScores
-from metaprompts.metrics.depth_errors import CROPS, DEPTH_SCORES, eigen_crop, garg_crop, nyu_crop, silog
+from metaprompts.metrics.depth import CROPS, DEPTH_SCORES, DepthScores, eigen_crop, garg_crop, nyu_crop, silog
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "metrics_golden.json"
@@ -31,7 +30,7 @@ def scored(predicted, target, **options):
     options = {"min_depth_m": 1e-3, "max_depth_m": 10.0} | options
     scores = DepthScores(**options)
     scores.update(torch.as_tensor(predicted), torch.as_tensor(target))
-    return scores.compute()
+    return scores.scores()
 
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="the outputs of the released code are not next to this checkout")
@@ -85,7 +84,7 @@ def test_images_weigh_the_same_however_many_pixels_are_valid():
     one_by_one = DepthScores(min_depth_m=1e-3, max_depth_m=10.0)
     for index in (1, 0):
         one_by_one.update(predicted[index : index + 1], target[index : index + 1])
-    assert one_by_one.compute()["rmse"] == pytest.approx(0.5)
+    assert one_by_one.scores()["rmse"] == pytest.approx(0.5)
 
 
 def test_images_without_valid_pixels_are_skipped_and_counted():

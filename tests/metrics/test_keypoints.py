@@ -12,7 +12,7 @@ import torch
 from metaprompts.errors import InputError
 from metaprompts.metrics.keypoints import KeypointScores
 from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES
-from metaprompts.metrics.pck import PercentageCorrectKeypoints
+from metaprompts.metrics.pose import PercentageCorrectKeypoints
 
 POSE = Path(__file__).parents[2].parent / "shared" / "data" / "pose" / "annotations"
 LSP_SIGMAS = tuple(np.linspace(0.03, 0.1, 14))
@@ -110,7 +110,7 @@ def test_scores_equal_pycocotools(seed):
     before = copy.deepcopy(truth)
     for first in range(0, len(rows[0]), 7):
         scores.update(*(column[first : first + 7] for column in rows))
-    result = scores.compute()
+    result = scores.scores()
     assert truth == before
     assert result == pytest.approx(official(truth, scores.results(), sigmas), abs=1e-6)
     assert 0.05 < result["AP"] < 0.95
@@ -122,7 +122,7 @@ def test_scores_of_one_file_equal_those_of_the_dict(tmp_path):
     path.write_text(json.dumps(truth))
     scores = KeypointScores(path, COCO_SIGMAS)
     scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.tensor([5000.0]))
-    assert scores.compute() == pytest.approx(
+    assert scores.scores() == pytest.approx(
         dict.fromkeys(KEYPOINT_SCORES, 1.0) | {"APL": -1, "ARL": -1}  # 5000 square pixels are of medium size
     )
 
@@ -143,7 +143,7 @@ def test_what_an_annotation_lacks_is_filled_in(key):
     for each in (truth, without):
         scores = KeypointScores(each)
         scores.update(*rows)
-        found.append(scores.compute())
+        found.append(scores.scores())
     assert found[1] == pytest.approx(found[0], abs=1e-9)
     assert found[0]["AP"] > 0.05
 
@@ -162,7 +162,7 @@ def test_the_ids_of_annotations_do_not_matter(ids):
     rows[1][0] = torch.tensor(truth["annotations"][0]["keypoints"]).view(17, 3)[:, :2]
     scores = KeypointScores(others)
     scores.update(*rows)
-    found = scores.compute()
+    found = scores.scores()
     assert found == pytest.approx(official(truth, scores.results(), COCO_SIGMAS), abs=1e-6)
     assert found["AP"] > 0.05
 
@@ -180,7 +180,7 @@ def test_crowds_without_keypoints_are_passed_over(passed_over):
         del annotation["keypoints"]
     scores = KeypointScores(without)
     scores.update(*rows)
-    found = scores.compute()
+    found = scores.scores()
     assert found == pytest.approx(official(zeros, scores.results(), COCO_SIGMAS), abs=1e-6)
     assert found["AP"] > 0.05
 
@@ -193,7 +193,7 @@ def test_people_of_another_category_number_are_scored():
     truth["annotations"].append({"id": 2, "image_id": 1, "category_id": 8, "bbox": [0, 0, 9, 9], "area": 81.0})
     scores = KeypointScores(truth)
     scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
-    assert scores.compute()["AP"] == pytest.approx(1)
+    assert scores.scores()["AP"] == pytest.approx(1)
     assert [entry["category_id"] for entry in scores.results()] == [7]
 
 
@@ -212,7 +212,7 @@ def test_an_area_of_nothing_is_the_boxs(area):
     for each in (truth, without):
         scores = KeypointScores(each)
         scores.update(*rows)
-        found.append(scores.compute())
+        found.append(scores.scores())
     assert found[1] == found[0]
     assert found[0]["AP"] > 0.05
 
@@ -226,13 +226,13 @@ def test_categories_with_the_same_joints_are_scored_as_one():
     truth["annotations"][1]["image_id"] = 2
     scores = KeypointScores(truth)
     scores.update(torch.tensor([1, 2]), points.repeat(2, 1, 1), torch.ones(2, 17), torch.ones(2), torch.ones(2))
-    assert scores.compute()["AR"] == pytest.approx(1)
+    assert scores.scores()["AR"] == pytest.approx(1)
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nobody_predicted_scores_zero():
     truth, _ = one_person()
-    assert KeypointScores(truth).compute()["AP"] == 0
+    assert KeypointScores(truth).scores()["AP"] == 0
 
 
 def test_nobody_annotated_scores_minus_one():
@@ -240,7 +240,7 @@ def test_nobody_annotated_scores_minus_one():
     truth["annotations"] = []
     scores = KeypointScores(truth)
     scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
-    assert scores.compute() == dict.fromkeys(KEYPOINT_SCORES, -1.0)
+    assert scores.scores() == dict.fromkeys(KEYPOINT_SCORES, -1.0)
 
 
 def test_average_precision_by_hand():
@@ -250,7 +250,7 @@ def test_average_precision_by_hand():
     scores = KeypointScores(truth, sigmas)
     scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
     similarity = math.exp(-(3**2 + 3**2) / (2 * 5000 * (2 * 0.05) ** 2))  # 0.835: 0.50, 0.55 ... 0.80 are reached
-    result = scores.compute()
+    result = scores.scores()
     assert 0.80 < similarity < 0.85
     assert (result["AP"], result["AP50"], result["AR75"]) == pytest.approx((0.7, 1, 1))
 
@@ -295,7 +295,7 @@ def test_nonsense_is_refused():
         scores.update(torch.tensor([1]), points[:, :14], torch.ones(1, 14), torch.ones(1), torch.ones(1))
     scores.update(torch.tensor([77]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
     with pytest.raises(InputError, match="image id 77"):
-        scores.compute()
+        scores.scores()
 
 
 def test_pck_by_hand():
@@ -304,13 +304,13 @@ def test_pck_by_hand():
     predicted = torch.tensor([[[12.0, 16], [50, 50], [90, 110.1], [0, 0]]])
     scores = PercentageCorrectKeypoints()
     scores.update(predicted, target, torch.tensor([[0.0, 0, 40, 100]]))
-    assert scores.compute() == pytest.approx({"pck@0.2": 2 / 3})
+    assert scores.scores() == pytest.approx({"pck@0.2": 2 / 3})
 
 
 def test_pck_of_nothing_labeled_is_nan():
     scores = PercentageCorrectKeypoints()
     scores.update(torch.zeros(1, 3, 2), torch.zeros(1, 3, 3), torch.ones(1, 4))
-    assert math.isnan(scores.compute()["pck@0.2"])
+    assert math.isnan(scores.scores()["pck@0.2"])
 
 
 def test_pck_refuses_boxes_of_other_people():
@@ -334,4 +334,4 @@ def test_pck_of_the_mean_pose():
     joints, boxes = people_of("val")
     scores = PercentageCorrectKeypoints()
     scores.update(boxes[:, None, :2] + mean * boxes[:, None, 2:], joints, boxes)
-    assert scores.compute()["pck@0.2"] == pytest.approx(0.361, abs=5e-4)
+    assert scores.scores()["pck@0.2"] == pytest.approx(0.361, abs=5e-4)

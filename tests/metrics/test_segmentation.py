@@ -25,7 +25,7 @@ def test_scores_by_hand():
     predicted = torch.tensor([[[0, 0, 2], [1, 0, 0]]])
     scores = SegmentationScores(4)
     scores.update(predicted, labels)
-    result = scores.compute()
+    result = scores.scores()
     assert result["iou_per_class"] == pytest.approx([2 / 4, 1 / 2, 0, math.nan], nan_ok=True)
     assert result["mIoU"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
     assert result["mAcc"] == pytest.approx((2 / 3 + 1 / 2) / 2)
@@ -41,7 +41,7 @@ def test_scores_equal_plain_numpy(seed):
     scores = SegmentationScores(8)
     for first in (0, 2, 4):
         scores.update(torch.tensor(predicted[first : first + 2]), torch.tensor(labels[first : first + 2]))
-    result = scores.compute()
+    result = scores.scores()
     iou, mean_iou, mean_accuracy, accuracy = numpy_scores(predicted, labels, 8, 255)
     np.testing.assert_allclose(result["iou_per_class"], iou, rtol=1e-12)
     assert [result[name] for name in ("mIoU", "mAcc", "aAcc")] == pytest.approx([mean_iou, mean_accuracy, accuracy])
@@ -53,7 +53,7 @@ def test_one_matrix_is_not_the_mean_of_images():
     scores = SegmentationScores(2)
     scores.update(predicted[:1], labels[:1])
     scores.update(predicted[1:], labels[1:])
-    assert scores.compute()["mIoU"] == pytest.approx((4 / 5 + 3 / 4) / 2)
+    assert scores.scores()["mIoU"] == pytest.approx((4 / 5 + 3 / 4) / 2)
 
 
 def test_scores_equal_cityscapesscripts():
@@ -77,7 +77,7 @@ def test_scores_equal_cityscapesscripts():
     train_ids[[label.id for label in evaluated]] = [label.trainId for label in evaluated]
     scores = SegmentationScores(19)
     scores.update(torch.tensor(train_ids[guesses]), torch.tensor(train_ids[ids]))
-    result = scores.compute()
+    result = scores.scores()
     np.testing.assert_allclose(result["iou_per_class"], list(expected.values()), rtol=1e-12)
     assert result["mIoU"] == pytest.approx(official.getScoreAverage(expected, args), rel=1e-12)
 
@@ -85,7 +85,7 @@ def test_scores_equal_cityscapesscripts():
 def test_nothing_valid_gives_nan():
     scores = SegmentationScores(3)
     scores.update(torch.zeros(1, 2, 2, dtype=torch.long), torch.full((1, 2, 2), 255))
-    result = scores.compute()
+    result = scores.scores()
     assert all(math.isnan(result[name]) for name in ("mIoU", "aAcc", "mAcc"))
     assert all(map(math.isnan, result["iou_per_class"]))
 
@@ -93,7 +93,7 @@ def test_nothing_valid_gives_nan():
 def test_no_ignored_index_counts_every_pixel():
     scores = SegmentationScores(256, ignore_index=None)
     scores.update(torch.tensor([[[255, 0]]]), torch.tensor([[[255, 255]]], dtype=torch.uint8))
-    assert scores.compute()["aAcc"] == 0.5
+    assert scores.scores()["aAcc"] == 0.5
 
 
 def test_bytes_do_not_wrap():

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from metaprompts.tasks.depth import Depth, gradient_matching, silog
-from metaprompts.tasks.lovasz_loss import lovasz_softmax
-from metaprompts.tasks.segmentation import mean_cross_entropy
+from metaprompts.tasks.segmentation_losses import lovasz_softmax, mean_cross_entropy
 
 
 def jaccard_loss(truth, missed):
@@ -43,7 +42,7 @@ def test_lovasz_is_the_mean_over_present_classes_of_the_definition(seed, ignored
         truth = [label == index for _, label in kept]
         errors = [abs((label == index) - scores[index]) for scores, label in kept]
         per_class.append(lovasz_by_definition(truth, errors))
-    got = lovasz_softmax(probabilities, labels, ignored=255)
+    got = lovasz_softmax(probabilities, labels)
     assert got.item() == pytest.approx(sum(per_class) / len(per_class), abs=1e-12)
 
 
@@ -51,15 +50,15 @@ def test_lovasz_of_hard_predictions_is_the_jaccard_loss():
     """Right labels cost 0; of two classes over four pixels, one pixel wrong: 1 - 1/2 and 1 - 2/3."""
     labels = torch.tensor([[[0, 0, 1, 1]]])
     right = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
-    assert lovasz_softmax(right, labels, ignored=255) == 0
-    assert lovasz_softmax(1 - right, labels, ignored=255) == 1
+    assert lovasz_softmax(right, labels) == 0
+    assert lovasz_softmax(1 - right, labels) == 1
     wrong = torch.nn.functional.one_hot(torch.tensor([[[0, 1, 1, 1]]]), 2).movedim(-1, 1).float()
-    assert lovasz_softmax(wrong, labels, ignored=255).item() == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert lovasz_softmax(wrong, labels).item() == pytest.approx((1 / 2 + 1 / 3) / 2)
 
 
 def test_lovasz_of_nothing_is_zero_with_zero_gradient():
     scores = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = lovasz_softmax(scores.softmax(dim=1), torch.full((1, 2, 2), 255), ignored=255)
+    loss = lovasz_softmax(scores.softmax(dim=1), torch.full((1, 2, 2), 255))
     loss.backward()
     assert loss == 0
     assert torch.equal(scores.grad, torch.zeros_like(scores))

@@ -12,7 +12,7 @@ from metaprompts.data.datasets.label_histogram import LabelHistogram
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Segmentation
-from metaprompts.tasks.class_weights import balanced_weights
+from metaprompts.tasks.segmentation_losses import balanced_weights
 from metaprompts.training.loop import train
 from metaprompts.training.memory_estimate import training_memory
 from metaprompts.utils.callbacks import Callback

@@ -12,7 +12,7 @@ from torch import Tensor
 from metaprompts.errors import InputError
 from metaprompts.evaluation.dataset import EvalDataset, seen_batches
 from metaprompts.evaluation.evaluate import predict
-from metaprompts.metrics.depth_errors import DEPTH_SCORES, depth_errors, in_range
+from metaprompts.metrics.depth import DEPTH_SCORES, depth_errors, in_range
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import Overrides
 from metaprompts.recipes.model_recipe import load_with_recipe

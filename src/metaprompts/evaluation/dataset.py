@@ -168,7 +168,6 @@ class ScaledResize:
         Raises:
             InputError: the result would be too small
         """
-        del generator
         own = sample.image.shape[:2]
         expected = own if self.plain is None else (self.plain.height, self.plain.width)
         height, width = (max(1, int(side * self.ratio)) for side in expected)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.confusion import CONFUSION
+from metaprompts.metrics.segmentation import CONFUSION
 from metaprompts.utils.files import json_line, read_json, write_json, write_text
 from metaprompts.utils.wording import counted
 

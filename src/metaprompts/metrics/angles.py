@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from metaprompts.metrics.base import Metric
 from metaprompts.utils.lazy import lazy_module
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch = lazy_module("torch")
-
 
 LIMITS_DEG = (11.25, 22.5, 30.0)
 """The standard angle thresholds in degrees (Fouhey et al., ICCV 2013)."""
@@ -22,17 +22,18 @@ ANGLE_SCORES = ("mean_deg", "median_deg", *(f"within_{limit:g}" for limit in LIM
 _BINS_PER_DEG = 10
 
 
-class AngleScores:
+class AngleScores(Metric):
     """Mean and median angle, and fractions of pixels within 11.25, 22.5 and 30 degrees; all pixels count equally.
 
     The median is interpolated within a histogram whose bins are a tenth of a degree wide.
     """
 
+    listed = ANGLE_SCORES
+
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Discard everything counted."""
         self._counts = torch.zeros(180 * _BINS_PER_DEG, dtype=torch.int64)
         self._within = torch.zeros(len(LIMITS_DEG), dtype=torch.int64)
         self._total_deg = 0.0
@@ -71,13 +72,8 @@ class AngleScores:
         share = (pixels / 2 - int(below[place] - self._counts[place])) / int(self._counts[place])
         return (place + share) / _BINS_PER_DEG
 
-    def summary(self) -> dict[str, float]:
-        """The scores that are listed for each image."""
-        scores = self.scores()
-        return {name: scores[name] for name in ANGLE_SCORES}
-
     def state(self) -> dict[str, Any]:
-        """Everything counted so far, as plain values; ``counts`` is a list of [tenth of a degree, pixels]."""
+        """Everything counted; ``counts`` is a list of [tenth of a degree, pixels]."""
         bins = self._counts.nonzero()[:, 0]
         return {
             "counts": torch.stack([bins, self._counts[bins]], dim=1).tolist(),
@@ -87,7 +83,6 @@ class AngleScores:
         }
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """Add the counts of another metric's `state`."""
         for place, pixels in state["counts"]:
             self._counts[place] += pixels
         self._within += torch.tensor(state["within"])

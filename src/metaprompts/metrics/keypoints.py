@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from metaprompts.data.io.coco_annotations import as_ground_truth
 from metaprompts.errors import InputError
@@ -20,12 +18,11 @@ from metaprompts.utils.files import read_json
 _SOURCE = "the keypoint annotations"
 
 
-class KeypointScores(Metric):  # type: ignore[misc]
+class KeypointScores:
     """COCO's ten keypoint numbers, computed by faster-coco-eval from all predictions.
 
-    A person's final score is box score times the mean of those joint scores that exceed 0.2 (0 if
-    none does), as in mmpose. Every image of ``ground_truth`` counts, predicted or not. Keep this metric on a device
-    that has float64.
+    A person's final score is box score times the mean of those joint scores that exceed 0.2 (0 if none does), as in
+    mmpose. Every image of ``ground_truth`` counts, predicted or not.
 
     Args:
         ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. An annotation without
@@ -41,10 +38,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
         InputError: the annotations cannot be read, or the numbers of joints and sigmas differ
     """
 
-    full_state_update = False
-    higher_is_better = True
-    people: list[Tensor] | Tensor
-
     def __init__(
         self,
         ground_truth: dict[str, Any] | Path,
@@ -52,14 +45,12 @@ class KeypointScores(Metric):  # type: ignore[misc]
         *,
         nms_threshold: float | None = None,
     ) -> None:
-        super().__init__()
         self.sigmas = tuple(float(sigma) for sigma in sigmas)
         content = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
         where = ground_truth if isinstance(ground_truth, Path) else _SOURCE
         self.ground_truth = as_ground_truth(content, where, len(self.sigmas))
         self.nms_threshold = nms_threshold
         self._category = int(self.ground_truth["categories"][0]["id"])
-        self.add_state("people", [], dist_reduce_fx="cat")
         self.reset()
 
     def keep_images(self, ids: Collection[int]) -> None:
@@ -72,10 +63,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
 
     def reset(self) -> None:
         """Discard all predictions."""
-        super().reset()
-        # Never empty, because processes can exchange only rows of the same width and type, and a process may have seen
-        # no people.
-        self.people = [torch.zeros(0, 4 + 3 * len(self.sigmas), dtype=torch.float64, device=self.device)]
+        self._batches = [np.zeros((0, 4 + 3 * len(self.sigmas)))]
 
     def update(
         self,
@@ -84,7 +72,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
         keypoint_scores: Tensor,
         box_score: Tensor,
         area: Tensor,
-        category_id: Tensor | int | None = None,
     ) -> None:
         """Add the predictions of P people, from any images.
 
@@ -94,7 +81,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
             keypoint_scores: (P,J), usually in 0..1
             box_score: (P,), score of the detector; 1 for annotated boxes
             area: (P,) square pixels, the person's box or mask; used only to remove duplicates
-            category_id: (P,) integers, or one integer for all; by default the category of the annotations
 
         Raises:
             InputError: shapes disagree with each other or with the sigmas
@@ -105,19 +91,13 @@ class KeypointScores(Metric):  # type: ignore[misc]
                 f"keypoints are {tuple(keypoints.shape)} with scores {tuple(keypoint_scores.shape)}; expected "
                 f"({people},{joints},2) and ({people},{joints}) for {people} image ids and {joints} sigmas"
             )
-        category = torch.as_tensor(self._category if category_id is None else category_id).expand(people)
-        columns = [_column(values, self.device) for values in (image_id, category, box_score, area)]
-        joint_rows = torch.cat([keypoints.detach().double(), keypoint_scores.detach().double()[..., None]], -1)
-        rows = torch.cat([torch.stack(columns, 1), joint_rows.to(self.device).flatten(1)], 1)
-        assert isinstance(self.people, list)
-        self.people.append(rows)
-
-    def compute(self) -> dict[str, float]:
-        """COCO's numbers over the predictions of all processes; see `scores`."""
-        return self.scores()
+        category = torch.full((people,), self._category)
+        columns = torch.stack([each.cpu().double() for each in (image_id, category, box_score, area)], 1)
+        joint_rows = torch.cat([keypoints.cpu().double(), keypoint_scores.cpu().double()[..., None]], -1).flatten(1)
+        self.add(torch.cat([columns, joint_rows], 1).numpy())
 
     def scores(self) -> dict[str, float]:
-        """COCO's numbers over the predictions of this process.
+        """COCO's numbers.
 
         Returns:
             the ``KEYPOINT_SCORES`` by name: precision and recall in 0..1; -1 if no annotated person has that size, as
@@ -136,7 +116,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         return {name: float(value) for name, value in zip(KEYPOINT_SCORES, evaluation.stats, strict=True)}
 
     def results(self) -> list[dict[str, Any]]:
-        """All predictions of this process, without duplicates, as entries of a COCO keypoint results file.
+        """All predictions, without duplicates, as entries of a COCO keypoint results file.
 
         Returns:
             dicts of image_id, category_id, keypoints (x, y, score, x, ...) and the final score
@@ -158,17 +138,15 @@ class KeypointScores(Metric):  # type: ignore[misc]
         ]
 
     def rows(self) -> NDArray[np.float64]:
-        """(P, 4 + 3J): all predictions of this process: image id, category, box score, area; x, y, score."""
-        rows: NDArray[np.float64] = dim_zero_cat(self.people).cpu().numpy()
-        return rows
+        """(P, 4 + 3J): all predictions: image id, category, box score, area; x, y, score."""
+        return np.concatenate(self._batches)
 
-    def add(self, rows: Sequence[Sequence[float]]) -> None:
-        """Add the `rows` of another metric."""
-        assert isinstance(self.people, list)
-        self.people.append(self.people[0].new_tensor(rows).view(-1, 4 + 3 * len(self.sigmas)))
+    def add(self, rows: NDArray[np.float64] | Sequence[Sequence[float]]) -> None:
+        """Add the `rows` of another object."""
+        self._batches.append(np.asarray(rows, np.float64).reshape(-1, 4 + 3 * len(self.sigmas)))
 
     def final_scores(self) -> NDArray[np.float64]:
-        """(P,) box score times mean joint score of all predictions of this process."""
+        """(P,) box score times mean joint score of all predictions."""
         rows = self.rows()
         means = mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2])
         return np.asarray(rows[:, 2] * means, np.float64)
@@ -194,7 +172,3 @@ class KeypointScores(Metric):  # type: ignore[misc]
                 f"people were predicted for image id {min(unknown)}, which is not in the annotations: predict the "
                 "images of the annotation file used for scoring"
             )
-
-
-def _column(values: Tensor, device: torch.device) -> Tensor:
-    return values.detach().to(device, torch.float64)

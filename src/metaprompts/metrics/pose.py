@@ -8,13 +8,60 @@ import torch
 from torch import Tensor
 
 from metaprompts.data.io.coco_entries import check_unique
+from metaprompts.errors import InputError
+from metaprompts.metrics.base import Metric
 from metaprompts.metrics.keypoints import KeypointScores
-from metaprompts.metrics.pck import PercentageCorrectKeypoints
 
 Batch = Mapping[str, Tensor]
 
 
-class PoseScores:
+class PercentageCorrectKeypoints:
+    """PCK: the fraction of labeled joints that lie within ``threshold`` times the long side of the person's box.
+
+    Joints are pooled over people before dividing.
+
+    Args:
+        threshold: allowed distance, as a fraction of the box's long side
+
+    Attributes:
+        correct: number of joints within that distance
+        labeled: number of labeled joints
+    """
+
+    def __init__(self, threshold: float = 0.2) -> None:
+        self.threshold = threshold
+        self.correct = self.labeled = 0
+
+    def update(self, predicted: Tensor, target: Tensor, box_xywh: Tensor) -> None:
+        """Count the joints of a batch.
+
+        Args:
+            predicted: (B,J,2) pixels
+            target: (B,J,3) x, y in pixels and visibility; only joints with visibility > 0 count
+            box_xywh: (B,4) pixels
+
+        Raises:
+            InputError: the shapes do not match
+        """
+        people, joints = predicted.shape[:2]
+        if predicted.shape[2:] != (2,) or target.shape != (people, joints, 3) or box_xywh.shape != (people, 4):
+            raise InputError(
+                f"shapes for PCK are predictions {tuple(predicted.shape)}, targets {tuple(target.shape)}, boxes "
+                f"{tuple(box_xywh.shape)}; expected (B,J,2), (B,J,3) and (B,4)"
+            )
+        reach = self.threshold * box_xywh[:, 2:].amax(1, keepdim=True)
+        labeled = target[..., 2] > 0
+        near = (predicted - target[..., :2]).square().sum(-1).sqrt() <= reach
+        self.correct += int((near & labeled).sum())
+        self.labeled += int(labeled.sum())
+
+    def scores(self) -> dict[str, float]:
+        """``pck@THRESHOLD``, the fraction of correct joints in 0..1, nan if no joint was labeled."""
+        share = self.correct / self.labeled if self.labeled else float("nan")
+        return {f"pck@{self.threshold:g}": share}
+
+
+class PoseScores(Metric):
     """COCO's ten numbers and PCK@0.2, from predictions in pixels of the images.
 
     Args:
@@ -45,13 +92,8 @@ class PoseScores:
             for person in self.precision.ground_truth["annotations"]
             if person["num_keypoints"] and not person["iscrowd"]
         ]
-        check_unique(
-            (person["source_id"] for person in people),
-            annotations,
-            "people",
-            "annotation id",
-            "number the annotations",
-        )
+        numbers = (person["source_id"] for person in people)
+        check_unique(numbers, annotations, "people", "annotation id", "number the annotations")
         self._truth = {
             person["source_id"]: torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3) for person in people
         }
@@ -74,29 +116,23 @@ class PoseScores:
             self.correct.update(points[annotated].float(), truth, batch["box_xywh"][annotated].cpu())
 
     def scores(self) -> dict[str, float]:
-        """COCO's ten scores, "AP" to "ARL", and "pck@0.2", over the people of this process."""
-        return {**self.precision.scores(), **self.correct.scores()}
-
-    def compute(self) -> dict[str, float]:
-        """The scores over all processes."""
-        return {**self.precision.compute(), **self.correct.compute()}
+        """COCO's ten scores, "AP" to "ARL", and "pck@0.2"."""
+        return self.precision.scores() | self.correct.scores()
 
     def reset(self) -> None:
-        """Reset the metric."""
         self.precision.reset()
-        self.correct.reset()
+        self.correct = PercentageCorrectKeypoints()
 
     def state(self) -> dict[str, Any]:
-        """Everything counted so far, as plain values: ``people``, the rows of `KeypointScores`, and joint counts."""
-        correct, labeled = int(self.correct.correct), int(self.correct.labeled)
-        return {"people": self.precision.rows().tolist(), "correct": correct, "labeled": labeled}
+        """``people``, the rows of `KeypointScores`, and joint counts."""
+        people = self.precision.rows().tolist()
+        return {"people": people, "correct": self.correct.correct, "labeled": self.correct.labeled}
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """Add the counts of another metric's `state`."""
         self.precision.add(state["people"])
         self.correct.correct += state["correct"]
         self.correct.labeled += state["labeled"]
 
     def summary(self) -> dict[str, float]:
-        """The scores that are listed for each person: the final score, and PCK."""
-        return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}
+        """The final score, and PCK."""
+        return {"score": float(self.precision.final_scores().mean())} | self.correct.scores()

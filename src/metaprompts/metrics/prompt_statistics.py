@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from metaprompts.data.sample import IGNORED_LABEL
 from metaprompts.errors import InputError
-from metaprompts.metrics.depth_errors import in_range
+from metaprompts.metrics.depth import in_range
 from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 from metaprompts.metrics.running_moments import RunningMoments
 from metaprompts.utils.lazy import lazy_module
@@ -25,31 +26,8 @@ _VISIBLE = 2
 _AT_ONCE = 16
 
 
-class PromptResponses(Protocol):
-    """Responses of prompts, counted batch by batch."""
-
-    def update(self, maps: Tensor, batch: Mapping[str, Tensor]) -> None:
-        """Count the maps (B,N,h,w) of a batch."""
-
-    def compute(self) -> Preferences | DepthPreferences:
-        """The result over all counted batches."""
-
-    def state(self) -> dict[str, Any]:
-        """The sums so far."""
-
-    def begin_at(self, state: Mapping[str, Any]) -> None:
-        """Use the origin of another object's state, so that the sums of both can be added."""
-
-    def add(self, state: Mapping[str, Any]) -> None:
-        """Add the state of another object, which must have the same origin."""
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the origin is known, because something was counted or added."""
-
-
-class _Sums:
-    """Sums that can be added, so that several processes can count.
+class PromptResponses(ABC):
+    """Responses of prompts, counted batch by batch; sums can be added, so that several processes can count.
 
     Attributes:
         summed: names of the attributes, beside the moments, that are sums
@@ -57,6 +35,14 @@ class _Sums:
 
     summed: ClassVar[tuple[str, ...]] = ()
     _moments: RunningMoments
+
+    @abstractmethod
+    def update(self, maps: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Count the maps (B,N,h,w) of a batch."""
+
+    @abstractmethod
+    def compute(self) -> Preferences | DepthPreferences:
+        """The result over all counted batches."""
 
     def state(self) -> dict[str, Any]:
         """The sums so far."""
@@ -78,7 +64,7 @@ class _Sums:
         return self._moments.has_begun
 
 
-class ClassResponses(_Sums):
+class ClassResponses(PromptResponses):
     """The mean of each prompt's map over the pixels of each class; maps are enlarged to the labels' size.
 
     Args:
@@ -127,7 +113,7 @@ class ClassResponses(_Sums):
         )
 
 
-class DepthResponses(_Sums):
+class DepthResponses(PromptResponses):
     """The correlation of each prompt's map with depth; maps are enlarged to the size of the depth map.
 
     Args:
@@ -166,7 +152,7 @@ class DepthResponses(_Sums):
         )
 
 
-class JointResponses(_Sums):
+class JointResponses(PromptResponses):
     """The mean of each prompt's map at each visible joint, and the distance from the joint to the map's peak.
 
     Means and standard deviations are over all pixels of the maps of all crops.

@@ -21,7 +21,6 @@ from metaprompts.errors import InputError
 from metaprompts.metrics.base import Metric
 from metaprompts.metrics.prompt_statistics import PromptResponses
 from metaprompts.modules.upsampling import Upsampling
-from metaprompts.tasks.about import About
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.tasks.preprocess import ModelInput, whole_view
@@ -33,6 +32,23 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 else:
     nn = lazy_module("torch.nn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """Texts about a task in the demo report.
+
+    Attributes:
+        title: title of the task
+        text: explanation of the task's images
+        scores: metric -> what it measures
+        constant: description of `Task.constant_output`
+    """
+
+    title: str
+    text: str
+    scores: Mapping[str, str]
+    constant: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +98,9 @@ class Task(ABC):
     about: ClassVar[About]
     """Texts for the demo report."""
 
-    @classmethod
+    @classmethod  # noqa: B027
     def complete(cls, task: dict[str, Any], data: Mapping[str, Any]) -> None:
         """Fill in missing keys of a recipe's ``task`` section that the files in its ``data`` section define."""
-        del task, data
 
     def comparable_names(self, names: Sequence[str]) -> Sequence[Hashable]:
         """The names of the outputs in a canonical form, equal for names with the same meaning."""
@@ -105,7 +120,6 @@ class Task(ABC):
 
     def with_input_size(self, size: tuple[int, int]) -> Self:
         """The task with a different `input_size`, if it has one."""
-        del size
         return self
 
     @property
@@ -122,7 +136,6 @@ class Task(ABC):
             samples: the training samples
             gather: gathers values from all processes; the values of the first process are used
         """
-        del samples, gather
         return self, []
 
     def unfitted(self) -> Self:
@@ -148,7 +161,6 @@ class Task(ABC):
         Raises:
             InputError: the samples cannot be trained on or scored
         """
-        del samples, name, warns
         return None
 
     def count_labels(
@@ -159,7 +171,6 @@ class Task(ABC):
         progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda items, total: items,
     ) -> LabelHistogram | None:
         """Count the classes in masks; None if the targets are not classes."""
-        del samples, at_most, progress
         return None
 
     def sample_statistics(self) -> SampleStatistics | None:
@@ -172,7 +183,6 @@ class Task(ABC):
         Raises:
             InputError: the task cannot be trained with these sections
         """
-        del augment, test
         return []
 
     def training_transforms(self, data: Any, augment: Any, test: Any) -> list[Transform]:
@@ -190,7 +200,6 @@ class Task(ABC):
         Raises:
             InputError: the split cannot be predicted as ``test`` requests
         """
-        del samples, data, test
         return {}
 
     @abstractmethod
@@ -214,7 +223,6 @@ class Task(ABC):
 
     def auxiliary_head(self, channels: int) -> nn.Module | None:
         """An auxiliary head that is used only in training, if the task has one."""
-        del channels
         return None
 
     def resize_for_backbone(self, images: Tensor) -> Tensor:
@@ -272,7 +280,6 @@ class Task(ABC):
             working_size: (height, width) of the images that the model was trained on; None to keep the image's own size
             boxes: (x, y, width, height[, score]) of the people in the image, in pixels; only pose reads them
         """
-        del boxes
         yield whole_view(image, working_size)
 
     @abstractmethod
@@ -289,7 +296,6 @@ class Task(ABC):
         Raises:
             InputError: the task does not support windows
         """
-        del image, rows
         raise InputError(
             f"{self.name} is not predicted per pixel, so windows are not supported: leave out window and stride"
         )
@@ -308,7 +314,6 @@ class Task(ABC):
 
     def amount_of(self, place: int, sample: Sample) -> float:
         """How much of a sample belongs to a class, joint or other category of `prompt_responses`."""
-        del place, sample
         return 0.0
 
     @abstractmethod
@@ -317,7 +322,6 @@ class Task(ABC):
 
     def draw_prediction(self, prediction: Any, sample: Sample) -> ImageArray:
         """A prediction of a sample's image, (H, W, 3), in the colors of `draw_target`."""
-        del sample
         return np.asarray(prediction.show(legend=False))
 
     def draw_sample(self, sample: Sample) -> ImageArray:
@@ -327,12 +331,10 @@ class Task(ABC):
 
     def legend_entries(self, shown: Any) -> set[int]:
         """Indices of the `legend` entries that a sample or a prediction needs."""
-        del shown
         return set()
 
     def legend(self, entries: Iterable[int], width: int) -> ImageArray | None:
         """A legend of named colors, (strip height, width, 3); None without entries."""
-        del entries, width
         return None
 
     def export_input(self) -> str:

@@ -18,11 +18,10 @@ from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.data.transforms.kitti_crop import KittiCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
-from metaprompts.metrics import depth_errors
-from metaprompts.metrics.depth_errors import CROPS, DEPTH_SCORES, in_range
+from metaprompts.metrics import depth as depth_metrics
+from metaprompts.metrics.depth import CROPS, DEPTH_SCORES, DepthScores, in_range
 from metaprompts.metrics.prompt_statistics import DepthResponses
-from metaprompts.tasks.about import About
-from metaprompts.tasks.base import FusedTask
+from metaprompts.tasks.base import About, FusedTask
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.predictor import with_context
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-    from metaprompts.metrics.depth import DepthScores
     from metaprompts.tasks.predictor import Predictor
 else:
     torch = lazy_module("torch")
@@ -205,7 +203,6 @@ class Depth(FusedTask):
         )
 
     def head(self, channels: int, levels: int) -> nn.Module:
-        del levels
         from metaprompts.modules.heads.deconv import DepthHead
 
         return DepthHead(
@@ -232,7 +229,6 @@ class Depth(FusedTask):
             batch: "depth_m" (B, H, W), 0 where nothing was measured, infinite in the sky, which is trained to be just
                 short of ``max_depth_m``
         """
-        del auxiliary
         target_m = batch["depth_m"]
         target_m = torch.where(target_m.isinf(), _SKY_SHARE * self.max_depth_m, target_m)
         if self.mask_out_of_range:
@@ -253,9 +249,6 @@ class Depth(FusedTask):
         return raw.squeeze(1)
 
     def metric(self, **metric_kwargs: Any) -> DepthScores:
-        # Imported here: torchmetrics takes seconds to import, and reading recipes does not need it.
-        from metaprompts.metrics.depth import DepthScores
-
         return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=metric_kwargs.get("crop"))
 
     def at_size(self, raw: Tensor, size: Sequence[int]) -> Tensor:
@@ -320,7 +313,7 @@ class Depth(FusedTask):
 
 
 def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Tensor:
-    """The scale-invariant log loss of `depth_errors.silog`, over the measured pixels of a batch.
+    """The scale-invariant log loss of `metrics.depth.silog`, over the measured pixels of a batch.
 
     Args:
         predicted_m: meters, above 0, any shape
@@ -334,7 +327,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     if not measured.any():
         return predicted_m.sum() * 0
     # The root's slope at 0 is infinite, so the value is clamped just above it.
-    return depth_errors.silog(
+    return depth_metrics.silog(
         predicted_m[measured], target_m[measured], variance_focus=variance_focus, smallest=_SMALLEST_SPREAD
     )
 

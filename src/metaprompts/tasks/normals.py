@@ -25,14 +25,13 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics.angles import ANGLE_SCORES, AngleScores
 from metaprompts.metrics.prompt_statistics import ClassResponses
-from metaprompts.tasks.about import About
-from metaprompts.tasks.base import FusedTask
-from metaprompts.tasks.notebook_display import NotebookDisplay
+from metaprompts.tasks.base import About, FusedTask
+from metaprompts.tasks.predictions.base import NotebookDisplay, write_raw
 from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
 from metaprompts.tasks.standalone.dense import Array, between, resized
-from metaprompts.utils.files import write_array, write_image
+from metaprompts.utils.files import write_image
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.visualize.legends import legend_text_px
@@ -205,11 +204,7 @@ class NormalsPrediction(NotebookDisplay):
         paths = [folder / f"{stem}_normals.png", folder / f"{stem}_normals_color.png"]
         write_normals(paths[0], self.normals)
         write_image(paths[1], self.show(legend=legend))
-        if raw:
-            paths.append(write_array(folder / f"{stem}_normals.npy", self.normals))
-        if raw and self.agreement is not None:
-            paths.append(write_array(folder / f"{stem}_agreement.npy", self.agreement))
-        return paths
+        return paths + (write_raw(folder, stem, normals=self.normals, agreement=self.agreement) if raw else [])
 
 
 class DirectionResponses(ClassResponses):
@@ -280,14 +275,12 @@ class Normals(FusedTask):
         return 3
 
     def head(self, channels: int, levels: int) -> nn.Module:
-        del levels
         from metaprompts.modules.heads.deconv import NormalsHead
 
         return NormalsHead(channels, filters=self.filters, width=self.width, upsample=self.upsample)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
         """Check that a few samples have normals that face the camera."""
-        del warns
         found = [sample.dense[_TARGET].values for sample in readable_samples(samples, at_most=_TRIED)]
         measured = np.concatenate([normals[normals.any(axis=2)] for normals in found] or [np.zeros((0, 3))])
         if found and not len(measured):
@@ -309,7 +302,6 @@ class Normals(FusedTask):
             auxiliary: not used
             batch: "normals" (B, 3, H, W), 0 where there is no surface
         """
-        del auxiliary
         target = batch[_TARGET]
         predicted, measured = _at_size(raw, target.shape[-2:]), _measured(target)
         count = measured.sum().clamp_min(1)
@@ -332,7 +324,6 @@ class Normals(FusedTask):
         return F.normalize(raw, dim=1)
 
     def metric(self, **metric_kwargs: Any) -> AngleScores:
-        del metric_kwargs
         return AngleScores()
 
     def score(self, metric: AngleScores, raw: Tensor, batch: Batch) -> None:
@@ -356,11 +347,9 @@ class Normals(FusedTask):
         return color_normals(sample.dense[_TARGET].values)
 
     def legend_entries(self, shown: Any) -> set[int]:
-        del shown
         return set(range(len(DIRECTIONS)))
 
     def legend(self, entries: Iterable[int], width: int) -> ImageArray:
-        del entries
         return normals_legend(width)
 
     def export_output(self, size: tuple[int, int]) -> dict[str, Any]:

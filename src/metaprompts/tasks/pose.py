@@ -31,8 +31,7 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics.oks_nms import KEYPOINT_SCORES
 from metaprompts.metrics.prompt_statistics import JointResponses
-from metaprompts.tasks.about import About
-from metaprompts.tasks.base import FusedTask
+from metaprompts.tasks.base import About, FusedTask
 from metaprompts.tasks.drawing import draw_person
 from metaprompts.tasks.joint_settings import (
     OTHER_SIGMA,
@@ -212,13 +211,11 @@ class Pose(FusedTask):
         return lines
 
     def training_transforms(self, data: Any, augment: PoseAugment, test: Any) -> list[Transform]:
-        del data, test
         return augment.transforms(
             self.input_size, self.joints, self.padding, flip_pairs=self.flip_pairs, lower_body=self.lower_body
         )
 
     def validation_transforms(self, data: Any) -> list[Transform]:
-        del data
         return [PoseCrop(self.crop_height, self.crop_width, self.joints, padding=self.padding)]
 
     def metric_kwargs(self, samples: SampleDataset, data: PoseData, test: PoseProtocol) -> dict[str, Any]:
@@ -251,7 +248,6 @@ class Pose(FusedTask):
         return len(self.joints)
 
     def head(self, channels: int, levels: int) -> nn.Module:
-        del levels
         from metaprompts.modules.heads.deconv import HeatmapHead
 
         return HeatmapHead(channels, filters=self.filters, joints=len(self.joints), upsample=self.upsample)
@@ -264,7 +260,6 @@ class Pose(FusedTask):
             auxiliary: not used
             batch: "keypoints" (B, J, 3) in crop pixels, the third value is visibility
         """
-        del auxiliary
         weights = (batch["keypoints"][..., 2] > 0).to(raw.dtype)
         errors = (raw - self.encode(batch)).square().mean(dim=(-2, -1))
         return {"heatmaps": (weights * errors).mean()}
@@ -297,7 +292,7 @@ class Pose(FusedTask):
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
     def metric(self, **metric_kwargs: Any) -> PoseScores:
-        # Imported here: torchmetrics takes seconds to import, and reading recipes does not need it.
+        # Imported here, because it imports PyTorch, which reading recipes does not need.
         from metaprompts.metrics.pose import PoseScores
 
         return PoseScores(
@@ -372,7 +367,6 @@ class Pose(FusedTask):
     def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
-        del working_size
         height, width = image.shape[:2]
         if boxes is None:
             # The whole image is treated as the padded crop.

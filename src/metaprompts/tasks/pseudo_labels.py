@@ -1,6 +1,5 @@
 """Confidence in predictions that are used as labels."""
 
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,6 @@ def class_margin(raw: Tensor, size: tuple[int, int]) -> Confidence:
     return margin
 
 
-@singledispatch
 def pixel_confidence(prediction: Any, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
     """The confidence of each pixel, from 0 to 1; None if the prediction has no pixels.
 
@@ -52,30 +50,17 @@ def pixel_confidence(prediction: Any, mirrored: Any = None, margin: Confidence |
     Returns:
         (H, W)
     """
-    del prediction, mirrored, margin
-    return None
-
-
-@pixel_confidence.register
-def _(prediction: SegmentationPrediction, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
-    return margin
-
-
-@pixel_confidence.register
-def _(prediction: DepthPrediction, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
-    one, other = prediction.depth_m, mirrored.depth_m[:, ::-1]
-    larger = np.maximum(one, other)
-    agreed = np.divide(np.minimum(one, other), larger, out=np.zeros_like(one), where=larger > 0)
-    found: Confidence = agreed.clip(0, 1)
-    return found if prediction.valid is None else np.where(prediction.valid, found, np.float32(0))
-
-
-@pixel_confidence.register
-def _(prediction: NormalsPrediction, mirrored: Any = None, margin: Confidence | None = None) -> Confidence | None:
-    # A mirrored normal points to the other side.
-    other = mirrored.normals[:, ::-1] * np.array([-1, 1, 1], np.float32)
-    cosines: Confidence = (prediction.normals * other).sum(axis=2)
-    return cosines.clip(0, 1)
+    if isinstance(prediction, DepthPrediction):
+        one, other = prediction.depth_m, mirrored.depth_m[:, ::-1]
+        larger = np.maximum(one, other)
+        agreed = np.divide(np.minimum(one, other), larger, out=np.zeros_like(one), where=larger > 0).clip(0, 1)
+        return agreed if prediction.valid is None else np.where(prediction.valid, agreed, np.float32(0))
+    if isinstance(prediction, NormalsPrediction):
+        # A mirrored normal points to the other side.
+        other = mirrored.normals[:, ::-1] * np.array([-1, 1, 1], np.float32)
+        cosines: Confidence = (prediction.normals * other).sum(axis=2)
+        return cosines.clip(0, 1)
+    return margin if isinstance(prediction, SegmentationPrediction) else None
 
 
 def image_confidence(prediction: Any, pixels: Confidence | None) -> float | None:

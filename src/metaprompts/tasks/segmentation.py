@@ -16,17 +16,23 @@ from metaprompts.data.class_names import check_distinct, plain_names
 from metaprompts.data.config.base import Openers
 from metaprompts.data.config.segmentation import SegmentationAugment, SegmentationData
 from metaprompts.data.datasets.label_histogram import LabelHistogram, check_any_label, count_labels
-from metaprompts.data.sample import Sample, SampleDataset, Split
+from metaprompts.data.sample import IGNORED_LABEL, Sample, SampleDataset, Split
 from metaprompts.errors import InputError
 from metaprompts.metrics.prompt_statistics import ClassResponses
-from metaprompts.tasks.about import About
-from metaprompts.tasks.base import Task
-from metaprompts.tasks.class_weights import BALANCED, balanced_weights, describe_weights
+from metaprompts.metrics.segmentation import SegmentationScores, write_confusion
+from metaprompts.tasks.base import About, Task
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol, original_size, scaled_name
+from metaprompts.tasks.segmentation_losses import (
+    BALANCED,
+    balanced_weights,
+    describe_weights,
+    lovasz_softmax,
+    mean_cross_entropy,
+)
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
@@ -39,7 +45,6 @@ if TYPE_CHECKING:
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-    from metaprompts.metrics.segmentation import SegmentationScores
     from metaprompts.tasks.predictor import Predictor
 else:
     torch = lazy_module("torch")
@@ -48,7 +53,6 @@ else:
 
 logger = logging.getLogger(__name__)
 
-IGNORED = 255
 # For Cityscapes' large masks this takes about 3 seconds.
 _MASKS_AT_MOST = 100
 # Number of rows whose probabilities are in memory at once.
@@ -89,7 +93,7 @@ class SegmentationProtocol(EvaluationProtocol):
         predict = with_context(model, batch)
         if self.window is None and not self.flip and self.scales == (1.0,):
             return predict(batch["image"])
-        from metaprompts.tasks.tta import mean_probabilities
+        from metaprompts.tasks.sliding_window import mean_probabilities
 
         return mean_probabilities(
             predict,
@@ -252,18 +256,16 @@ class Segmentation(Task):
             auxiliary: logits of the auxiliary head, of the same shape
             batch: "labels" (B, H, W), 255 = ignore
         """
-        from metaprompts.tasks.lovasz_loss import lovasz_softmax
-
         assert auxiliary is not None, "training needs the auxiliary head's logits"
         labels, weights = batch["labels"], self._loss_weights(raw)
         return {
             "cross_entropy": mean_cross_entropy(raw, labels, weights),
-            "lovasz": self.lovasz_weight * lovasz_softmax(raw.softmax(dim=1), labels, ignored=IGNORED),
+            "lovasz": self.lovasz_weight * lovasz_softmax(raw.softmax(dim=1), labels),
             "auxiliary": self.auxiliary_weight * mean_cross_entropy(auxiliary, labels, weights),
         }
 
     def _loss_weights(self, like: Tensor) -> Tensor | None:
-        if self.class_weights == "balanced":
+        if self.class_weights == BALANCED:
             raise InputError("task.class_weights is balanced, but no masks were counted: see Segmentation.fitted_to")
         return None if self.class_weights is None else like.new_tensor(self.class_weights)
 
@@ -272,7 +274,7 @@ class Segmentation(Task):
         labels = batch["labels"]
         known = labels.clamp_max(len(self.classes) - 1)
         one_hot = F.one_hot(known, len(self.classes)).movedim(-1, 1).float()
-        return one_hot * (labels != IGNORED).unsqueeze(1)
+        return one_hot * (labels != IGNORED_LABEL).unsqueeze(1)
 
     def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
         """The total variation distance of the class probabilities: of each pixel, and the mean of each image."""
@@ -284,11 +286,7 @@ class Segmentation(Task):
         return raw.argmax(dim=1)
 
     def metric(self, **metric_kwargs: Any) -> SegmentationScores:
-        # Imported here: torchmetrics takes seconds to import, and reading recipes does not need it.
-        from metaprompts.metrics.segmentation import SegmentationScores
-
-        del metric_kwargs
-        return SegmentationScores(len(self.classes), ignore_index=IGNORED)
+        return SegmentationScores(len(self.classes), ignore_index=IGNORED_LABEL)
 
     def score(self, metric: SegmentationScores, raw: Tensor, batch: Batch) -> None:
         labels = batch["labels"]
@@ -296,8 +294,6 @@ class Segmentation(Task):
 
     def write_details(self, metric: SegmentationScores, folder: Path) -> None:
         """Write the confusion matrix."""
-        from metaprompts.metrics.confusion import write_confusion
-
         write_confusion(metric.confusion, self.classes, folder)
 
     def constant_output(self, batches: Iterable[Batch]) -> Tensor:
@@ -323,7 +319,7 @@ class Segmentation(Task):
         return self.draw_target(shrunk(sample))
 
     def legend_entries(self, shown: Any) -> set[int]:
-        return {int(label) for label in np.unique(shown.labels)} - {IGNORED}
+        return {int(label) for label in np.unique(shown.labels)} - {IGNORED_LABEL}
 
     def legend(self, entries: Iterable[int], width: int) -> ImageArray | None:
         places = sorted(entries)
@@ -377,17 +373,3 @@ class Segmentation(Task):
             image=image,
             confidence=confidence,
         )
-
-
-def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross entropy, averaged over ALL pixels: ignored pixels have zero loss but count (mmsegmentation's default).
-
-    Args:
-        logits: (B, classes, H, W)
-        labels: (B, H, W), 255 = ignore
-        weights: (classes,) weights of the pixels' losses; None for 1
-
-    Returns:
-        scalar
-    """
-    return F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, reduction="none").mean()

@@ -1,8 +1,9 @@
-"""Inference in windows: a row of squares along a wide image for depth, an overlapping grid for segmentation."""
+"""Inference in windows, at several scales and mirrored: rows of squares for depth, grids for segmentation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,9 @@ from metaprompts.tasks.preprocess import at_size
 from metaprompts.utils.batches import batched
 
 Predict = Callable[[Tensor], Tensor]
+
+# Softmax works in bands of rows, so it needs only a band's memory.
+_BAND = 64
 
 
 def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, flip: bool) -> Tensor:
@@ -76,20 +80,15 @@ def slide_logits(
     Raises:
         InputError: a size is not positive, or strides leave gaps
     """
-    check_no_gaps(window, stride, batch)
     height, width = images.shape[-2:]
-    tall, wide = min(window[0], height), min(window[1], width)
-    corners = _corners((height, width), window, stride)
     total: Tensor | None = None
     count = images.new_zeros(1, 1, height, width, dtype=torch.float32)
-    for some in batched(corners, max(1, batch // len(images))):
-        crops = torch.cat([images[..., top : top + tall, left : left + wide] for top, left in some])
-        logits = at_size(predict(crops).float(), (tall, wide)).chunk(len(some))
+    for top, left, logits in _predicted(predict, images, window, stride, batch):
         if total is None:
-            total = logits[0].new_zeros(len(images), logits[0].shape[1], height, width)
-        for (top, left), window_logits in zip(some, logits, strict=True):
-            total[..., top : top + tall, left : left + wide] += window_logits
-            count[..., top : top + tall, left : left + wide] += 1
+            total = logits.new_zeros(*logits.shape[:2], height, width)
+        here = np.s_[..., top : top + logits.shape[-2], left : left + logits.shape[-1]]
+        total[here] += logits
+        count[here] += 1
     assert total is not None
     return total.div_(count)
 
@@ -114,22 +113,31 @@ def slide_rows(
     Raises:
         InputError: a size is not positive, or strides leave gaps
     """
-    check_no_gaps(window, stride, batch)
-    height, width = image.shape[-2:]
-    tall, wide = min(window[0], height), min(window[1], width)
     rows: _OpenRows | None = None
-    for some in batched(_corners((height, width), window, stride), batch):
-        crops = torch.stack([image[:, top : top + tall, left : left + wide] for top, left in some])
-        outputs = at_size(predict(crops).float(), (tall, wide))
-        for (top, left), output in zip(some, outputs, strict=True):
-            if rows is None:
-                rows = _OpenRows(output.new_zeros(len(output), tall, width))
-            if top > rows.first:
-                yield rows.first, rows.mean(top - rows.first)
-                rows.move_to(top)
-            rows.add(output, left)
+    for top, left, (output,) in _predicted(predict, image[None], window, stride, batch):
+        if rows is None:
+            rows = _OpenRows(output.new_zeros(*output.shape[:2], image.shape[-1]))
+        if top > rows.first:
+            yield rows.first, rows.mean(top - rows.first)
+            rows.move_to(top)
+        rows.add(output, left)
     assert rows is not None
-    yield rows.first, rows.mean(tall)
+    yield rows.first, rows.mean(min(window[0], image.shape[-2]))
+
+
+def _predicted(
+    predict: Predict, images: Tensor, window: tuple[int, int], stride: tuple[int, int], batch: int
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield the top row, left column and prediction (B,C,h,w) of each window of a grid over images (B,3,H,W)."""
+    check_no_gaps(window, stride, batch)
+    size = images.shape[-2:]
+    tall, wide = map(min, window, size)
+    corners = list(product(*map(_grid_starts, size, window, stride)))
+    for some in batched(corners, max(1, batch // len(images))):
+        crops = torch.cat([images[..., top : top + tall, left : left + wide] for top, left in some])
+        outputs = at_size(predict(crops).float(), (tall, wide)).chunk(len(some))
+        for (top, left), output in zip(some, outputs, strict=True):
+            yield top, left, output
 
 
 class _OpenRows:
@@ -220,11 +228,62 @@ def _flip_averaged(predict: Predict, images: Tensor, *, flip: bool) -> Tensor:
     return (depth_m + at_size(predict(images.flip(-1)).float(), size).flip(-1)) / 2
 
 
-def _corners(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> list[tuple[int, int]]:
-    starts = [_grid_starts(*each) for each in zip(size, window, stride, strict=True)]
-    return list(product(*starts))  # type: ignore[arg-type]
-
-
 def _grid_starts(side: int, window: int, stride: int) -> list[int]:
     steps = max(side - window + stride - 1, 0) // stride + 1
     return [max(min(step * stride, side - window), 0) for step in range(steps)]
+
+
+def mean_probabilities(
+    predict: Predict,
+    images: Sequence[Tensor],
+    size: tuple[int, int],
+    *,
+    windows: tuple[int, int] | None,
+    flip: bool,
+    batch: int = 1,
+) -> Tensor:
+    """Segment the same images at several scales, and mirrored, as mmsegmentation's ``aug_test``.
+
+    The logits of each view are resized to the images' size and go through softmax; returns the mean over the views.
+    Only that mean, the logits of one view, and their resized copy if sizes differ are held in memory.
+
+    Args:
+        predict: (N,3,h,w) -> (N,C,h,w) logits
+        images: the images at each scale, (B,3,h_s,w_s) in [0,1]
+        size: height and width of the result, the images' own
+        windows: side and stride of square windows, pixels, see `slide_logits`; None for the whole image at once
+        flip: also predict the mirrored images
+        batch: windows predicted at once
+
+    Returns:
+        (B,C,H,W) float32 in [0,1]
+
+    Raises:
+        InputError: the window settings are invalid
+    """
+    total: Tensor | None = None
+    for image in images:
+        for mirrored in (False, True) if flip else (False,):
+            logits = _logits(predict, image.flip(-1) if mirrored else image, windows, batch)
+            logits = at_size(logits, size)
+            if total is None:
+                total = torch.zeros_like(logits)
+            _add_softmax(total, logits, mirrored=mirrored)
+            # Freed before the next view's logits are computed.
+            del logits
+    assert total is not None, "at least one scale"
+    return total.div_(len(images) * (2 if flip else 1))
+
+
+def _logits(predict: Predict, images: Tensor, windows: tuple[int, int] | None, batch: int) -> Tensor:
+    if windows is None:
+        return predict(images).float()
+    side, stride = windows
+    return slide_logits(predict, images, window=(side, side), stride=(stride, stride), batch=batch)
+
+
+def _add_softmax(total: Tensor, logits: Tensor, *, mirrored: bool) -> None:
+    for first in range(0, logits.shape[-2], _BAND):
+        band = slice(first, first + _BAND)
+        probabilities = logits[..., band, :].softmax(dim=1)
+        total[..., band, :] += probabilities.flip(-1) if mirrored else probabilities

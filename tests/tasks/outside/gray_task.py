@@ -19,8 +19,7 @@ from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.metrics.prompt_statistics import ClassResponses
 from metaprompts.modules.heads.deconv import DenseHead
-from metaprompts.tasks.about import About
-from metaprompts.tasks.base import FusedTask
+from metaprompts.tasks.base import About, FusedTask
 from metaprompts.tasks.preprocess import ModelInput, enlarged_bands
 from metaprompts.tasks.protocol import EvaluationProtocol
 from metaprompts.tasks.standalone.dense import between, resized

@@ -73,7 +73,6 @@ class ClassShares(Sidecar):
 
     def add(self, prediction: SegmentationPrediction, time_s: float, numbers: Sequence[int]) -> None:
         """Add a frame's shares."""
-        del time_s, numbers
         shares = prediction.shares()
         now = np.array([shares.get(name, 0.0) for name in prediction.classes])
         self._classes, self._total = prediction.classes, now if not self._frames else self._total + now

@@ -1,5 +1,6 @@
 """The interface of predictions, and code that all kinds share."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from PIL import Image
 
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
+from metaprompts.utils.files import write_array
 from metaprompts.visualize.legends import framed
 
 
@@ -27,6 +29,19 @@ class Prediction(Protocol):
         """Write the prediction and an image of it to files named ``STEM_...``; ``raw`` adds unrounded numbers."""
 
 
+class NotebookDisplay:
+    """Displays a prediction, drawn by ``show``, as the output of a notebook cell."""
+
+    def show(self) -> Image.Image:
+        """An image of the prediction."""
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.show().save(file, format="PNG")
+        return file.getvalue()
+
+
 def stacked(drawn: NDArray[np.uint8], strip: NDArray[np.uint8] | None) -> Image.Image:
     """A drawing, with a legend strip below if there is one."""
     return Image.fromarray(np.concatenate(list(framed([drawn], drawn.shape[1], strip))))
@@ -39,6 +54,11 @@ def write_framed(
     height, width = size
     below = (0, width) if strip is None else strip.shape[:2]
     return write_png(path, (height + below[0], below[1]), framed(bands, width, strip))
+
+
+def write_raw(folder: Path, stem: str, **arrays: NDArray[Any] | None) -> list[Path]:
+    """Write each array that is not None to ``STEM_NAME.npy``."""
+    return [write_array(folder / f"{stem}_{name}.npy", each) for name, each in arrays.items() if each is not None]
 
 
 def check_size(name: str, values: NDArray[Any], image: NDArray[np.uint8]) -> None:

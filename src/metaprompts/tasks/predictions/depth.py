@@ -12,9 +12,7 @@ from PIL import Image
 from metaprompts.data.io.intrinsics import Intrinsics, default_intrinsics
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
-from metaprompts.tasks.notebook_display import NotebookDisplay
-from metaprompts.tasks.predictions.base import check_size, stacked, write_framed
-from metaprompts.utils.files import write_array
+from metaprompts.tasks.predictions.base import NotebookDisplay, check_size, stacked, write_framed, write_raw
 from metaprompts.utils.row_bands import row_bands
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.depth import color_depth, color_notes, colored_bands, depth_legend, depth_range
@@ -109,11 +107,7 @@ class DepthPrediction(NotebookDisplay):
                 self._legend() if legend else None,
             ),
         ]
-        if raw:
-            paths.append(write_array(folder / f"{stem}_depth.npy", self.depth_m))
-        if raw and self.agreement is not None:
-            paths.append(write_array(folder / f"{stem}_agreement.npy", self.agreement))
-        return paths
+        return paths + (write_raw(folder, stem, depth=self.depth_m, agreement=self.agreement) if raw else [])
 
     def _legend(self) -> NDArray[np.uint8]:
         size_px = legend_text_px(*self.depth_m.shape)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.errors import InputError
-from metaprompts.tasks.notebook_display import NotebookDisplay
-from metaprompts.tasks.predictions.base import stacked, write_framed
+from metaprompts.tasks.predictions.base import NotebookDisplay, stacked, write_framed
 from metaprompts.utils.files import write_json
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.pose import DRAWN_SCORE, draw_skeleton, skeleton_legend

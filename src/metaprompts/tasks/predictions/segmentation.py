@@ -9,9 +9,8 @@ from PIL import Image
 
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
-from metaprompts.tasks.notebook_display import NotebookDisplay
-from metaprompts.tasks.predictions.base import check_size, stacked, write_framed
-from metaprompts.utils.files import write_array, write_json
+from metaprompts.tasks.predictions.base import NotebookDisplay, check_size, stacked, write_framed, write_raw
+from metaprompts.utils.files import write_json
 from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.legends import legend_text_px
 from metaprompts.visualize.segmentation import class_entries, class_legend, overlay_bands, overlay_labels, palette
@@ -81,11 +80,7 @@ class SegmentationPrediction(NotebookDisplay):
         ]
         shares = [present.get(index, 0.0) for index in range(len(self.classes))]
         write_json(paths[-1], class_entries(self.classes, shares))
-        if raw and self.confidence is not None:
-            paths.append(write_array(folder / f"{stem}_confidence.npy", self.confidence))
-        if raw and self.agreement is not None:
-            paths.append(write_array(folder / f"{stem}_agreement.npy", self.agreement))
-        return paths
+        return paths + (write_raw(folder, stem, confidence=self.confidence, agreement=self.agreement) if raw else [])
 
     def _legend(self, present: dict[int, float]) -> NDArray[np.uint8] | None:
         if not present:
