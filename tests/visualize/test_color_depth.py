@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.depth import color_depth, depth_legend, depth_range
+from metaprompts.visualize.depth import color_depth, color_notes, depth_legend, depth_range
 
 
 def brightness(colors):
@@ -69,3 +69,16 @@ def test_legend_runs_from_near_to_far():
 def test_only_maps_are_colored():
     with pytest.raises(InputError, match="expected \\(height, width\\)"):
         color_depth(np.zeros((1, 4, 4)))
+
+
+def test_the_ends_of_the_color_scale_are_explained() -> None:
+    """The legend said: one color, all depth is nearer than 3.6 m."""
+    depth_m = np.linspace(1, 100, 10_000, dtype=np.float32).reshape(100, 100)
+
+    notes = color_notes(depth_m)
+
+    near, far = depth_range(depth_m)
+    assert notes[1:] == [
+        f"depths below {near:.2g}\u00a0m share one color",
+        f"depths above {far:.2g}\u00a0m share one color",
+    ]

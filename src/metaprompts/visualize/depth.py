@@ -134,9 +134,10 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
     if not known:
         return ["black: no depth"]
     notes = ["near is bright, far is dark" + ("; black: no depth" if known < depth_m.size else "")]
-    ends = [f"nearer than {near:.2g}\u00a0m" * bool(nearer), f"farther than {far:.2g}\u00a0m" * bool(farther)]
-    if nearer or farther:
-        notes.append(f"one color, all depth is {' or '.join(filter(None, ends))}")
+    if nearer:
+        notes.append(f"depths below {near:.2g}\u00a0m share one color")
+    if farther:
+        notes.append(f"depths above {far:.2g}\u00a0m share one color")
     return notes
 
 
