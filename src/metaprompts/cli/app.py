@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from metaprompts.cli.calibration import WithCalibration
 from metaprompts.cli.console import say
 from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
@@ -15,7 +16,7 @@ _MODEL, _LIMITS, _SPEED = "Models", "Limits", "Speed"
 
 
 @dataclass(frozen=True, kw_only=True)
-class App:
+class App(WithCalibration):
     """Serve a web page that predicts images, with a tab for each model.
 
     Depth shows a slider over photo and depth, distances between two clicked points, and a 3-D surface; segmentation
@@ -51,10 +52,6 @@ class App:
     """Engine that executes the models, see metaprompts predict."""
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_SPEED)
     """Precision of the engine, see metaprompts predict; maps of prompts are always computed in fp32."""
-    calibration: Path | None = option(None, metavar="DIR", group=_SPEED)
-    """w8a8: images on which the ranges of activations are measured; by default generated scenes."""
-    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_SPEED)
-    """w8a8: maximum number of calibration images; by default 32."""
 
     def run(self) -> int:
         """Serve until interrupted."""

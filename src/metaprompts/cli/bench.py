@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from metaprompts.cli.calibration import WithCalibration
 from metaprompts.cli.console import say
 from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
@@ -12,7 +13,7 @@ from metaprompts.utils.schema import Range
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Bench(WithCalibration):
     """Measure time and memory of each part of a prediction for each engine.
 
     Nothing is downloaded: the default is the published depth model at full width with synthetic weights, which are
@@ -40,10 +41,6 @@ class Bench:
     opened: Literal["auto", "together", "one"] = "auto"
     """together: keep all engines loaded between rounds; one: load one at a time, which is slower but needs less memory;
     auto: together if memory suffices."""
-    calibration: Path | None = option(None, metavar="DIR")
-    """w8a8: images on which the ranges of activations are measured; by default generated scenes."""
-    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N")
-    """w8a8: maximum number of calibration images; by default 32."""
     curve: bool = False
     """Also measure the cost curve: time and memory against pixels, steps, prompts, batch size and windows."""
     curve_engine: str | None = option(None, metavar="ENGINE[:PRECISION]")
@@ -61,15 +58,13 @@ class Bench:
         from metaprompts.engines.benchmark import report
         from metaprompts.engines.benchmark.measure import measure
         from metaprompts.engines.benchmark.plan import Plan, chosen_model, parse_specs, workload_for
-        from metaprompts.engines.quantization.calibration import CalibrationOptions
         from metaprompts.utils.device import pick_device
         from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:
             raise InputError("--curve-engine needs --curve: add --curve, or leave out --curve-engine")
-        calibration = CalibrationOptions(folder=self.calibration, samples=self.calibration_samples)
         names = [*self.engine, self.curve_engine or ""]
-        calibration.check("w8a8" if any(name.endswith(":w8a8") for name in names) else "fp32")
+        self.calibration_options.check("w8a8" if any(name.endswith(":w8a8") for name in names) else "fp32")
         check_writable(self.out)
         device = pick_device(self.device)
         engines = parse_specs(self.engine, device)
@@ -91,7 +86,7 @@ class Bench:
                 threads=self.threads,
                 together=None if self.opened == "auto" else self.opened == "together",
                 quick=self.quick,
-                calibration=calibration,
+                calibration=self.calibration_options,
             )
             results = measure(plan, on_stage)
         report.write(results, self.out)

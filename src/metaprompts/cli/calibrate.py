@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
-from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ class Calibrate(WithModelRecipeKeys):
 
     model: Path = argument("MODEL", names=embedded_models)
     """A depth model: a folder written by training (best/ or last/), or the embedded model micro-depth."""
-    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
-    """Recipe that describes how to read the data: a name or file; by default MODEL/recipe.json."""
     out: Path = option(Path("calibrated"), metavar="DIR")
     """Folder of the calibrated model."""
     shift_only: bool = False

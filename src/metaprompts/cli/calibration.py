@@ -1,19 +1,43 @@
-"""Calibrate w8a8 on the images that ``metaprompts predict`` predicts."""
+"""Calibration of w8a8, also on the images that ``metaprompts predict`` predicts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from metaprompts.cli.options import option
+from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
-    from metaprompts.cli.captions import Captions
+    from metaprompts.cli.captions import CaptionOf
     from metaprompts.cli.people import People
-    from metaprompts.engines.quantization.calibration import Calibration
+    from metaprompts.engines.quantization.calibration import Calibration, CalibrationOptions
+
+_GROUP = "8-bit activations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithCalibration:
+    """Options of a command that quantizes activations."""
+
+    calibration: Path | None = option(None, metavar="DIR", group=_GROUP)
+    """w8a8: images on which the ranges of activations are measured; by default images to predict, to label or of the
+    validation split, or generated scenes if there are none (app, bench, export)."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_GROUP)
+    """w8a8: maximum number of calibration images; by default 32."""
+
+    @property
+    def calibration_options(self) -> "CalibrationOptions":
+        """The options, as the engines read them."""
+        from metaprompts.engines.quantization.calibration import CalibrationOptions
+
+        return CalibrationOptions(folder=self.calibration, samples=self.calibration_samples)
 
 
 def calibration_of(
     paths: Sequence[Path],
     people: "People",
-    captions: "Captions | None",
+    captions: "CaptionOf | None",
     white_level: int | None,
     options: object,
     samples: int,
@@ -35,10 +59,8 @@ def calibration_of(
     def row(model: Any, path: Path) -> tuple[Any, Any, Any]:
         image = read_image(path, white_level=white_level)
         boxes = people.of(path, image) if model.task.reads_boxes else None
-        caption = None
-        if captions is not None and model.config.prompts.kind == "caption":
-            caption = captions.of(path, image)
-        return image, boxes, caption
+        caption_of = captions if model.config.prompts.kind == "caption" else None
+        return image, boxes, None if caption_of is None else caption_of(path, image)
 
     chosen = spread(readable(paths), samples)
     if not chosen:

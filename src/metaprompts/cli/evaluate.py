@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from metaprompts.cli.calibration import WithCalibration
 from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
-from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.schema import Range
 
 _WORST_AT_MOST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(WithModelRecipeKeys):
+class Evaluate(WithModelRecipeKeys, WithCalibration):
     """Score a trained model on the validation split of a data set.
 
     Every key of the recipe can be changed: metaprompts evaluate MODEL --help lists them. Its test section defines how
@@ -48,8 +48,6 @@ class Evaluate(WithModelRecipeKeys):
     model: Path = argument("MODEL", names=embedded_models)
     """A folder written by training (best/ or last/), an embedded model (micro-depth, micro-pose, micro-segmentation),
     or any model folder together with --recipe."""
-    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
-    """Recipe that describes how to read the data: a name or file; by default MODEL/recipe.json."""
     out: Path | None = option(None, metavar="DIR")
     """Output folder; by default MODEL/evaluation, or ./evaluation-NAME."""
     resume: Literal["auto", "never"] = "auto"
@@ -63,10 +61,6 @@ class Evaluate(WithModelRecipeKeys):
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = "fp32"
     """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
     and activations (both openvino)."""
-    calibration: Path | None = option(None, metavar="DIR")
-    """w8a8: images on which the ranges of activations are measured; by default images of the validation split."""
-    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N")
-    """w8a8: maximum number of calibration images; by default 32."""
 
     steps: Annotated[int, Range(1, 64)] | Literal["auto"] | None = option(None, metavar="N|auto")
     """Use fewer refinement steps than in training, see metaprompts predict --help; not with engine plain."""
@@ -75,7 +69,6 @@ class Evaluate(WithModelRecipeKeys):
         """Evaluate."""
         from metaprompts.cli.scored import report_undefined
         from metaprompts.engines.evaluate import evaluate, evaluation_folder
-        from metaprompts.engines.quantization.calibration import CalibrationOptions
         from metaprompts.evaluation.records import WHAT
         from metaprompts.tasks import task_class
         from metaprompts.utils.distributed_env import is_first_process
@@ -89,7 +82,7 @@ class Evaluate(WithModelRecipeKeys):
             out=out,
             engine=self.engine,
             precision=self.precision,
-            calibration=CalibrationOptions(folder=self.calibration, samples=self.calibration_samples),
+            calibration=self.calibration_options,
             resume=self.resume,
             worst=self.worst,
             workers=self.workers,

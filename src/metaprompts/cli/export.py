@@ -4,24 +4,24 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from rich.console import Console
 from rich.text import Text
 
+from metaprompts.cli.calibration import WithCalibration
 from metaprompts.cli.console import printable, say
 from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
 from metaprompts.utils.byte_size import shown_bytes
-from metaprompts.utils.schema import Range
 from metaprompts.utils.wording import counted
 
 _SCENES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(WithCalibration):
     """Write the whole model (VAE encoder, all steps, head) as one network for another runtime.
 
     The network takes any number of images of one size. Also writes model.json, which describes inputs and outputs;
@@ -46,10 +46,6 @@ class Export:
     training.step_decay."""
     precision: Literal["fp32", "w8a8"] = "fp32"
     """w8a8: 8-bit weights and activations (onnx and openvino)."""
-    calibration: Path | None = option(None, metavar="DIR")
-    """w8a8: images on which the ranges of activations are measured; by default generated scenes."""
-    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N")
-    """w8a8: maximum number of calibration images; by default 32."""
     images: tuple[str, ...] = option((), metavar="IMAGE")
     """Images for the comparison: a file, a folder or a quoted glob; may be repeated. By default generated scenes."""
 
@@ -58,13 +54,11 @@ class Export:
         from metaprompts.data.io.images import list_images, read_image
         from metaprompts.engines.export import STAGES, check_precision, export_model
         from metaprompts.engines.quantization.build import summary
-        from metaprompts.engines.quantization.calibration import CalibrationOptions
         from metaprompts.models.loading import load
         from metaprompts.synthetic import generate_scene
         from metaprompts.utils.files import check_writable
 
-        options = CalibrationOptions(folder=self.calibration, samples=self.calibration_samples)
-        options.check(self.precision)
+        self.calibration_options.check(self.precision)
         check_precision(self.format, self.precision)
         check_writable(self.out)
         if self.images:
@@ -85,7 +79,7 @@ class Export:
                 steps=self.steps,
                 every_step=self.every_step,
                 precision=self.precision,
-                calibration=options.calibration(self.precision),
+                calibration=self.calibration_options.calibration(self.precision),
                 images=shown,
                 on_stage=stages.begin,
             )

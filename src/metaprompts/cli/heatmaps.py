@@ -4,24 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from metaprompts.cli.options import argument, option
+from metaprompts.cli.captions import CaptionOptions
+from metaprompts.cli.options import argument, given_options, option
+from metaprompts.cli.people import BoxOptions
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import CaptionerError, InputError
-from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
     from metaprompts.analysis.prompt_maps import PromptMaps
     from metaprompts.visualize.text import ImageArray
 
-_POSE, _CAPTIONS = "Pose", "Models that read captions"
 _TOP = 8
 _CELL = (240, 320)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heatmaps(WithModelRecipeKeys):
+class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
     """Show where prompts respond in images, or measure what they respond to over a data set.
 
     With images: writes for each image STEM_promptNNN.png, the gray image overlaid with the prompt's heatmap (from dark
@@ -55,26 +55,8 @@ class Heatmaps(WithModelRecipeKeys):
     """Instead of --prompts: number of prompts to choose for each image; by default 8."""
     level: Literal["0", "1", "2", "3", "mean"] = "0"
     """Segmentation: level 0 (finest) to 3, or mean for the mean of all levels."""
-    boxes: Path | None = option(None, metavar="FILE", group=_POSE)
-    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
-    whole person. Crowds, empty boxes and categories other than people are skipped and counted."""
-    min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
-    """Minimum score of detections, 0 to 1; by default 0.3."""
-    box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
-    """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
-    caption: str | None = option(None, group=_CAPTIONS)
-    """Caption for all images, if the model reads captions."""
-    captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
-    """Instead of --caption: JSON of images and captions; image names are relative to the file's folder, or bare file
-    names."""
-    captioner: str | None = option(None, metavar="MODEL", group=_CAPTIONS)
-    """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
-    text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)
-    """Source of the text encoder; by default the source used in training."""
     white_level: int | None = option(None, metavar="N")
     """Value of white in images with more than 8 bits, for example 4095 for 12 bits; by default 65535."""
-    recipe: str | None = option(None, names=recipe_names)
-    """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N")
@@ -94,35 +76,25 @@ class Heatmaps(WithModelRecipeKeys):
             raise InputError("got both images and a data set: give images or --data.root DIR, not both")
         if not self.inputs:
             raise InputError("no images given: name files, folders or quoted globs, or a data set with --data.root DIR")
-        check_pose_options(
-            self.model,
-            (),
-            {
-                "--boxes": self.boxes,
-                "--box-category": self.box_category,
-                "--min-box-score": self.min_box_score,
-            },
-        )
+        check_pose_options(self.model, (), given_options(self, BoxOptions))
         with writing_into(self.out, "heatmaps"):
             return self._draw()
 
     def _measure(self) -> int:
         from metaprompts.cli.prompt_statistics import measure
 
-        for name, value in (("--prompts", self.prompts), ("--top", self.top), ("--boxes", self.boxes)):
-            if value is not None:
-                raise InputError(f"{name} is for images: a data set is measured with every prompt")
-        for name, value in (
-            ("--caption", self.caption),
-            ("--captions", self.captions),
-            ("--captioner", self.captioner),
-        ):
-            if value is not None:
-                raise InputError(f"{name} is for images: for a data set, set data.captions or data.captioner")
-        if self.white_level is not None:
-            raise InputError("--white-level is for images: for a data set, pass --data.white_level")
-        if self.text_source is not None:
-            raise InputError("--text-source is for images: for a data set, pass --prompts.text_source")
+        instead = {
+            **dict.fromkeys(("--prompts", "--top", "--boxes"), "a data set is measured with every prompt"),
+            **dict.fromkeys(
+                ("--caption", "--captions", "--captioner"), "for a data set, set data.captions or data.captioner"
+            ),
+            "--white-level": "for a data set, pass --data.white_level",
+            "--text-source": "for a data set, pass --prompts.text_source",
+        }
+        given = given_options(self, Heatmaps)
+        for name, advice in instead.items():
+            if name in given:
+                raise InputError(f"{name} is for images: {advice}")
         return measure(
             self.model,
             self.recipe,
@@ -134,8 +106,6 @@ class Heatmaps(WithModelRecipeKeys):
         )
 
     def _draw(self) -> int:
-        from metaprompts.cli.boxes import Boxes
-        from metaprompts.cli.captions import Captions
         from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.cli.output_names import output_names
         from metaprompts.data.io.images import list_images, read_image
@@ -151,15 +121,9 @@ class Heatmaps(WithModelRecipeKeys):
         from metaprompts.utils.progress import tracked
 
         names, failures = output_names(self.inputs, paths), list[str]()
-        boxes = (
-            None
-            if self.boxes is None
-            else Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
-        )
+        boxes = self.read_boxes(paths)
         model = load(self.model, self.device)
-        captions = Captions.for_models(
-            [model], caption=self.caption, file=self.captions, captioner=self.captioner, text_source=self.text_source
-        )
+        captions = self.open_captions([model])
         chosen = chosen_prompts(model, numbers, top)
         for path in tracked(names, what="drawing"):
             try:
@@ -167,7 +131,7 @@ class Heatmaps(WithModelRecipeKeys):
                 found = None if boxes is None else boxes.of(path, image.shape[:2])
                 if found is not None and not found:
                     raise InputError(f"{self.boxes} has no box for {path}")
-                caption = None if captions is None else captions.of(path, image)
+                caption = None if captions is None else captions(path, image)
             except CaptionerError:
                 raise
             except InputError as error:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from metaprompts.cli.calibration import WithCalibration
 from metaprompts.cli.console import say
 from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
@@ -20,7 +20,7 @@ _MODEL, _WORK = "Model", "Workers"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class Label(WithCalibration):
     """Label any number of images, with several processes; can be resumed after any interruption.
 
     SOURCE is a folder, which is searched recursively for images; a quoted pattern; a .tar file of images (WebDataset);
@@ -71,10 +71,6 @@ class Label:
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_MODEL)
     """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
     and activations (both openvino)."""
-    calibration: Path | None = option(None, metavar="DIR", group=_MODEL)
-    """w8a8: images on which the ranges of activations are measured; by default the first images of SOURCE."""
-    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_MODEL)
-    """w8a8: maximum number of calibration images; by default 32."""
     caption: str | None = option(None, group=_MODEL)
     """Caption for all images, if the model reads captions."""
     detector: str | None = option(None, metavar="DETECTOR", group=_MODEL)
@@ -96,14 +92,14 @@ class Label:
         return 0
 
     def _job(self) -> "LabelJob":
-        from metaprompts.engines.quantization.calibration import SAMPLES, CalibrationOptions
+        from metaprompts.engines.quantization.calibration import SAMPLES
         from metaprompts.scale.job import LabelJob, absolute
         from metaprompts.scale.labeler import model_fingerprint
         from metaprompts.scale.parquet_source import pyarrow
 
         if self.format == "parquet":
             pyarrow()
-        CalibrationOptions(folder=self.calibration, samples=self.calibration_samples).check(self.precision)
+        self.calibration_options.check(self.precision)
         calibrated: dict[str, Any] = {}
         if self.precision == "w8a8":
             folder = None if self.calibration is None else absolute(str(self.calibration))

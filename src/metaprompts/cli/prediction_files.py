@@ -2,16 +2,20 @@
 
 import errno
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from metaprompts.cli.console import complain
+from metaprompts.cli.depth_options import DepthWriter
+from metaprompts.cli.output_names import listed_names
+from metaprompts.cli.people import People
 from metaprompts.errors import InputError
-
-if TYPE_CHECKING:
-    from metaprompts.cli.depth_options import DepthWriter
-    from metaprompts.cli.people import People
-    from metaprompts.tasks.predictions import PosePrediction, Prediction
+from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, Prediction, coco_keypoints
+from metaprompts.utils.files import write_json
+from metaprompts.visualize.pose import DRAWN_SCORE
 
 _LONGEST_ENDING = "_depth_color.png"
 _LONGEST_NAME = 255
@@ -35,23 +39,20 @@ class PredictionFiles:
 
     out: Path
     names: dict[Path, Path]
-    people: "People"
-    depth: "DepthWriter"
+    people: People
+    depth: DepthWriter
     raw: bool
     legend: bool
     min_score: float | None
     failures: list[str] = field(default_factory=list)
-    poses: "list[tuple[Path, PosePrediction]]" = field(default_factory=list)
+    poses: list[tuple[Path, PosePrediction]] = field(default_factory=list)
 
-    def save(self, path: Path, prediction: "Prediction") -> None:
+    def save(self, path: Path, prediction: Prediction) -> None:
         """Write the files of one image.
 
         Raises:
             InputError: the output folder cannot be written, so other images would fail as well
         """
-        from metaprompts.cli.prediction_groups import keep_pose
-        from metaprompts.tasks.predictions import DepthPrediction, PosePrediction
-
         name = self.names[path]
         # Checked beforehand, because files with shorter suffixes would still be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
@@ -69,32 +70,24 @@ class PredictionFiles:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.ENAMETOOLONG:
                 raise
             self.failures.append(str(error))
-        else:
-            keep_pose(self.poses, path, prediction)
 
     def write_poses(self) -> None:
         """Write the people in all images to one COCO keypoint file, if there are poses."""
-        from metaprompts.cli.output_names import listed_names
-        from metaprompts.tasks.predictions import coco_keypoints
-        from metaprompts.utils.files import write_json
-
         if not self.poses:
             return
         rows: list[tuple[int, str, Any]] = []
         listed, boxes = listed_names(self.names), self.people.boxes
         for number, (path, shown) in enumerate(self.poses, 1):
-            if boxes is None:
-                rows.append((number, listed[path], shown))
-            else:
-                rows.append((boxes.image_id(path), boxes.name(path), shown))
+            known = (number, listed[path]) if boxes is None else (boxes.image_id(path), boxes.name(path))
+            rows.append((*known, shown))
         write_json(self.out / "poses.json", coco_keypoints(rows))
 
-    def _save_pose(self, prediction: "PosePrediction", path: Path, folder: Path, stem: str) -> None:
-        from metaprompts.cli.console import complain
-        from metaprompts.visualize.pose import DRAWN_SCORE
-
+    def _save_pose(self, prediction: PosePrediction, path: Path, folder: Path, stem: str) -> None:
         least = DRAWN_SCORE if self.min_score is None else self.min_score
         prediction.save(folder, stem, raw=self.raw, legend=self.legend, min_score=least)
+        # Only the image's shape is still needed; a view of one pixel has that shape but takes no memory.
+        blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)
+        self.poses.append((path, replace(prediction, image=blank)))
         # Images in which a detector finds nobody are counted in the summary.
         is_counted = self.people.detector is not None and not prediction.people
         if not is_counted and (line := prediction.unseen(least)) is not None:

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from metaprompts.cli.captions import CaptionOf
+from metaprompts.cli.inference_options import InferenceOptions
+from metaprompts.cli.people import People
+from metaprompts.data.io.images import read_image
+from metaprompts.data.io.open_image import CheckSize
 from metaprompts.errors import CaptionerError, InputError
+from metaprompts.tasks.predictions import Prediction
 from metaprompts.utils.background import read_ahead
 from metaprompts.utils.batches import batched
-
-if TYPE_CHECKING:
-    from metaprompts.cli.captions import Captions
-    from metaprompts.cli.inference_options import InferenceOptions
-    from metaprompts.cli.people import People
-    from metaprompts.data.io.open_image import CheckSize
-    from metaprompts.tasks.predictions import PosePrediction, Prediction
-    from metaprompts.visualize.text import ImageArray
+from metaprompts.visualize.text import ImageArray
 
 # Of larger images, one at a time is read, predicted and written: the memory limit is computed for one.
 _MOST_PIXELS = 32 * 10**6
@@ -34,17 +33,15 @@ class ImageGroup:
         failures: why other images cannot be read, one line each
     """
 
-    paths: "Sequence[Path]"
-    images: "dict[Path, ImageArray] | None" = None
+    paths: Sequence[Path]
+    images: dict[Path, ImageArray] | None = None
     failures: list[str] = field(default_factory=list)
 
 
 def read_group(
-    paths: "Sequence[Path]", check_size: "CheckSize", white_level: int | None, most_pixels: float = math.inf
+    paths: Sequence[Path], check_size: CheckSize, white_level: int | None, most_pixels: float = math.inf
 ) -> ImageGroup:
     """Read images, unless one of them has more than ``most_pixels``."""
-    from metaprompts.data.io.images import read_image
-
     images: dict[Path, ImageArray] = {}
     group, large = ImageGroup(paths), False
 
@@ -75,34 +72,36 @@ class PredictedGroups:
         people: locates people
         captions: the images' captions, if a model reads them
         white_level: see `read_image`
-        failures: receives one line for each failed image
+
+    Attributes:
+        failures: one line for each failed image
     """
 
     def __init__(
         self,
-        paths: "Sequence[Path]",
+        paths: Sequence[Path],
         size: int,
-        inference: "InferenceOptions",
-        people: "People",
-        captions: "Captions | None",
+        inference: InferenceOptions,
+        people: People,
+        captions: CaptionOf | None,
         white_level: int | None,
-        failures: list[str],
     ) -> None:
         self._paths, self._groups = paths, batched(paths, size)
         self._inference, self._people, self._captions = inference, people, captions
-        self._white_level, self._failures = white_level, failures
+        self._white_level = white_level
+        self.failures: list[str] = []
         self._predicting_s, self._seconds = 0.0, 0.0
 
     def __len__(self) -> int:
         return len(self._groups)
 
-    def __iter__(self) -> "Iterator[list[tuple[Path, Prediction]]]":
+    def __iter__(self) -> Iterator[list[tuple[Path, Prediction]]]:
         started = time.perf_counter()
         for group in read_ahead(self._groups, partial(self._read, most_pixels=self._most_pixels)):
             whole = group if group.images is not None else self._read(group.paths)
-            self._failures += whole.failures
+            self.failures += whole.failures
             before = time.perf_counter()
-            pairs = predict_group(self._inference, whole.images or {}, self._people, self._captions, self._failures)
+            pairs = predict_group(self._inference, whole.images or {}, self._people, self._captions, self.failures)
             self._predicting_s += time.perf_counter() - before
             del group, whole
             yield pairs
@@ -112,7 +111,7 @@ class PredictedGroups:
     def _most_pixels(self) -> int:
         return 0 if self._inference.is_limited else _MOST_PIXELS
 
-    def overlaps(self, prediction: "Prediction") -> bool:
+    def overlaps(self, prediction: Prediction) -> bool:
         """Whether a prediction may be written while the next image is predicted."""
         height, width = prediction.image.shape[:2]
         return bool(height * width <= self._most_pixels)
@@ -125,23 +124,23 @@ class PredictedGroups:
         share = self._predicting_s / self._seconds
         return f"{len(self._paths) / self._seconds:.2f} images/s, {share:.0%} of the time predicting"
 
-    def _read(self, paths: "Sequence[Path]", most_pixels: float = math.inf) -> ImageGroup:
+    def _read(self, paths: Sequence[Path], most_pixels: float = math.inf) -> ImageGroup:
         return read_group(paths, self._inference.check_size, self._white_level, most_pixels)
 
 
 def predict_group(
-    inference: "InferenceOptions",
-    images: "Mapping[Path, ImageArray]",
-    people: "People",
-    captions: "Captions | None",
+    inference: InferenceOptions,
+    images: Mapping[Path, ImageArray],
+    people: People,
+    captions: CaptionOf | None,
     failures: list[str],
-) -> "list[tuple[Path, Prediction]]":
+) -> list[tuple[Path, Prediction]]:
     """Predict images; failed images are added to ``failures``."""
     readable = []
     for path, image in images.items():
         try:
             found = people.of(path, image)
-            readable.append((path, image, found, None if captions is None else captions.of(path, image)))
+            readable.append((path, image, found, None if captions is None else captions(path, image)))
         except CaptionerError:
             raise
         except InputError as error:
@@ -163,8 +162,8 @@ def predict_group(
 
 
 def _predictions(
-    inference: "InferenceOptions", people: "People", readable: "Sequence[tuple[Path, ImageArray, Any, Any]]"
-) -> "list[tuple[Path, Prediction]]":
+    inference: InferenceOptions, people: People, readable: Sequence[tuple[Path, ImageArray, Any, Any]]
+) -> list[tuple[Path, Prediction]]:
     """The predictions of each model for each image."""
     pairs = []
     for model in inference.models:
@@ -173,17 +172,3 @@ def _predictions(
         predictions = (people.distinct(model, each) for each in inference.predictions(model, inputs))
         pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
     return pairs
-
-
-def keep_pose(predicted: "list[tuple[Path, PosePrediction]]", path: Path, prediction: "Prediction") -> None:
-    """Keep a pose for the file of all people, without its image."""
-    from dataclasses import replace
-
-    from metaprompts.tasks.predictions import PosePrediction
-
-    if isinstance(prediction, PosePrediction):
-        # Only the image's shape is still needed; a view of one pixel has that shape but takes no memory.
-        import numpy as np
-
-        blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)
-        predicted.append((path, replace(prediction, image=blank)))

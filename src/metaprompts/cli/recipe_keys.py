@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metaprompts.cli.options import option
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
+from metaprompts.recipes.registry import recipe_names
 
 
 class Section(NamedTuple):
@@ -60,8 +62,12 @@ class WithRecipeKeys:
         return next((word for word in words if not word.startswith("-")), "")
 
 
+@dataclass(frozen=True, kw_only=True)
 class WithModelRecipeKeys(WithRecipeKeys):
     """Base of commands whose first argument is a model with a recipe next to it."""
+
+    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
+    """Recipe that describes how to read the data: a name or file; by default MODEL/recipe.json."""
 
     @classmethod
     def recipe_of(cls, words: tuple[str, ...]) -> str:

@@ -9,7 +9,6 @@ from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
-from metaprompts.recipes.registry import recipe_names
 
 if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel
@@ -41,8 +40,6 @@ class Submit(WithModelRecipeKeys):
     """coco: image_info JSON of the images."""
     boxes: Path | None = option(None, metavar="FILE")
     """coco: JSON of detected boxes."""
-    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
-    """Recipe name or file; by default MODEL/recipe.json."""
 
     def run(self) -> int:
         """Predict and write."""

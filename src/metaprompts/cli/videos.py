@@ -1,20 +1,24 @@
 """The video options of ``metaprompts predict``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from metaprompts.cli.options import given_options, option
 from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
-    from metaprompts.cli.captions import Captions
+    from metaprompts.cli.captions import CaptionOf
     from metaprompts.cli.inference_options import InferenceOptions
     from metaprompts.cli.prediction_files import PredictionFiles
     from metaprompts.data.io.video.frames import FrameSource, Selection
     from metaprompts.inference.video.outputs import VideoOutput
     from metaprompts.inference.video.run import VideoJob
     from metaprompts.models.model import MetaPromptModel
+
+_VIDEO = "Video"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +48,23 @@ class FoundInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
-    """The options of `Predict` on video; None if not given."""
+    """Options of a command that predicts videos."""
 
-    fps: float | None
-    camera: int | None
-    every: int | None
-    start: float | None
-    end: float | None
-    temporal: str | None
-    video_format: str | None
+    every: Annotated[int, Range(1, 10**9)] | None = option(None, metavar="N", group=_VIDEO)
+    """Predict only one of every N frames; frames keep their time stamps."""
+    start: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
+    """Begin at this time of the video."""
+    end: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
+    """End before this time of the video."""
+    fps: Annotated[float, Range(0.01, 1000)] | None = option(None, group=_VIDEO)
+    """Treat the images of each folder or glob as one video with this frame rate."""
+    camera: Annotated[int, Range(0, 999)] | None = option(None, metavar="NUMBER", group=_VIDEO)
+    """Also predict frames from this camera, 0 for the first camera, until Ctrl-C or --end."""
+    temporal: Literal["on", "off"] | None = option(None, group=_VIDEO)
+    """on (the default): average depth and classes along the optical flow, and smooth the joints of each person; off:
+    predict frames independently."""
+    video_format: Literal["mp4", "webm"] | None = option(None, group=_VIDEO)
+    """mp4 (the default): H.264, with the video's sound; webm: VP9."""
 
     @property
     def selection(self) -> "Selection":
@@ -61,7 +73,7 @@ class VideoOptions:
 
         return Selection(every=self.every or 1, start_s=self.start or 0.0, end_s=self.end)
 
-    def find(self, inputs: Sequence[str], out: Path) -> FoundInputs:
+    def find_inputs(self, inputs: Sequence[str], out: Path) -> FoundInputs:
         """Find the images and open the videos.
 
         Args:
@@ -91,7 +103,11 @@ class VideoOptions:
                 found.images.append(path)
         if self.camera is not None:
             self._open(found, self.camera, Path())
-        self._check(found)
+        given = given_options(self, VideoOptions)
+        if given and not found.all_videos:
+            raise InputError(
+                f"{next(iter(given))} is for videos, but no input is a video: leave it out, or pass --fps for a folder"
+            )
         return found
 
     def _open(self, found: FoundInputs, source: Any, folder: Path) -> None:
@@ -102,13 +118,6 @@ class VideoOptions:
             found.videos.append(open_video(source, fps=fps, selection=self.selection))
         except InputError as error:
             found.failures.append(str(error))
-
-    def _check(self, found: FoundInputs) -> None:
-        given = [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
-        if given and not found.all_videos:
-            raise InputError(
-                f"{given[0]} is for videos, but no input is a video: leave it out, or pass --fps for a folder"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +134,7 @@ class VideoPredictions:
 
     options: VideoOptions
     inference: "InferenceOptions"
-    captions: "Captions | None"
+    captions: "CaptionOf | None"
     batch_size: int
     files: "PredictionFiles"
 
@@ -195,12 +204,13 @@ class VideoPredictions:
             return (self.files.people.distinct(model, each) for each in predictions)
 
         images = samples_for(model.task.name, video)
+        caption_of = self.captions if model.config.prompts.kind == "caption" else None
         predictor = VideoPredictor(
             predict,
             model.task.name,
             steady=self.options.temporal != "off",
-            boxes_of=self._boxes_of(model),
-            caption=self.captions.of(video.path, images[0]) if self._reads(model) and self.captions else None,
+            boxes_of=self.files.people.detector if model.task.reads_boxes else None,
+            caption=None if caption_of is None else caption_of(video.path, images[0]),
         )
         drawing = drawing_for(list(predictor.sample(images)), legend=self.files.legend, min_score=self.files.min_score)
         report_lines([f"{video.name}: {drawing.note}"] if drawing.note else [])
@@ -215,9 +225,3 @@ class VideoPredictions:
             raw=folder / f"{name.name}_frames" if self.files.raw else None,
         )
         return VideoJob(predictor=predictor, output=output)
-
-    def _boxes_of(self, model: "MetaPromptModel") -> Callable[[Any], Any] | None:
-        return self.files.people.detector if model.task.reads_boxes else None
-
-    def _reads(self, model: "MetaPromptModel") -> bool:
-        return model.config.prompts.kind == "caption"
