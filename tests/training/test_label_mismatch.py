@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.cli import main
-from metaprompts.cli.scored import report_undefined
+from metaprompts.cli.outcome import report_undefined
 from metaprompts.data.datasets.label_histogram import count_labels
 from metaprompts.data.sample import Sample
 from metaprompts.tasks import TASKS

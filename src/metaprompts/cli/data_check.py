@@ -1,6 +1,6 @@
 """``metaprompts data check``."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from metaprompts.data.config import Openers
     from metaprompts.data.sample import SampleDataset, Split
     from metaprompts.recipes.recipe import Recipe
+    from metaprompts.tasks.base import Task
 
 _NAMED_AT_MOST = 20
+_MASKS_AT_MOST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,8 @@ class Check(WithRecipeKeys):
         where = recipe.data.shards or recipe.data.folder()
         reports = list(self._reports(recipe))
         if not any(report.is_usable for report in reports):
-            raise InputError(f"{where} has no usable sample: {_first_fault(reports)}")
+            first = next(fault for report in reports for fault in (report.missing, *report.bad) if fault)
+            raise InputError(f"{where} has no usable sample: {first}")
         say(f"{where}:\n")
         for report in reports:
             say(f"  {report.line()}\n")
@@ -71,14 +74,11 @@ class Check(WithRecipeKeys):
             say(f"  {line}\n")
         _list_bad([fault for report in reports for fault in (*report.bad, *report.faults)] + wrong)
         if out is not None:
-            from metaprompts.cli.data_sheet import write_sheet
-
-            write_sheet(reports, recipe, out)
+            _write_sheet(reports, recipe, out)
             say(f"wrote {out}\n")
         return int(bool(wrong) or any(report.missing is not None or report.bad or report.faults for report in reports))
 
     def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
-        from metaprompts.cli.data_labels import with_labels
         from metaprompts.data.check import check_part
         from metaprompts.data.datasets.overlap import describe_overlap
         from metaprompts.utils.progress import tracked
@@ -106,7 +106,7 @@ class Check(WithRecipeKeys):
                 statistics=recipe.task.sample_statistics(),
             )
             if opened:
-                report = with_labels(report, opened[0], recipe.task, full=self.full, progress=progress)
+                report = _with_labels(report, opened[0], recipe.task, full=self.full, progress=progress)
             if name.startswith("train"):
                 training += opened
             elif (overlap := describe_overlap(training, opened)) is not None:
@@ -125,8 +125,64 @@ def _parts(recipe: "Recipe") -> "Openers":
     return {split: partial(samples_of, recipe, split) for split in splits}
 
 
-def _first_fault(reports: list["PartReport"]) -> str:
-    return next(fault for report in reports for fault in (report.missing, *report.bad) if fault)
+def _with_labels(
+    report: "PartReport",
+    samples: "SampleDataset",
+    task: "Task",
+    *,
+    full: bool,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]],
+) -> "PartReport":
+    """Add faults that training would reject, a warning about absent classes, and the histogram of the masks.
+
+    Args:
+        report: the part's report; the part is readable
+        samples: the part's samples
+        task: the task of the recipe
+        full: count all masks instead of at most 200
+        progress: called for each mask
+    """
+    counted = task.count_labels(samples, at_most=None if full else _MASKS_AT_MOST, progress=progress)
+    faults = [] if counted is None else counted.unknown_lines()
+    if counted is None or counted.read:
+        try:
+            task.check_samples(samples, f"{report.name} split", warns=False)
+        except InputError as error:
+            faults.append(str(error))
+    report = replace(report, faults=(*report.faults, *faults))
+    if counted is None or not counted.read:
+        return report
+    return replace(
+        report,
+        statistics=(*report.statistics, *counted.lines()),
+        warnings=(*report.warnings, *counted.never_lines()),
+        labels=counted,
+    )
+
+
+def _write_sheet(reports: "Sequence[PartReport]", recipe: "Recipe", out: Path) -> None:
+    """Write one row of samples for each part, with the visible classes and their frequency below."""
+    from metaprompts.utils.files import write_image
+    from metaprompts.utils.scratch import remove_scratch
+    from metaprompts.visualize.histograms import class_histogram
+    from metaprompts.visualize.segmentation import palette
+    from metaprompts.visualize.sheets import contact_sheet
+    from metaprompts.visualize.text import stack_down
+
+    task = recipe.task
+    shown = [report for report in reports if report.shown]
+    rows = [[task.draw_sample(item) for item in report.shown] for report in shown]
+    captions = [[f"{report.name}: {Path(item.path).name}" for item in report.shown] for report in shown]
+    sheet = contact_sheet(rows, captions, cell=task.sheet_cell)
+    entries = set[int]().union(*(task.legend_entries(item) for report in shown for item in report.shown))
+    if (legend := task.legend(entries, sheet.shape[1])) is not None:
+        sheet = stack_down(sheet, legend)
+    for report in reports:
+        if (counts := report.labels) is not None:
+            title, colors = f"{report.name}: {counts.title()}", palette(len(counts.classes))
+            sheet = stack_down(sheet, class_histogram(title, counts.classes, colors, counts.shares(), sheet.shape[1]))
+    remove_scratch(out.parent)
+    write_image(out, sheet)
 
 
 def _unlabeled(recipe: "Recipe") -> Iterator[str]:

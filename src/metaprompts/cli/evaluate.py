@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from metaprompts.cli.calibration import WithCalibration
 from metaprompts.cli.options import argument, option
+from metaprompts.cli.outcome import report_undefined
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.utils.schema import Range
@@ -67,7 +68,6 @@ class Evaluate(WithModelRecipeKeys, WithCalibration):
 
     def run(self) -> int:
         """Evaluate."""
-        from metaprompts.cli.scored import report_undefined
         from metaprompts.engines.evaluate import evaluate, evaluation_folder
         from metaprompts.evaluation.records import WHAT
         from metaprompts.tasks import task_class

@@ -2,13 +2,35 @@
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from metaprompts.cli.console import say
 from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithRecipeKeys
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.schema import Range
+from metaprompts.utils.wording import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from metaprompts.recipes.recipe import Recipe
+    from metaprompts.training.memory_estimate import TrainingMemory
+
+_UNITS = {"GiB": 2**30, "MiB": 2**20}
+_PARTS = {
+    "weights": ("weights", "float32, including frozen encoders"),
+    "gradients": ("gradients", "float32, only those held at the peak"),
+    "moments": ("optimizer", "AdamW's two moments"),
+    "average": ("average", "exponential moving average of the weights"),
+    "exchange": ("exchange", "a copy of the gradients, exchanged between processes"),
+    "copies": ("weight copies", "in the precision of the forward pass"),
+    "activations": ("activations", "kept by the forward pass for the backward pass, including the losses"),
+    "work": ("temporary", "tensors of the encoder, gradients in flight, recomputed activations"),
+}
+# An easily scaled reference: about a third of an A100's bf16 peak.
+_TFLOPS = 100
+_ONLY_WHERE_USED = ("average", "exchange", "copies")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +78,9 @@ class Memory(WithRecipeKeys):
             return 0
         from rich.console import Console
 
-        from metaprompts.cli.memory_table import memory_table
-
         console = Console()
         for name, memory in computed.items():
-            console.print(memory_table(name, recipes[name], memory, self.processes))
+            console.print(_table(name, recipes[name], memory, self.processes))
         return 0
 
     def _short(self) -> list[str]:
@@ -72,3 +92,51 @@ class Memory(WithRecipeKeys):
             "backbone.gradient_checkpointing": self.checkpointing,
         }
         return [f"--{key}={value}" for key, value in keys.items() if value is not None]
+
+
+def _table(name: str, recipe: "Recipe", memory: "TrainingMemory", processes: int) -> "Table":
+    """The memory of a run, with one row per part."""
+    from rich.table import Table
+
+    unit = "GiB" if memory.peak.total >= _UNITS["GiB"] else "MiB"
+    table = Table(
+        title=f"{name}: peak memory of a training step, computed",
+        caption=_caption(recipe, memory, processes, unit),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("part", no_wrap=True)
+    table.add_column(unit, justify="right")
+    table.add_column("meaning")
+    for part, (shown, meaning) in _PARTS.items():
+        size = getattr(memory.peak, part)
+        if size or part not in _ONLY_WHERE_USED:
+            table.add_row(shown, _in(unit, size), meaning)
+    table.add_section()
+    table.add_row("total", _in(unit, memory.peak.total), f"peak, in the {memory.phase}", style="bold")
+    return table
+
+
+def _caption(recipe: "Recipe", memory: "TrainingMemory", processes: int, unit: str) -> str:
+    settings = recipe.training
+    height, width = memory.size
+    second = "" if recipe.backbone.second is None else f" and {recipe.backbone.second}"
+    share = f", one of {processes} processes" if processes > 1 else ""
+    checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
+    images, passes = counted(memory.images, "image"), counted(memory.passes, "pass", "passes")
+    # Training such a pass would raise an error.
+    lacks_statistics = settings.batch_norm == "local" and memory.images < recipe.task.smallest_pass
+    norm = "; a pass of one image needs --training.batch_norm frozen" if lacks_statistics else ""
+    return (
+        f"{images} of {height}x{width} per pass, {passes} per step{share}; {settings.precision}, {checkpointing} "
+        f"checkpointing{norm}\n"
+        f"trained: {settings.trainable}, {memory.trained / 1e6:.1f} of {memory.parameters / 1e6:.1f} M parameters; "
+        f"backbone: {memory.architecture}{second}\n"
+        f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for memory that is not counted\n"
+        f"a step computes {memory.flops / 1e12:.3g} TFLOP: 1,000 steps take "
+        f"{1000 * memory.flops / (_TFLOPS * 1e12) / 3600:.2g} hours on a GPU that sustains {_TFLOPS} TFLOP/s"
+    )
+
+
+def _in(unit: str, size: int) -> str:
+    return f"{size / _UNITS[unit]:.2f}"

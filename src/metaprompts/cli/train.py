@@ -6,6 +6,7 @@ from typing import Literal
 
 from metaprompts.cli.console import complain, say
 from metaprompts.cli.options import argument
+from metaprompts.cli.outcome import report_undefined
 from metaprompts.cli.recipe_keys import WithRecipeKeys
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.wording import shown_score
@@ -52,7 +53,6 @@ class Train(WithRecipeKeys):
         overrides = (*self.overrides, *([f"--training.trainable={self.trainable}"] if self.trainable else []))
         recipe = read_recipe(self.recipe, overrides)
         check_prompt_keys(recipe, overrides)
-        from metaprompts.cli.scored import report_undefined
         from metaprompts.training.loop import train
         from metaprompts.training.signals import TrainingStopped
         from metaprompts.utils.distributed_env import is_first_process, launch_command
