@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from metaprompts.demo.baselines import best_constant
+from metaprompts.demo.scoring import best_constant
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.tasks import Depth, Pose, Segmentation
 

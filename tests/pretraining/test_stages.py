@@ -8,12 +8,12 @@ from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining import array_shards
-from metaprompts.pretraining.architecture import read_architecture
 from metaprompts.pretraining.array_shards import Rows, missing_parts, read_notes, write_part
 from metaprompts.pretraining.config import Diffusion, Pretraining, Scenes, Vae
 from metaprompts.pretraining.pretrain import pretrain
 from metaprompts.pretraining.scenes_stage import draw_scenes
-from metaprompts.pretraining.vae_io import encode
+from metaprompts.pretraining.text_to_image import read_architecture
+from metaprompts.pretraining.vae_stage import encode
 from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import write_folder_whole
 from pretraining.drawn import rectangle, small_settings

@@ -6,13 +6,19 @@ import torch
 from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
-from metaprompts.pretraining.architecture import read_architecture
 from metaprompts.pretraining.array_shards import Rows
-from metaprompts.pretraining.latent_scaling import channel_moments, standardize
 from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
+from metaprompts.pretraining.text_to_image import read_architecture
 from metaprompts.pretraining.vae_init import begin_at_block_averages
-from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
-from metaprompts.pretraining.vae_stage import check_vae_quality
+from metaprompts.pretraining.vae_stage import (
+    channel_moments,
+    check_vae_quality,
+    decode,
+    encode,
+    standardize,
+    to_images,
+    to_pixels,
+)
 from pretraining.drawn import ARCHITECTURE, rectangle
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,27 +60,6 @@ class Contexts:
         return self.store.path(self.caption_of(path))
 
 
-@dataclass(frozen=True)
-class Said:
-    """The captions that a captioner generated for a split's images.
-
-    Attributes:
-        captions: path -> caption
-    """
-
-    captions: Mapping[str, str]
-
-    def of(self, image: str) -> str:
-        """The caption of an image.
-
-        Raises:
-            InputError: the image was unreadable during captioning
-        """
-        if image not in self.captions:
-            raise InputError(f"image {image} has no caption: it could not be read during captioning")
-        return self.captions[image]
-
-
 def prepare_contexts(
     samples: SampleDataset, prompts: Prompts, data: Any, root: Path, device: torch.device, *, tolerant: bool
 ) -> Contexts:
@@ -99,11 +79,15 @@ def prepare_contexts(
         InputError: an image has no caption or cannot be read, or captioner or text encoder cannot be loaded
     """
     cache = data.cache or cache_folder()
-    paths = _from_own_share(_images(samples))
+    images: dict[str, int] = {}
+    for index in range(len(samples)):
+        images.setdefault(samples.path(index), index)
+    paths = _from_own_share(images)
     if data.captioner is None:
         caption_of: CaptionOf = CaptionFile(data.caption_file(), root).of
     else:
-        caption_of = _captioned(samples, paths, Captioner(data.captioner, cache, device), tolerant=tolerant).of
+        generated = _captioned(samples, paths, Captioner(data.captioner, cache, device), tolerant=tolerant)
+        caption_of = partial(_generated_caption, generated)
     captions = dict.fromkeys(_known(paths, caption_of, tolerant=tolerant))
     return Contexts(caption_of, encode_captions(list(captions), prompts, cache, device))
 
@@ -132,20 +116,11 @@ def encode_captions(captions: list[str], prompts: Prompts, cache: Path, device: 
     return store
 
 
-def _images(samples: SampleDataset) -> dict[str, int]:
-    """The path of each image -> the index of its first sample."""
-    found: dict[str, int] = {}
-    for index in range(len(samples)):
-        found.setdefault(samples.path(index), index)
-    return found
-
-
 def _from_own_share(images: Mapping[str, int]) -> dict[str, int]:
     """The same images, starting with this process's share."""
-    rank, count = process_rank(), process_count()
-    names = list(images)
-    first = len(names) * rank // count
-    return {name: images[name] for name in [*names[first:], *names[:first]]}
+    places = list(images.items())
+    first = len(places) * process_rank() // process_count()
+    return dict([*places[first:], *places[:first]])
 
 
 def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> list[str]:
@@ -161,8 +136,16 @@ def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> li
     return captions
 
 
-def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Captioner, *, tolerant: bool) -> Said:
-    """Caption every image, or, if unreadable images are tolerated, every readable image."""
+def _generated_caption(captions: Mapping[str, str], path: str) -> str:
+    if path not in captions:
+        raise InputError(f"image {path} has no caption: it could not be read during captioning")
+    return captions[path]
+
+
+def _captioned(
+    samples: SampleDataset, paths: Mapping[str, int], captioner: Captioner, *, tolerant: bool
+) -> dict[str, str]:
+    """Path -> caption of every image, or, if unreadable images are tolerated, of every readable image."""
     captions: dict[str, str] = {}
     places = list(paths.items())
     with ProgressBar("captioning", len(places), quiet=not is_first_process()) as bar:
@@ -170,7 +153,7 @@ def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Capt
             images = dict(_readable(samples, part, tolerant=tolerant))
             captions |= dict(zip(images, captioner.caption(list(images.values())), strict=True))
             bar.advance(len(part))
-    return Said(captions)
+    return captions
 
 
 def _readable(

@@ -1,18 +1,17 @@
 """The demonstration: draw scenes, score the embedded models, train one live, visualize prompts, write the report."""
 
-import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from metaprompts.analysis.prompts import prompt_responses
+from metaprompts.data.datasets.held_out import Subset
 from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.demo.config import DemoConfig
-from metaprompts.demo.galleries import steps_gallery, task_gallery
+from metaprompts.demo.galleries import overview, steps_gallery, task_gallery
 from metaprompts.demo.live_training import Point, fine_tune, starting_model
-from metaprompts.demo.overview import overview
 from metaprompts.demo.prompts import prompts_gallery
 from metaprompts.demo.report import Gallery, Report, write_report
 from metaprompts.demo.scoring import Subject, on_scenes, scores_of, shown_tasks, subject_of
@@ -23,8 +22,6 @@ from metaprompts.utils.files import write_image
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.progress import ProgressBar, report_lines, tracked
 from metaprompts.utils.wording import counted
-
-logger = logging.getLogger(__name__)
 
 REPORT = "report.html"
 OVERVIEW = "overview.png"
@@ -76,7 +73,7 @@ def _run(settings: DemoConfig) -> Path:
         scenes,
         seed=settings.seed,
         val_count=settings.scenes,
-        workers=settings.workers,
+        workers=max(1, min(os.cpu_count() or 1, 8)),
         progress=partial(tracked, what="drawing"),
     )
     subjects = {task: subject_of(task, scenes) for task in shown_tasks()}
@@ -126,7 +123,7 @@ def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[tuple[str, fl
     """Train depth from the miniature's weights, and score it before and after; K = 1, to take only a minute."""
     recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes)
     split = validation_split(recipe)
-    few = replace(split, samples=_First(split.samples, _LIVE_CHECK))
+    few = replace(split, samples=Subset(split.samples, range(min(_LIVE_CHECK, len(split.samples)))))
     untrained = starting_model(recipe).eval()
     with ProgressBar("training", seconds) as bar:
         model, curve = fine_tune(recipe, seconds, lambda point: bar.update(point.seconds, f"loss {point.loss:.3f}"))
@@ -140,25 +137,3 @@ def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[tuple[str, fl
 
 def _some(samples: SampleDataset, count: int) -> list[Sample]:
     return [samples[number] for number in range(min(len(samples), count))]
-
-
-class _First:
-    """The first samples of a split."""
-
-    def __init__(self, samples: Any, count: int) -> None:
-        self._samples = samples
-        self._count = min(count, len(samples))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def path(self, index: int) -> str:
-        path: str = self._samples.path(index)
-        return path
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        files: tuple[Path, ...] = self._samples.files(index)
-        return files
-
-    def __getitem__(self, index: int) -> Any:
-        return self._samples[range(self._count)[index]]

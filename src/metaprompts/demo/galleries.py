@@ -1,6 +1,6 @@
-"""Images of the report: ground truth next to prediction, and the refinement steps side by side."""
+"""Images of the report: ground truth next to prediction, refinement steps side by side, and one of all models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ from metaprompts.analysis.prompts import predictions_by_step
 from metaprompts.data.sample import Sample
 from metaprompts.demo.report import Gallery
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.visualize.sheets import contact_sheet
 from metaprompts.visualize.text import ImageArray
 
-_ROWS, _STEP_ROWS = 4, 2
+_ROWS, _STEP_ROWS, _OVERVIEW_IMAGES = 4, 2, 4
 SCALE = 2
 _LEGEND_WIDTH = 900
 
@@ -51,6 +52,33 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
         rows=rows,
         names=[scene_name(sample) for sample in chosen],
     )
+
+
+def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) -> ImageArray:
+    """Images side by side, with the prediction of every model below each image.
+
+    Args:
+        models: name of the task -> model
+        people: samples of the pose task; the first images are shown, with all their annotated people
+
+    Returns:
+        (sheet height, sheet width, 3)
+    """
+    by_image: dict[str, list[Sample]] = {}
+    for sample in people:
+        by_image.setdefault(sample.path, []).append(sample)
+    columns = [_column(models, samples) for samples in list(by_image.values())[:_OVERVIEW_IMAGES]]
+    names = ["image", *models]
+    captions = [[name] + [""] * (len(columns) - 1) for name in names]
+    return contact_sheet(list(zip(*columns, strict=True)), captions, cell=columns[0][0].shape[:2])
+
+
+def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) -> list[ImageArray]:
+    # Enlarge before predicting: drawings then have the size of the enlarged image, and their lines stay thin.
+    image = enlarge(samples[0].image)
+    boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
+    seen = [model.predict(image, boxes if model.task.reads_boxes else None) for model in models.values()]
+    return [image, *(np.asarray(prediction.show(legend=False)) for prediction in seen)]
 
 
 def scene_name(sample: Sample) -> str:

@@ -1,9 +1,11 @@
-"""Score the embedded models and constant baselines."""
+"""Score the embedded models, and baselines that ignore the image, as the floor of each metric."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metaprompts.demo.baselines import best_constant
+from torch import Tensor, nn
+
 from metaprompts.demo.report import Score
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.evaluation.evaluate import evaluate
@@ -12,8 +14,33 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import TASKS
+from metaprompts.tasks.base import Task
 from metaprompts.training.dataloaders import Split, training_split, validation_batches, validation_split
 from metaprompts.utils.progress import tracked
+
+
+class Constant(nn.Module):
+    """A constant prediction for every image, with the interface of a model for `evaluate`.
+
+    Args:
+        task: the task that scores the output
+        raw: (1, ...) the constant output
+    """
+
+    def __init__(self, task: Task, raw: Tensor) -> None:
+        super().__init__()
+        self.task = task
+        self.raw = raw
+        self.device = raw.device
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Repeat the output for each of the images (B, 3, H, W)."""
+        return self.raw.expand(len(images), *self.raw.shape[1:])
+
+
+def best_constant(task: Task, batches: Iterable[dict[str, Tensor]]) -> Constant:
+    """The best constant prediction, see `Task.constant_output`."""
+    return Constant(task, task.constant_output(batches))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows, missing_parts, write_part
-from metaprompts.pretraining.vae_io import encode
+from metaprompts.pretraining.vae_stage import encode
 from metaprompts.utils.batches import batched
 from metaprompts.utils.files import read_json, write_json
 from metaprompts.utils.fingerprint import file_fingerprint

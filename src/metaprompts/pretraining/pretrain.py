@@ -1,5 +1,6 @@
 """Run all pre-training stages in order, skipping finished stages."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,27 +8,39 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
+from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.pretraining.architecture import Architecture, read_architecture
 from metaprompts.pretraining.array_shards import Rows, read_notes
 from metaprompts.pretraining.config import Learning, Pretraining, StageName
 from metaprompts.pretraining.diffusion_stage import Words, diffusion_is_finished, train_diffusion
 from metaprompts.pretraining.export_stage import export
 from metaprompts.pretraining.latents_stage import latents_of, vae_fingerprint, write_latents
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
-from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, build_text_to_image
+from metaprompts.pretraining.text_to_image import (
+    NOISE,
+    Architecture,
+    TextToImageModel,
+    build_text_to_image,
+    read_architecture,
+)
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer, write_tokenizer
 from metaprompts.pretraining.train_loop import TrainConfig
 from metaprompts.pretraining.vae_stage import check_vae_quality, take_over_vae, train_vae, vae_is_finished
-from metaprompts.pretraining.warm_start import published_fingerprint, published_folder, take_over
 from metaprompts.training.data_parallel import ProcessGroup, training_together
 from metaprompts.utils.callbacks import Callback
-from metaprompts.utils.files import write_json
+from metaprompts.utils.files import write_folder_whole, write_json
 from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.schema import to_dict
 
 _SAMPLES = 8
+# UNet and text encoder last: their weights identify the networks that training starts from.
+_NEEDED = (
+    "vae/diffusion_pytorch_model.safetensors",
+    "tokenizer/vocab.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +91,11 @@ class Run:
         """The values that a checkpoint of the diffusion stage must match."""
         networks = {"unet": self.architecture.unet, "text_encoder": self.architecture.text_encoder}
         return {
-            **({"init_from": published_fingerprint(self.start)} if self.start else networks),
+            **(
+                {"init_from": file_fingerprint(*(self.start / name for name in _NEEDED[2:]))}
+                if self.start
+                else networks
+            ),
             "noise": NOISE,
             "vae": vae,
             "words": file_fingerprint(self.folder("text") / "vocab.json", self.folder("text") / "merges.txt"),
@@ -109,13 +126,25 @@ def pretrain(
         architecture=read_architecture(settings.architecture),
         source=source,
         progress=progress,
-        start=published_folder(settings.init_from) if settings.init_from else None,
+        start=_published_folder(settings.init_from) if settings.init_from else None,
     )
     with writing_into(settings.out, "pretrain", deep=True):
         write_json(settings.out / "settings.json", to_dict(settings))
         for name, work in _STAGES.items():
             if stage in (None, name):
                 work(run)
+
+
+def _published_folder(source: Path) -> Path:
+    """The folder of a source: a folder that `metaprompts pretrain` wrote, or "micro", the model in this package."""
+    folder = source.expanduser()
+    if str(source) == BACKBONE and not folder.exists():
+        folder = embedded_folder(BACKBONE)
+    if missing := [name for name in _NEEDED if not (folder / name).is_file()]:
+        raise InputError(
+            f"init_from {source} lacks {', '.join(missing)}: give a folder written by `metaprompts pretrain`"
+        )
+    return folder
 
 
 def _scenes(run: Run) -> None:
@@ -147,7 +176,8 @@ def _text(run: Run) -> None:
     if run.folder("text").is_dir():
         return
     if run.start:
-        take_over(run.start / "tokenizer", run.folder("text"))
+        with write_folder_whole(run.folder("text")) as scratch:
+            shutil.copytree(run.start / "tokenizer", scratch, dirs_exist_ok=True)
     else:
         write_tokenizer(run.captions(TRAINING, run.settings.scenes.count), run.settings.text, run.folder("text"))
 

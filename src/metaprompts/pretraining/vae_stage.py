@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Vae
-from metaprompts.pretraining.latent_scaling import channel_moments, standardize
 from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.pretraining.vae_init import begin_at_block_averages
-from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
 from metaprompts.utils.batches import batched
 from metaprompts.utils.callbacks import Callback
@@ -31,6 +30,30 @@ _SHOWN = 8
 _BATCH = 8
 _MARGIN_DB = 1.0
 _CHROMA_TOLERANCE = 0.15
+
+
+def to_pixels(images: NDArray[np.uint8]) -> Tensor:
+    """(B, H, W, 3) in 0..255 -> (B, 3, H, W) in [-1, 1], channels last in memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_images(pixels: Tensor) -> NDArray[np.uint8]:
+    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) in 0..255."""
+    scaled = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+@torch.inference_mode()
+def encode(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
+    """Images (B, H, W, 3) in 0..255 -> the posterior's mean (B, C, H / 8, W / 8)."""
+    posterior: Any = vae.encode(to_pixels(images)).latent_dist
+    return posterior.mode()  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Latents (B, C, h, w) -> images (B, 3, 8 h, 8 w) in [-1, 1], except for overshoot."""
+    return vae.decode(latents).sample  # type: ignore[no-any-return]
 
 
 class VaeObjective:
@@ -117,6 +140,49 @@ def train_vae(
     standardize(vae, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
     latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
     return _finish(vae, settings, train_config.folder, held_out, latent)
+
+
+def channel_moments(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel.
+
+    Args:
+        latents: (B, C, h, w)
+
+    Returns:
+        (C,) and (C,), in double precision
+    """
+    channels = latents.double().transpose(0, 1).flatten(1)
+    return channels.mean(dim=1), channels.std(dim=1, correction=0)
+
+
+@torch.no_grad()
+def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
+    """Change a VAE to encode to (latent - mean) / std, without changing decoded images.
+
+    The encoder's last convolution gives the posterior's mean m and log variance v: m becomes (m - mean) / std and v
+    becomes v - 2 ln std. The decoder's first convolution takes z * std + mean. The scaling factor becomes 1.
+
+    Args:
+        vae: changed in place; the change is exact, except that diffusers limits the log variance to [-30, 20]
+        mean: (C,), mean of the posterior's mean over many images
+        std: (C,), the divisor: the standard deviation, or the same number for all channels, which keeps their relative
+            spread
+    """
+    assert vae.quant_conv is not None
+    assert vae.post_quant_conv is not None
+    encode, decode = vae.quant_conv, vae.post_quant_conv
+    channels = len(mean)
+    weight, bias = encode.weight.double(), encode.bias.double()
+    weight[:channels] /= std[:, None, None, None]
+    bias[:channels] = (bias[:channels] - mean) / std
+    bias[channels:] -= 2 * std.log()
+    encode.weight.copy_(weight)
+    encode.bias.copy_(bias)
+
+    weight, bias = decode.weight.double(), decode.bias.double()
+    decode.bias.copy_(bias + weight[:, :, 0, 0] @ mean)
+    decode.weight.copy_(weight * std[None, :, None, None])
+    vae.register_to_config(scaling_factor=1.0)
 
 
 def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:
