@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range
 
 LARGEST_SEED = 10**9
 # demo --quick: enough to show that an installation works.
@@ -17,7 +18,7 @@ class DemoConfig:
 
     out: Path = Path("metaprompts-demo")
     """Folder for the scenes and the report."""
-    seed: int = 3_000_000
+    seed: Annotated[int, Range(0, 2**53)] = 3_000_000
     """Seed of the first scene. Different seeds give different scenes; no model was trained on scenes with seeds of
     3,000,000 or more."""
     scenes: int = 64
