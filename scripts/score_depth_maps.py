@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import metaprompts
-from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.datasets.depth import DepthPairs
 from metaprompts.data.datasets.sky import with_sky
 from metaprompts.data.io.depth_files import DepthEncoding
+from metaprompts.data.io.list_files import find_pairs
 
 Array = NDArray[np.float64]
 
@@ -109,7 +110,7 @@ def main() -> int:
     parser.add_argument("models", nargs="+")
     arguments = parser.parse_args()
     encoding = DepthEncoding(depth_scale=DEPTH_SCALE)
-    measured = DepthFolder(arguments.scenes, "depth_val.txt", encoding=encoding)
+    measured = DepthPairs(find_pairs(arguments.scenes, "depth_val.txt", None), encoding)
     samples = with_sky(measured, arguments.scenes / "labels", SKY_CLASS)
     sys.stdout.write("| model | grid | sky | frame | edges |\n| --- | --- | --- | --- | --- |\n")
     for name in arguments.models:

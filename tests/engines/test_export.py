@@ -17,7 +17,7 @@ from PIL import Image
 
 import metaprompts
 from metaprompts.cli import main
-from metaprompts.data.transforms.resize_image import resized
+from metaprompts.data.transforms.geometric import resized
 from metaprompts.engines.converted import PARTS
 from metaprompts.engines.export import export as export_run
 from metaprompts.engines.export import export_model, formats

@@ -6,8 +6,7 @@ import torch
 
 from evaluation.oracles import Samples
 from metaprompts.data.sample import Sample
-from metaprompts.data.transforms.kitti_crop import KittiCrop
-from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.data.transforms.geometric import KittiCrop, ResizeImage
 from metaprompts.errors import InputError
 from metaprompts.evaluation.dataset import EvalDataset, scaled_transforms, seen_batches, stacked
 from metaprompts.tasks.depth import DepthProtocol

@@ -7,7 +7,7 @@ import metaprompts.models.released
 from golden import layout, needs_golden
 from metaprompts.data.config import DepthData
 from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
-from metaprompts.data.transforms.kitti_crop import KittiCrop
+from metaprompts.data.transforms.geometric import KittiCrop
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.loading import build_backbone, named_config
 from metaprompts.recipes.loader import read_recipe

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metaprompts.data.datasets.odd_boxes import odd_boxes
+from metaprompts.data.datasets.odd_annotations import odd_boxes
 from metaprompts.data.io.coco_annotations import Category, parse_categories, parse_images
 from metaprompts.data.io.coco_entries import box_of, has_size, is_crowd, parse_each, score_of, whole_of, whole_or_none
 from metaprompts.data.io.image_matching import match_images, match_numbers

@@ -13,8 +13,7 @@ from torch.utils.data import Dataset
 from metaprompts.data.loading.dataloader import Reader
 from metaprompts.data.loading.shape_batches import ShapeBatches, places_by_shape, stack
 from metaprompts.data.sample import SMALLEST_SIDE, Sample, SampleDataset
-from metaprompts.data.transforms.geometric import keep_aspect
-from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.data.transforms.geometric import ResizeImage, keep_aspect
 from metaprompts.data.transforms.tensors import image_tensor, to_tensors
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError

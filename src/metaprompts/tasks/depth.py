@@ -15,7 +15,7 @@ from metaprompts.data.check import readable_samples
 from metaprompts.data.config.depth import DepthAugment, DepthData
 from metaprompts.data.datasets.depth_statistics import DepthStatistics
 from metaprompts.data.sample import Sample, SampleDataset
-from metaprompts.data.transforms.kitti_crop import KittiCrop
+from metaprompts.data.transforms.geometric import KittiCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics import depth as depth_metrics

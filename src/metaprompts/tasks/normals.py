@@ -100,14 +100,6 @@ class NormalsData(PairedSection):
             return read_normals(path) * np.array(_AXES[self.axes], np.float32)
         return normals_from_depth(read_depth_m(path, DepthEncoding(depth_scale=self.depth_scale)), self.focal_px)
 
-    def unlabeled(self) -> dict[str, str]:
-        """Empty: every image has normals."""
-        return {}
-
-    def official(self) -> dict[str, int]:
-        """Empty: no published data set is known by name."""
-        return {}
-
 
 class _NormalPairs(FilePairs):
     def __init__(self, data: NormalsData, names: tuple[str, str | None]) -> None:

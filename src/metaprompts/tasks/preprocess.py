@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.transforms.affine import box_center_scale, udp_matrix
-from metaprompts.data.transforms.resize_image import resized
+from metaprompts.data.transforms.geometric import resized
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.row_bands import row_bands

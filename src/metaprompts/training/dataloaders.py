@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Sampler, default_collate
 
 from metaprompts.data.config.base import joined
-from metaprompts.data.datasets.captioned import Captioned
 from metaprompts.data.datasets.held_out import hold_out, image_names, subset
 from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.datasets.transformed import Transformed
+from metaprompts.data.datasets.views import Captioned
 from metaprompts.data.loading.dataloader import Reader
 from metaprompts.data.loading.shape_batches import ShapeBatches
 from metaprompts.data.sample import SampleDataset

@@ -1,6 +1,6 @@
 import pytest
 
-from metaprompts.data.datasets.concat import ConcatSamples
+from metaprompts.data.datasets.views import ConcatSamples
 
 
 class Words(list):

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from data.shards.sharding import shard
+from labeled_folders import segmentation_folder
 from metaprompts.cli import main
 from metaprompts.data.config import SegmentationData
 from metaprompts.data.datasets import label_histogram
-from metaprompts.data.datasets.concat import ConcatSamples
 from metaprompts.data.datasets.label_histogram import check_any_label, count_labels
-from metaprompts.data.datasets.segmentation import SegmentationFolder
+from metaprompts.data.datasets.views import ConcatSamples
 from metaprompts.errors import InputError
 
 NAMES = ("background", "object")
@@ -22,7 +22,7 @@ def folder(root, *masks, **settings):
     for number, mask in enumerate(masks):
         Image.fromarray(np.array(mask, np.uint8)).save(root / f"masks/{number}.png")
         Image.new("RGB", np.shape(mask)[1::-1]).save(root / f"images/{number}.png")
-    return SegmentationFolder(root, "images", "masks", classes=NAMES, **settings)
+    return segmentation_folder(root, "images", "masks", classes=NAMES, **settings)
 
 
 class TestCounting:

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from metaprompts.data.datasets.odd_boxes import odd_boxes
+from metaprompts.data.datasets.odd_annotations import odd_boxes
 
 SIZES = np.array([(640.0, 480.0)] * 4)
 

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from metaprompts.data.datasets.odd_joints import odd_joints
+from metaprompts.data.datasets.odd_annotations import odd_joints
 
 USUAL = [(10, 20, 2), (600, 470, 1), (0, 0, 0)]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from metaprompts.data.datasets.segmentation import SegmentationFolder
+from labeled_folders import segmentation_folder
 from metaprompts.data.datasets.transformed import Transformed, quiet_opencv
 from metaprompts.data.sample import Crop, Person, Sample
 from metaprompts.data.transforms.color import PhotometricDistortion
@@ -165,7 +165,7 @@ class TestTensors:
 
 
 def test_camvid(shared_data):
-    dataset = SegmentationFolder(shared_data / "camvid", "train.txt", classes=11, ignored=(11,))
+    dataset = segmentation_folder(shared_data / "camvid", "train.txt", classes=11, ignored=(11,))
     train = Transformed(dataset, TRANSFORMS[1:], seed=0)
     for index in range(5):
         tensors = train[index]

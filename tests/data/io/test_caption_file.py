@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metaprompts.data.datasets.captioned import Captioned
-from metaprompts.data.datasets.concat import ConcatSamples
 from metaprompts.data.datasets.depth import DepthPairs
 from metaprompts.data.datasets.skip_bad import SkipBadSamples
+from metaprompts.data.datasets.views import Captioned, ConcatSamples
 from metaprompts.data.io.caption_file import CaptionFile
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.sample import Sample

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labeled_folders import segmentation_folder
 from metaprompts.data.config import SegmentationData
-from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.utils.schema import from_dict
@@ -19,7 +19,7 @@ def labels(folder, mask, classes=("background", "object"), **settings):
     image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
     image.save(folder / "masks/a.png")
     Image.new("RGB", image.size).save(folder / "images/a.png")
-    return SegmentationFolder(folder, "images", "masks", classes=classes, **settings)[0].labels.tolist()
+    return segmentation_folder(folder, "images", "masks", classes=classes, **settings)[0].labels.tolist()
 
 
 class TestValues:

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labeled_folders import depth_folder, segmentation_folder
 from metaprompts.data.config import DepthData, PoseData, SegmentationData
-from metaprompts.data.datasets.depth import DepthFolder
-from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.data.io.decoding import turned
 from metaprompts.errors import InputError
 
@@ -106,10 +105,10 @@ def test_a_square_image(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "images/a.jpg", exif=exif(6))
     Image.new("L", (8, 8)).save(tmp_path / "labels/a.png")
     with pytest.raises(InputError, match=r"orientation 6 .*does not show"):
-        SegmentationFolder(tmp_path, "images", "labels", classes=1)[0]
+        segmentation_folder(tmp_path, "images", "labels", classes=1)[0]
     Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(tmp_path / "labels/a.png")
     with pytest.raises(InputError, match=r"orientation 6 .*does not show"):
-        DepthFolder(tmp_path, "images", "labels")[0]
+        depth_folder(tmp_path, "images", "labels")[0]
 
 
 class TestAnnotations:

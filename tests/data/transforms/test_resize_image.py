@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metaprompts.data.sample import Sample
-from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.data.transforms.geometric import ResizeImage
 
 
 def resized(image, *arguments, **settings):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.datasets.depth import DepthFolder
+from labeled_folders import depth_folder
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.errors import InputError
 from metaprompts.synthetic.layouts.base import Place
@@ -23,7 +23,7 @@ class TestNyu:
     )
     def test_reader_gives_the_scenes_depth_back(self, written, split, folder, names):
         nyu = written("nyu")
-        dataset = DepthFolder(nyu.folder / folder, f"../{'../' * folder.count('/')}{names}")
+        dataset = depth_folder(nyu.folder / folder, f"../{'../' * folder.count('/')}{names}")
         assert len(dataset) == {"train": 5, "val": 1}[split]
         for number, sample in enumerate(dataset):
             scene = nyu.scene(split, number)
@@ -61,7 +61,7 @@ class TestKitti:
     @pytest.mark.parametrize(("split", "names"), [("train", "train_list.txt"), ("val", "test_list.txt")])
     def test_reader_gives_the_scenes_depth_back_where_measured(self, written, split, names):
         kitti = written("kitti")
-        dataset = DepthFolder(kitti.folder, names, encoding=DepthEncoding(depth_scale=256))
+        dataset = depth_folder(kitti.folder, names, encoding=DepthEncoding(depth_scale=256))
         assert len(dataset) == {"train": 5, "val": 1}[split]
         for number, sample in enumerate(dataset):
             scene = kitti.scene(split, number)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from metaprompts.data.datasets.depth import DepthFolder
+from labeled_folders import depth_folder, segmentation_folder
 from metaprompts.data.datasets.keypoints import CocoKeypoints
-from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.errors import InputError
 from metaprompts.synthetic import CLASSES, generate_scene
@@ -33,7 +32,7 @@ def truth():
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_masks_and_images_are_exact(folder, truth, split):
-    dataset = SegmentationFolder(folder, f"{split}.txt", classes=len(CLASSES))
+    dataset = segmentation_folder(folder, f"{split}.txt", classes=len(CLASSES))
     assert len(dataset) == len(truth[split])
     for sample, scene in zip((dataset[n] for n in range(len(dataset))), truth[split], strict=True):
         np.testing.assert_array_equal(sample.image, scene.image)
@@ -42,7 +41,7 @@ def test_masks_and_images_are_exact(folder, truth, split):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_depth_is_exact_to_a_256th_of_a_meter(folder, truth, split):
-    dataset = DepthFolder(folder, f"depth_{split}.txt", encoding=DepthEncoding(depth_scale=256))
+    dataset = depth_folder(folder, f"depth_{split}.txt", encoding=DepthEncoding(depth_scale=256))
     for sample, scene in zip((dataset[n] for n in range(len(dataset))), truth[split], strict=True):
         near = scene.depth_m < 255
         np.testing.assert_allclose(sample.depth_m[near], scene.depth_m[near], atol=0.5 / 256 + 1e-6)

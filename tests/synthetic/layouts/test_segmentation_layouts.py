@@ -6,8 +6,8 @@ from cityscapesscripts.helpers.labels import id2label, name2label
 from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from PIL import Image
 
+from labeled_folders import segmentation_folder
 from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
-from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.synthetic import CLASSES
 from metaprompts.synthetic.layouts.mapillary import label_ids
 
@@ -24,7 +24,7 @@ def named(labels, names, renamed):
 
 
 def samples(folder, split, **settings):
-    return SegmentationFolder(folder, f"{split}.txt", **settings)
+    return segmentation_folder(folder, f"{split}.txt", **settings)
 
 
 class TestAde20k:
@@ -32,7 +32,9 @@ class TestAde20k:
     def test_reader_gives_the_scenes_labels_back(self, written, split, long):
         ade = written("ade20k")
         root = ade.folder / "ADEChallengeData2016"
-        dataset = SegmentationFolder(root, f"images/{long}", f"annotations/{long}", classes=150, reduce_zero_label=True)
+        dataset = segmentation_folder(
+            root, f"images/{long}", f"annotations/{long}", classes=150, reduce_zero_label=True
+        )
         assert len(dataset) == {"train": 5, "val": 1}[split]
         for number, sample in enumerate(dataset):
             scene = ade.scene(split, number)

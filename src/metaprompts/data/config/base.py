@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from metaprompts.data.config.shards import check_min_confidence, check_same_settings
-from metaprompts.data.datasets.concat import ConcatSamples
+from metaprompts.data.datasets.views import ConcatSamples
 from metaprompts.data.io.decoding import ExifRule, ImageReading, ReadsImages
 from metaprompts.data.io.file_search import check_outside
+from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
 from metaprompts.data.shards.dataset import open_shards
 from metaprompts.data.shards.index import ShardIndex, read_index
-from metaprompts.data.transforms.geometric import RandomResize, RandomScale
-from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.data.transforms.geometric import RandomResize, RandomScale, ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
@@ -132,15 +132,11 @@ class Section:
                 off = "false" if given is True else "none"
                 raise InputError(f"data.{name} is {given}, but data.val is {shown}: pass --data.{name} {off}")
 
-    def _list_name(self, split: Split, name: Any) -> str:
-        """The name of a split in the recipe.
-
-        Raises:
-            InputError: the split has no name, because there is no validation or it is held out from the training images
-        """
-        if not isinstance(name, str):
-            raise InputError(f"data.{split} is {'none' if name is None else name}, so this split has no list")
-        return name
+    def _list_name(self, val: str | float | None) -> str:
+        """The name of the validation list; an error if there is no validation, or it is held out from training."""
+        if not isinstance(val, str):
+            raise InputError(f"data.val is {'none' if val is None else val}, so this split has no list")
+        return val
 
     @property
     def reading(self) -> ImageReading:
@@ -174,6 +170,14 @@ class Section:
     def searched_folders(self) -> list[Path]:
         """Folders that are searched for images and labels."""
         return []
+
+    def unlabeled(self) -> dict[str, str]:
+        """Folders of images without published labels: part -> folder."""
+        return {}
+
+    def official(self) -> dict[str, int]:
+        """Number of samples in the published data set: part -> number; empty if it is not known by name."""
+        return OFFICIAL.get(getattr(self, "layout", ""), {})
 
     def check_output(self, out: Path) -> None:
         """Check that the output folder is not searched for data.
@@ -313,9 +317,7 @@ class PairedSection(Section):
 
     def names(self, split: Split) -> tuple[str, str | None]:
         """The list file, or the folders of images and labels, of a split."""
-        if split == "train":
-            return self.train, self.train_labels
-        return self._list_name(split, self.val), self.val_labels
+        return (self.train, self.train_labels) if split == "train" else (self._list_name(self.val), self.val_labels)
 
     def searched_folders(self) -> list[Path]:
         """The folders of all splits."""

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from metaprompts.data.config.base import Openers, PairedSection, Probability, Side, joined
-from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.datasets.depth import DepthPairs
 from metaprompts.data.datasets.sky import with_sky
 from metaprompts.data.io.depth_files import LARGEST_SCALE, SMALLEST_SCALE, DepthEncoding, DepthKind
+from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.layouts import kitti, nyu
-from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.layouts.nyu_mat import NyuMat
 from metaprompts.data.sample import SampleDataset, Split
 from metaprompts.data.transforms.color import DepthColor
@@ -112,16 +112,8 @@ class DepthData(PairedSection):
 
     def _lists(self, split: Split) -> SampleDataset:
         encoding = DepthEncoding(depth_scale=self.depth_scale, kind=self.depth_kind, focal_baseline=self.focal_baseline)
-        pairs = DepthFolder(self.folder(), *self.names(split), encoding=encoding)
+        pairs = DepthPairs(find_pairs(self.folder(), *self.names(split)), encoding)
         return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
-
-    def unlabeled(self) -> dict[str, str]:
-        """Empty: every image has depth."""
-        return {}
-
-    def official(self) -> dict[str, int]:
-        """Number of samples in the published data set: part -> number."""
-        return OFFICIAL.get(self.layout, {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,12 +62,8 @@ class PoseData(Section):
             return {split: lambda: CocoKeypoints(self.folder(), self.train, self.train_images)}
         boxes = self.val_boxes
         name = split if boxes is None else "val_boxes"
-        val = self._list_name(split, self.val)
+        val = self._list_name(self.val)
         return {name: lambda: CocoKeypoints(self.folder(), val, self.val_images, detections=boxes)}
-
-    def unlabeled(self) -> dict[str, str]:
-        """Empty: every image has people."""
-        return {}
 
     def official(self) -> dict[str, int]:
         """Number of people in the published data set, if its own file names are used: part -> number."""

@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from metaprompts.data.class_names import class_order
 from metaprompts.data.config.base import Factor, Openers, PairedSection, Probability, Side, check_factor_ranges, joined
 from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
-from metaprompts.data.datasets.segmentation import SegmentationFolder, SegmentationPairs
+from metaprompts.data.datasets.segmentation import SegmentationPairs
 from metaprompts.data.io.label_tables import LabelTable, label_table
+from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.cityscapes import Cityscapes
-from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion, vistas_classes
 from metaprompts.data.sample import SampleDataset, Split
 from metaprompts.data.transforms.color import PhotometricDistortion
@@ -121,13 +121,8 @@ class SegmentationData(PairedSection):
 
     def unlabeled(self) -> dict[str, str]:
         """Folders of images without published labels: part -> folder."""
-        return {"cityscapes": {"test": "leftImg8bit/test"}, "mapillary": {"test": "testing/images"}}.get(
-            self.layout, {}
-        )
-
-    def official(self) -> dict[str, int]:
-        """Number of samples in the published data set: part -> number."""
-        return OFFICIAL.get(self.layout, {})
+        folders = {"cityscapes": "leftImg8bit/test", "mapillary": "testing/images"}
+        return {"test": folders[self.layout]} if self.layout in folders else {}
 
     def _cityscapes(self, split: Split, classes: Sequence[str]) -> dict[str, Callable[[], SegmentationPairs]]:
         labels, extra, count = self.labels or "gtFine", self.extra, len(classes)
@@ -138,16 +133,7 @@ class SegmentationData(PairedSection):
         return parts
 
     def _listed(self, split: Split, classes: Sequence[str]) -> SegmentationPairs:
-        images, labels = self.names(split)
-        return SegmentationFolder(
-            self.folder(),
-            images,
-            labels,
-            classes=classes,
-            ignored=self.ignored,
-            reduce_zero_label=self.reduce_zero_label,
-            label_map=self.label_map,
-        )
+        return SegmentationPairs(find_pairs(self.folder(), *self.names(split)), self._label_table(classes))
 
     def _label_table(self, classes: Sequence[str]) -> LabelTable:
         return label_table(classes, self.ignored, reduce_zero_label=self.reduce_zero_label, label_map=self.label_map)

@@ -1,7 +1,6 @@
 """Parse COCO keypoint and detection files into arrays."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.datasets.odd_boxes import odd_boxes
-from metaprompts.data.datasets.odd_joints import odd_joints
+from metaprompts.data.datasets.odd_annotations import odd_boxes, odd_joints
 from metaprompts.data.io.coco_annotations import (
-    Annotation,
     Annotations,
     Category,
     CocoImage,
@@ -75,16 +72,6 @@ class KeypointFile:
     remarks: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Row:
-    keypoints: NDArray[np.float64]
-    box_xywh: NDArray[np.float64]
-    image_id: int
-    annotation_id: int
-    score: float
-    area: float
-
-
 def read_keypoints(path: Path) -> KeypointFile:
     """Read a COCO keypoint file.
 
@@ -113,17 +100,24 @@ def read_keypoints(path: Path) -> KeypointFile:
     for each in fit:
         if each.image_id not in images:
             raise InputError(f"{path}: annotation {each.id} is for image {each.image_id}, which is not listed")
-    persons = _stack([_person(each) for each in fit])
-    boxless = len(people) - len(fit)
-    remarks = [
-        *found.remarks,
-        *([f"{counted(boxless, 'person')} with a box smaller than one pixel skipped"] if boxless else []),
-    ]
-    sizes = _sizes(persons, images)
-    remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
-    remarks += odd_joints(
-        persons.keypoints, sizes, persons.boxes_xywh, lambda row: f"annotation {persons.annotation_ids[row]}"
+    persons = Persons(
+        keypoints=np.array([each.keypoints for each in fit], np.float32),
+        boxes_xywh=np.array([each.box_xywh for each in fit], np.float32),
+        image_ids=np.array([each.image_id for each in fit], np.int64),
+        annotation_ids=np.array([each.id for each in fit], np.int64),
+        scores=np.ones(len(fit), np.float32),
+        areas=np.array([each.area for each in fit], np.float32),
     )
+    boxless, remarks = len(people) - len(fit), [*found.remarks]
+    if boxless:
+        remarks.append(f"{counted(boxless, 'person')} with a box smaller than one pixel skipped")
+
+    def name(row: int) -> str:
+        return f"annotation {fit[row].id}"
+
+    sizes = _sizes(persons, images)
+    remarks += odd_boxes(persons.boxes_xywh, sizes, name)
+    remarks += odd_joints(persons.keypoints, sizes, persons.boxes_xywh, name)
     (first, *_) = found.categories
     return KeypointFile(
         joint_names=first.joints,
@@ -160,19 +154,22 @@ def read_detections(
     why = [_why_left_out(box, keypoint_file, minimum_score) for box in boxes]
     counts = Counter(filter(None, why))
     said = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    joints = len(keypoint_file.joint_names)
-    found = [
-        _detection(place, box, joints)
-        for place, (box, reason) in enumerate(zip(boxes, why, strict=True))
-        if reason is None
-    ]
+    found = [(place, box) for place, box in enumerate(boxes) if why[place] is None]
     if not found:
         raise InputError(
             f"{path} holds no box of a listed image with a score of at least {minimum_score} "
             f"({counted(len(boxes), 'box', 'boxes')}{': ' if said else ''}{said}): "
             "give detections for these images"
         )
-    persons = _stack(found)
+    boxes_xywh = np.array([box.box_xywh for _, box in found])
+    persons = Persons(
+        keypoints=np.zeros((len(found), len(keypoint_file.joint_names), 3), np.float32),
+        boxes_xywh=boxes_xywh.astype(np.float32),
+        image_ids=np.array([box.image_id for _, box in found], np.int64),
+        annotation_ids=np.array([place for place, _ in found], np.int64),
+        scores=np.array([box.score for _, box in found], np.float32),
+        areas=boxes_xywh[:, 2:].prod(axis=1).astype(np.float32),
+    )
     odd = odd_boxes(
         persons.boxes_xywh, _sizes(persons, keypoint_file.images), lambda row: f"entry {persons.annotation_ids[row]}"
     )
@@ -237,24 +234,8 @@ def _left_out(found: Annotations, boxless: int) -> dict[str, int]:
 
 def _sizes(persons: Persons, images: dict[int, CocoImage]) -> NDArray[np.float64]:
     """(P, 2) width and height of each person's image, nan if the file does not give them."""
-
-    def sizes() -> Iterator[tuple[float, float]]:
-        for image_id in persons.image_ids.tolist():
-            image = images[image_id]
-            yield image.width or np.nan, image.height or np.nan
-
-    return np.array(list(sizes()), dtype=np.float64)
-
-
-def _person(annotation: Annotation) -> _Row:
-    return _Row(
-        keypoints=annotation.keypoints,
-        box_xywh=annotation.box_xywh,
-        image_id=annotation.image_id,
-        annotation_id=annotation.id,
-        score=1.0,
-        area=annotation.area,
-    )
+    sides = ((images[number].width, images[number].height) for number in persons.image_ids.tolist())
+    return np.array([(width or np.nan, height or np.nan) for width, height in sides], dtype=np.float64)
 
 
 def _box(entry: dict[str, Any]) -> DetectedBox:
@@ -263,17 +244,6 @@ def _box(entry: dict[str, Any]) -> DetectedBox:
         category_id=whole_of(entry, "category_id"),
         box_xywh=box_of(entry),
         score=score_of(entry),
-    )
-
-
-def _detection(place: int, box: DetectedBox, joints: int) -> _Row:
-    return _Row(
-        keypoints=np.zeros((joints, 3)),
-        box_xywh=box.box_xywh,
-        image_id=box.image_id,
-        annotation_id=place,
-        score=box.score,
-        area=float(box.box_xywh[2] * box.box_xywh[3]),
     )
 
 
@@ -286,14 +256,3 @@ def _why_left_out(box: DetectedBox, known: KeypointFile, minimum_score: float) -
     if box.score < minimum_score:
         return "with a lower score"
     return None if has_size(box.box_xywh) else "smaller than one pixel"
-
-
-def _stack(rows: Sequence[_Row]) -> Persons:
-    return Persons(
-        keypoints=np.array([row.keypoints for row in rows], dtype=np.float32),
-        boxes_xywh=np.array([row.box_xywh for row in rows], dtype=np.float32),
-        image_ids=np.array([row.image_id for row in rows], dtype=np.int64),
-        annotation_ids=np.array([row.annotation_id for row in rows], dtype=np.int64),
-        scores=np.array([row.score for row in rows], dtype=np.float32),
-        areas=np.array([row.area for row in rows], dtype=np.float32),
-    )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from metaprompts.data.datasets.pairs import FilePairs
 from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
-from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.io.orientation import read_pair
 from metaprompts.data.sample import Sample
 
@@ -34,22 +33,3 @@ class DepthPairs(FilePairs):
         image_path, depth_path = self._pairs[index]
         image, depth_m = read_pair(image_path, depth_path, lambda path: read_depth_m(path, self.encoding), self.reading)
         return Sample(image=image, path=str(image_path), depth_m=depth_m)
-
-
-class DepthFolder(DepthPairs):
-    """Images and depth files, from a list file or from two folders.
-
-    Args:
-        root: folder that paths are relative to
-        images: list file of ``image depth`` lines (then ``labels`` is None), or folder of images
-        labels: folder of depth files, matched to the images by name
-        encoding: meaning of the numbers in depth files; by default integers are millimeters and floats meters
-
-    Raises:
-        InputError: nothing was found, or a file has no counterpart
-    """
-
-    def __init__(
-        self, root: str | Path, images: str, labels: str | None = None, *, encoding: DepthEncoding | None = None
-    ) -> None:
-        super().__init__(find_pairs(Path(root), images, labels), encoding or DepthEncoding())

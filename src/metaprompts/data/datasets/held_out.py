@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from metaprompts.data.datasets.keypoints import People
-from metaprompts.data.datasets.label_histogram import label_values
-from metaprompts.data.io.label_tables import LabelValue
-from metaprompts.data.sample import Person, Sample, SampleDataset
+from metaprompts.data.datasets.views import View
+from metaprompts.data.sample import Person, SampleDataset
 from metaprompts.errors import InputError
 
 
-class Subset(SampleDataset):
+class Subset(View):
     """A subset of a data set's samples, in their original order.
 
     Args:
@@ -21,32 +20,14 @@ class Subset(SampleDataset):
     """
 
     def __init__(self, samples: SampleDataset, places: Sequence[int]) -> None:
-        self.samples, self.places = samples, tuple(places)
+        super().__init__(samples)
+        self.places = tuple(places)
 
     def __len__(self) -> int:
-        """Return the number of samples taken."""
         return len(self.places)
 
-    def __getitem__(self, index: int) -> Sample:
-        """Read one sample.
-
-        Raises:
-            IndexError: no such sample
-            InputError: a file is invalid
-        """
-        return self.samples[self.places[index]]
-
-    def path(self, index: int) -> str:
-        """The path of a sample's image."""
-        return self.samples.path(self.places[index])
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """The files of a sample."""
-        return self.samples.files(self.places[index])
-
-    def label_values(self, index: int) -> list[LabelValue]:
-        """The values of a sample's mask; see `label_histogram.label_values`."""
-        return label_values(self.samples, self.places[index])
+    def _find(self, index: int) -> tuple[SampleDataset, int]:
+        return self.samples, self.places[index]
 
 
 class SubsetOfPeople(Subset, People):

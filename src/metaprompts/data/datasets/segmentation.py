@@ -1,7 +1,7 @@
 """Images with class masks."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,12 @@ from metaprompts.data.io.label_tables import (
     classes_of,
     count_values,
     describe_expected,
-    label_table,
     renumbered,
     value_name,
 )
 from metaprompts.data.io.labels import read_color_mask, read_index_mask
-from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.io.orientation import read_pair
-from metaprompts.data.sample import IGNORED_LABEL, Sample
+from metaprompts.data.sample import Sample
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import listed
 
@@ -82,44 +80,6 @@ class SegmentationPairs(FilePairs):
         """The table for one mask; data sets with several kinds of masks have several tables."""
         del label_path
         return self._table
-
-
-class SegmentationFolder(SegmentationPairs):
-    """Images and masks of class indices or colors, from a list file or from two folders.
-
-    Args:
-        root: folder that paths are relative to
-        images: list file of ``image label`` lines (then ``labels`` is None), or folder of images
-        labels: folder of masks, matched to the images by name
-        classes: names of the classes in order, or their number, 1 to 255
-        ignore_index: value in the files that means "ignore"
-        ignored: further values in the files that are ignored; they must not be class indices
-        reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); all values are reduced by one
-        label_map: classes of other values or colors; see `label_table`
-
-    Raises:
-        InputError: nothing was found, a file has no counterpart, ``classes`` is out of range, or a class has no value
-    """
-
-    def __init__(
-        self,
-        root: str | Path,
-        images: str,
-        labels: str | None = None,
-        *,
-        classes: int | Sequence[str],
-        ignore_index: int = IGNORED_LABEL,
-        ignored: Sequence[int] = (),
-        reduce_zero_label: bool = False,
-        label_map: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.classes = classes if isinstance(classes, int) else len(classes)
-        if not 1 <= self.classes <= IGNORED_LABEL:
-            raise InputError(f"classes is {self.classes}; expected 1 to {IGNORED_LABEL}")
-        table = label_table(
-            classes, ignored, reduce_zero_label=reduce_zero_label, label_map=label_map, ignore_index=ignore_index
-        )
-        super().__init__(find_pairs(Path(root), images, labels), table)
 
 
 def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:

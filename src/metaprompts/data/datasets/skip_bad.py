@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 
+from metaprompts.data.datasets.views import View
 from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 
-class SkipBadSamples:
+class SkipBadSamples(View):
     """A data set that replaces each unreadable sample with the next good one.
 
     The replacement does not depend on order or workers. Each bad sample is logged once per reader process.
@@ -23,7 +23,7 @@ class SkipBadSamples:
     """
 
     def __init__(self, samples: SampleDataset, at_most: int) -> None:
-        self._samples = samples
+        super().__init__(samples)
         self._at_most = at_most
         # Shared memory, in which each worker marks bad samples, so that no sample is counted twice.
         self._is_bad = torch.zeros(len(samples), dtype=torch.uint8)
@@ -39,18 +39,6 @@ class SkipBadSamples:
         """Mark bad samples found by other processes or before the run was stopped."""
         self._is_bad[list(places)] = 1
 
-    def __len__(self) -> int:
-        """Return the number of samples, including bad samples."""
-        return len(self._samples)
-
-    def path(self, index: int) -> str:
-        """The path of a sample's own image, even if it is unreadable."""
-        return self._samples.path(range(len(self))[index])
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """The files of the sample itself, even if they are unreadable."""
-        return self._samples.files(range(len(self))[index])
-
     def __getitem__(self, index: int) -> Sample:
         """Read a sample, or the next good one.
 
@@ -60,7 +48,7 @@ class SkipBadSamples:
         place = range(len(self))[index]
         while True:
             try:
-                return self._samples[place]
+                return self.samples[place]
             except InputError as error:
                 self._pass_over(place, error)
             place = (place + 1) % len(self)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.data.datasets.views import View
 from metaprompts.data.io.labels import LABEL_SUFFIXES, read_index_mask
 from metaprompts.data.sample import Sample, SampleDataset, check_same_size
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
 
 
-class WithSky:
+class WithSky(View):
     """Depth samples with infinite depth in the sky.
 
     Args:
@@ -23,19 +24,12 @@ class WithSky:
     """
 
     def __init__(self, samples: SampleDataset, masks: Sequence[Path], sky_class: int | None) -> None:
-        self._samples, self._masks, self._sky_class = samples, list(masks), sky_class
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self._samples)
-
-    def path(self, index: int) -> str:
-        """The path of a sample's image."""
-        return self._samples.path(index)
+        super().__init__(samples)
+        self._masks, self._sky_class = list(masks), sky_class
 
     def files(self, index: int) -> tuple[Path, ...]:
         """A sample's files, including its sky mask."""
-        return (*self._samples.files(index), self._masks[index])
+        return (*super().files(index), self._masks[index])
 
     def __getitem__(self, index: int) -> Sample:
         """Read a sample; its depth is infinite in the sky.
@@ -43,7 +37,7 @@ class WithSky:
         Raises:
             InputError: a file is invalid, or sizes differ
         """
-        sample = self._samples[index]
+        sample = super().__getitem__(index)
         assert sample.depth_m is not None
         mask = read_index_mask(self._masks[index])
         check_same_size(sample.image, mask, Path(sample.path), self._masks[index])

@@ -149,7 +149,7 @@ def label_table(
     a class that is given there has no other values.
 
     Args:
-        classes: names of the classes in order, or the number of classes
+        classes: names of the classes in order, or their number, 1 to 255
         ignored: stored values that are not classes
         reduce_zero_label: stored 0 is ignored and stored 1 to ``classes`` become 0 to classes - 1
         label_map: stored value ("255"), color ("#ff0000" or "255,0,0") or "*" (all others) -> index or name of
@@ -157,9 +157,11 @@ def label_table(
         ignore_index: one more stored value that is not a class, unless ``label_map`` makes it one
 
     Raises:
-        InputError: a value is out of range or given twice, or a class has no value
+        InputError: the number of classes or a value is out of range, a value is given twice, or a class has no value
     """
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+    if not 1 <= len(names) <= IGNORED_LABEL:
+        raise InputError(f"classes is {len(names)}; expected 1 to {IGNORED_LABEL}")
     said = {key: _class_of(target, names, key) for key, target in (label_map or {}).items()}
     others = said.pop(_EVERY_OTHER, UNKNOWN)
     keys = [_key(key) for key in said]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.data.transforms.transform import change_all, check_probability
+from metaprompts.errors import InputError
 
 _CROP_TRIES = 10
 # Maps to 0 in the model's range of -1..1, up to half a gray level, because 127.5 is not an 8-bit value.
@@ -74,6 +75,31 @@ class RandomResize:
 
 
 @dataclass(frozen=True)
+class ResizeImage:
+    """Resize the image, but not its labels and depth.
+
+    Args:
+        height: height in pixels
+        width: width in pixels
+        keeps_aspect: whether to keep the aspect ratio; height and width are then upper bounds, the larger one for the
+            longer side
+    """
+
+    height: int
+    width: int
+    keeps_aspect: bool = False
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Resize the image, averaging pixels if it shrinks."""
+        del generator
+        own = sample.image.shape[:2]
+        height, width = self.height, self.width
+        if self.keeps_aspect:
+            height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
+        return replace(sample, image=resized(sample.image, (height, width)))
+
+
+@dataclass(frozen=True)
 class Pad:
     """Pad at the right and bottom to at least a height and width: image mid-gray, labels 255, depth 0.
 
@@ -118,24 +144,44 @@ class RandomCrop:
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Crop at one random position."""
-        top, left = self._draw(sample, generator)
-        tries = 0 if sample.labels is None or self.max_class_share is None else _CROP_TRIES
-        for _ in range(tries):
-            if self._is_mixed(sample.labels, top, left):
+        height, width = sample.image.shape[:2]
+        for _ in range(1 + _CROP_TRIES):
+            top = int(generator.integers(max(height - self.height, 0), endpoint=True))
+            left = int(generator.integers(max(width - self.width, 0), endpoint=True))
+            if sample.labels is None or self.max_class_share is None:
                 break
-            top, left = self._draw(sample, generator)
+            window = sample.labels[top : top + self.height, left : left + self.width]
+            if largest_class_share(window) < self.max_class_share:
+                break
         return crop(sample, top, left, self.height, self.width)
 
-    def _draw(self, sample: Sample, generator: np.random.Generator) -> tuple[int, int]:
-        height, width = sample.image.shape[:2]
-        top = generator.integers(max(height - self.height, 0), endpoint=True)
-        left = generator.integers(max(width - self.width, 0), endpoint=True)
-        return int(top), int(left)
 
-    def _is_mixed(self, labels: NDArray[np.uint8] | None, top: int, left: int) -> bool:
-        assert labels is not None
-        assert self.max_class_share is not None
-        return largest_class_share(labels[top : top + self.height, left : left + self.width]) < self.max_class_share
+@dataclass(frozen=True)
+class KittiCrop:
+    """Cut out the lowest rows and the middle columns, like the released code; a cropped image is unchanged.
+
+    Args:
+        height: height of the crop in pixels
+        width: width of the crop in pixels
+    """
+
+    height: int = 352
+    width: int = 1216
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Crop.
+
+        Raises:
+            InputError: the image is smaller
+        """
+        del generator
+        height, width = sample.image.shape[:2]
+        if height < self.height or width < self.width:
+            raise InputError(
+                f"{sample.path} is {height}x{width}; KITTI's crop needs at least {self.height}x{self.width}: "
+                "set test.kitti_crop false for other images"
+            )
+        return crop(sample, height - self.height, (width - self.width) // 2, self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -181,6 +227,13 @@ def largest_class_share(labels: NDArray[np.uint8]) -> float:
     counts = cv2.calcHist([labels], [0], None, [IGNORED_LABEL], [0, IGNORED_LABEL]).astype(np.float64)
     total = counts.sum()
     return float(counts.max() / total) if total else 1.0
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) resized to (height, width): averaged if it shrinks, else bilinear."""
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=method)  # type: ignore[no-any-return]
 
 
 def resize(sample: Sample, height: int, width: int) -> Sample:

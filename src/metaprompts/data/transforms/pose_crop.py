@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.joints import body_half, mirror_pairs
+from metaprompts.data.joints import body_half, mirror_pairs, mirrored_order
 from metaprompts.data.sample import Crop, Person, Sample
 from metaprompts.data.transforms.affine import box_center_scale, fit_aspect, to_crop, udp_matrix
 from metaprompts.data.transforms.transform import check_probability
@@ -136,7 +136,7 @@ class PoseCrop:
         moved = np.concatenate([points, visibility[:, None]], axis=1).astype(np.float32)
         # Unlabeled joints stay at 0, 0 instead of moving with that corner.
         moved[keypoints[:, 2] == 0] = 0
-        return swap_joints(moved, mirror_pairs(self.joint_names, self.flip_pairs)) if is_flipped else moved
+        return moved[mirrored_order(self.joint_names, self.flip_pairs)] if is_flipped else moved
 
 
 def mirror(matrix: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -145,16 +145,3 @@ def mirror(matrix: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     mirrored[0] = -matrix[0]
     mirrored[0, 2] += width - 1
     return mirrored
-
-
-def swap_joints(keypoints: NDArray[np.float32], pairs: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
-    """Exchange left and right joints.
-
-    Args:
-        keypoints: (J, ...)
-        pairs: indices, see `mirror_pairs`
-    """
-    order = np.arange(len(keypoints))
-    for left, right in pairs:
-        order[[left, right]] = right, left
-    return keypoints[order]

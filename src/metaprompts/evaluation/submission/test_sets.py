@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from metaprompts.data.datasets.coco_files import DetectedBox, read_boxes
-from metaprompts.data.datasets.odd_boxes import odd_boxes
+from metaprompts.data.datasets.odd_annotations import odd_boxes
 from metaprompts.data.io.coco_annotations import CocoImage, parse_images
 from metaprompts.data.io.coco_entries import has_size
 from metaprompts.data.io.decoding import ReadsImages

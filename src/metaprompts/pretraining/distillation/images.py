@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from metaprompts.data.io.images import images_in, read_image
-from metaprompts.data.transforms.resize_image import resized
+from metaprompts.data.transforms.geometric import resized
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Scenes

@@ -1,4 +1,4 @@
-"""Detect labeled joints that are probably not x, y in pixels of their image."""
+"""Detect boxes that are probably not [x, y, width, height], and joints not [x, y], in pixels of their image."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,8 +7,56 @@ from numpy.typing import NDArray
 
 from metaprompts.utils.wording import counted
 
-# As a fraction of the size: annotators click slightly beyond the border, and boxes are drawn more or less tightly.
+# As fractions of the size. Detected boxes, and boxes of people cut off by the border, may extend slightly beyond the
+# image, annotators click slightly beyond the border, and boxes are drawn more or less tightly.
 _BEYOND, _BEYOND_BOX = 0.02, 0.25
+_FEW = 0.1
+
+
+def odd_boxes(
+    boxes_xywh: NDArray[np.floating], sizes_wh: NDArray[np.floating], name: Callable[[int], str]
+) -> list[str]:
+    """Report suspicious boxes.
+
+    Args:
+        boxes_xywh: (P, 4), of positive size
+        sizes_wh: (P, 2) width and height of the images; nan if unknown
+        name: index of a box -> its name in messages ("annotation 12")
+
+    Returns:
+        one line for each kind of oddity; empty if all boxes are fine
+    """
+    ends = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
+    known = np.isfinite(sizes_wh).all(axis=1)
+    if (
+        len(ends)
+        and (np.abs(boxes_xywh) <= 1).all()
+        and (ends <= 1).all()
+        and (~known | (sizes_wh > _FEW / _BEYOND).all(axis=1)).all()
+    ):
+        return [f"all {len(ends)} boxes lie within one pixel, like fractions of the size; expected pixels"]
+    if not known.any():
+        return []
+    (places,) = known.nonzero()
+    boxes, sizes = boxes_xywh[known], sizes_wh[known]
+    ends = ends[known]
+    is_beyond = (ends > (1 + _BEYOND) * sizes + 1).any(axis=1)
+    could_be_corners = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= sizes + 1).all(axis=1)
+    suspicious = is_beyond & could_be_corners
+    if (could_be_corners.all() and suspicious.any()) or suspicious.mean() > _FEW:
+        chosen, what = suspicious, "end outside their images, but not if read as x1, y1, x2, y2"
+    else:
+        shared = (np.minimum(ends, sizes) - boxes[:, :2].clip(0)).clip(0).prod(axis=1)
+        chosen, what = shared < 0.5 * boxes[:, 2:].prod(axis=1), "lie mostly outside their images"
+    if not chosen.any():
+        return []
+    first = int(chosen.argmax())
+    box = ", ".join(f"{side:g}" for side in boxes[first])
+    width, height = sizes[first]
+    return [
+        f"{chosen.sum()} of {counted(len(boxes), 'box', 'boxes')} {what} (the first: {name(int(places[first]))}, "
+        f"[{box}] in an image {width:g} wide and {height:g} high); expected x, y, width, height in pixels"
+    ]
 
 
 def odd_joints(
