@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from metaprompts.data.layouts.nyu_mat import NyuMat
+from metaprompts.data.layouts.nyu import NyuMat
 from metaprompts.errors import InputError
 
 COUNT = 4

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from metaprompts.data.loading.loader_limits import check_open_files, naming_lost_workers
+from metaprompts.data.loading.dataloader import check_open_files, naming_lost_workers
 from metaprompts.errors import InputError
 
 
@@ -13,9 +13,9 @@ class TestOpenFiles:
         """With `ulimit -n 64` and processes that read, a run waited for ever."""
         code = (
             "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
-            "from metaprompts.data.loading.loader_limits import check_open_files\n"
-            "check_open_files(0)\n"
-            "check_open_files(2)\n"
+            "from metaprompts.data.loading.dataloader import check_open_files\n"
+            "check_open_files(0, 2)\n"
+            "check_open_files(2, 2)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert "need 192 open files, but the limit is 64: run ulimit -n 192, or data.num_workers 0" in done.stderr
@@ -26,7 +26,7 @@ class TestOpenFiles:
             pytest.skip("needs a higher limit")
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
-            check_open_files(4)
+            check_open_files(4, 2)
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, before[1])
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)

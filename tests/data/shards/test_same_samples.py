@@ -110,7 +110,7 @@ class TestSame:
         assert bits(found[2]) == bits(pickle.loads(pickle.dumps(found))[2])
 
     def test_more_shards_than_files_may_be_open(self, nyu, tmp_path, monkeypatch):
-        monkeypatch.setattr("metaprompts.data.shards.file_pool._OPEN_AT_MOST", 2)
+        monkeypatch.setattr("metaprompts.data.shards.dataset._OPEN_AT_MOST", 2)
         found = shard(nyu, tmp_path / "out").dataset("train")
         for _ in range(2):
             assert_same_samples(found, nyu.dataset("train"))

@@ -9,7 +9,6 @@ from metaprompts.data.datasets.sky import with_sky
 from metaprompts.data.io.depth_files import LARGEST_SCALE, SMALLEST_SCALE, DepthEncoding, DepthKind
 from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.layouts import kitti, nyu
-from metaprompts.data.layouts.nyu_mat import NyuMat
 from metaprompts.data.sample import SampleDataset, Split
 from metaprompts.data.transforms.color import DepthColor
 from metaprompts.data.transforms.cutdepth import CutDepth
@@ -103,7 +102,7 @@ class DepthData(PairedSection):
         if self.layout == "nyu":
             return {split: lambda: nyu.NyuDepth(self.folder(), split, list_file=list_file)}
         if self.layout == "nyu_mat":
-            return {split: lambda: NyuMat(self.folder(), split)}
+            return {split: lambda: nyu.NyuMat(self.folder(), split)}
         if self.layout == "kitti" and split == "val" and self.val_selection:
             return {"val_selection": lambda: kitti.KittiSelection(self.folder())}
         if self.layout == "kitti":

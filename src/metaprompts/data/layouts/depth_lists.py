@@ -1,7 +1,6 @@
 """The list files of depth benchmarks: image, depth and, in some, the focal length."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from metaprompts.data.io.list_files import HOW_SEPARATED, read_columns, report_duplicates, separator_hint
@@ -11,20 +10,9 @@ from metaprompts.errors import InputError
 _NO_DEPTH = "None"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DepthList:
-    """The content of a list.
-
-    Attributes:
-        pairs: (image, depth file) of every line that has both
-        unmeasured: number of lines with ``None`` in place of a depth file
-    """
-
-    pairs: list[tuple[Path, Path]]
-    unmeasured: int
-
-
-def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: Sequence[Path]) -> DepthList:
+def read_depth_list(
+    list_file: Path, image_roots: Sequence[Path], depth_roots: Sequence[Path]
+) -> tuple[list[tuple[Path, Path]], int]:
     """Read ``image depth`` or ``image depth focal`` lines.
 
     See `read_columns` for separators and skipped lines. A leading ``/`` is dropped, and the focal length is ignored.
@@ -33,6 +21,9 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
         list_file: the list
         image_roots: folders that image paths may be relative to; the first one that contains the file is used
         depth_roots: like ``image_roots``, for depth files
+
+    Returns:
+        (image, depth file) of every line that has both; and the number of lines with ``None`` in place of a depth file
 
     Raises:
         InputError: the list is missing or has no pairs, a line is malformed, or a file does not exist; the message
@@ -49,7 +40,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
     if not pairs:
         raise InputError(f"{list_file} names no image with depth; expected one `image depth` per line")
     report_duplicates(pairs, list_file)
-    return DepthList(pairs=pairs, unmeasured=unmeasured)
+    return pairs, unmeasured
 
 
 def _names(columns: Sequence[str], where: str) -> tuple[str, str]:

@@ -46,9 +46,8 @@ class KittiEigen(DepthPairs):
         path = find_file([root / name for name in names], what=f"the list of KITTI's Eigen split {split}")
         annotated = root / "data_depth_annotated"
         depth_roots = (annotated, annotated / "train", annotated / "val", root)
-        found = read_depth_list(path, (root / "raw_data", root), depth_roots)
-        super().__init__(found.pairs, DepthEncoding(depth_scale=DEPTH_SCALE))
-        self.unmeasured = found.unmeasured
+        pairs, self.unmeasured = read_depth_list(path, (root / "raw_data", root), depth_roots)
+        super().__init__(pairs, DepthEncoding(depth_scale=DEPTH_SCALE))
 
 
 class KittiSelection(DepthPairs):

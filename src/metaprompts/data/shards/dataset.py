@@ -1,18 +1,18 @@
 """The samples of a split, read from its shards in any order."""
 
 import logging
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from metaprompts.data.datasets.keypoints import People
 from metaprompts.data.datasets.label_histogram import values_of_labels
 from metaprompts.data.io.label_tables import LabelValue
 from metaprompts.data.sample import IGNORED_LABEL, Sample, Split
-from metaprompts.data.shards.codec import CONFIDENCE, LABELS, decode, decode_labels, is_uncertain, path_in
-from metaprompts.data.shards.file_pool import OpenFiles
+from metaprompts.data.shards.codec import CONFIDENCE, LABELS, Members, decode, decode_labels, is_uncertain, path_in
 from metaprompts.data.shards.index import FACTS, INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
 from metaprompts.errors import InputError, one_line
 from metaprompts.utils.wording import counted
@@ -20,6 +20,7 @@ from metaprompts.utils.wording import counted
 logger = logging.getLogger(__name__)
 
 _CURE = "copy it again, or delete it and run the same metaprompts data shard command to write it again"
+_OPEN_AT_MOST = 64
 
 
 class ShardedSamples:
@@ -64,7 +65,7 @@ class ShardedSamples:
         self._places = _places(found, folder)
         if min_confidence is not None:
             self._places = _certain(self._places, min_confidence, folder)
-        self._files = OpenFiles()
+        self._files = _OpenFiles()
         for shard in self.shards if checks_files else ():
             _check_shard_size(folder / shard.file, shard)
 
@@ -79,10 +80,7 @@ class ShardedSamples:
             IndexError: no such sample
             InputError: the shard is missing or damaged
         """
-        shard, record, person = self._places[range(len(self))[index]]
-        path = self._folder / shard.file
-        members = {ending: self._read(path, f"{record.key}.{ending}", at) for ending, at in record.members.items()}
-        with _decoding(record, path):
+        with self._decoding(index) as (members, person):
             return decode(members, person, root=self._root, min_confidence=self._min_confidence)
 
     def path(self, index: int) -> str:
@@ -91,10 +89,8 @@ class ShardedSamples:
         Raises:
             InputError: the shard is missing or damaged
         """
-        shard, record, _ = self._places[range(len(self))[index]]
-        facts = self._read(self._folder / shard.file, f"{record.key}.{FACTS}", record.members[FACTS])
-        with _decoding(record, self._folder / shard.file):
-            return path_in(facts, root=self._root)
+        with self._decoding(index, FACTS) as (members, _):
+            return path_in(members[FACTS], root=self._root)
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The shard of a sample."""
@@ -106,17 +102,27 @@ class ShardedSamples:
         Raises:
             InputError: the shard is missing or damaged
         """
-        shard, record, _ = self._places[range(len(self))[index]]
+        _, record, _ = self._places[range(len(self))[index]]
         if LABELS not in record.members:
             return []
-        path = self._folder / shard.file
         endings = (LABELS,) if self._min_confidence is None else (LABELS, CONFIDENCE)
-        members = {ending: self._read(path, f"{record.key}.{ending}", record.members[ending]) for ending in endings}
-        with _decoding(record, path):
+        with self._decoding(index, *endings) as (members, _):
             labels = decode_labels(members[LABELS])
             if self._min_confidence is not None:
                 labels[is_uncertain(members, self._min_confidence)] = IGNORED_LABEL
             return values_of_labels(labels)
+
+    @contextmanager
+    def _decoding(self, index: int, *endings: str) -> Iterator[tuple[Members, int]]:
+        """Read the files of a sample with these endings, or all, and its index among the record's people."""
+        shard, record, person = self._places[range(len(self))[index]]
+        path, chosen = self._folder / shard.file, endings or record.members
+        members = {ending: self._read(path, f"{record.key}.{ending}", record.members[ending]) for ending in chosen}
+        try:
+            yield members, person
+        # The checksums match, so the content is invalid.
+        except Exception as error:
+            raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
 
     def _read(self, path: Path, name: str, place: Place) -> bytes:
         where = f"{name} of shard {path}"
@@ -129,15 +135,6 @@ class ShardedSamples:
         if zlib.crc32(content) != place.crc32:
             raise InputError(f"{where} is damaged: {_CURE}")
         return content
-
-
-@contextmanager
-def _decoding(record: Record, path: Path) -> Iterator[None]:
-    try:
-        yield
-    # The checksum matches, so the file's content is invalid.
-    except Exception as error:
-        raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
 
 
 class ShardedPeople(ShardedSamples, People):
@@ -221,3 +218,42 @@ def _check_shard_size(path: Path, shard: Shard) -> None:
         raise InputError(f"{where} does not exist: {_CURE}")
     if (size := path.stat().st_size) != shard.size:
         raise InputError(f"{where} has {size} bytes; expected {shard.size}: {_CURE}")
+
+
+class _OpenFiles:
+    """Reads pieces of files, which stay open between reads; pickled or forked copies open the files themselves."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._files: dict[Path, BinaryIO] = {}
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        """Read a piece of a file.
+
+        Returns:
+            ``size`` bytes from ``offset`` on, fewer if the file ends earlier
+
+        Raises:
+            OSError: the file cannot be read
+        """
+        file = self._opened(path)
+        file.seek(offset)
+        # A read allocates the requested size first.
+        return file.read(max(min(size, os.fstat(file.fileno()).st_size - offset), 0))
+
+    def _opened(self, path: Path) -> BinaryIO:
+        if self._process != os.getpid():
+            # A forked process shares file positions with its parent, so each would move the other's.
+            self._process, self._files = os.getpid(), {}
+        if path not in self._files:
+            if len(self._files) == _OPEN_AT_MOST:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[path] = path.open("rb")
+        return self._files[path]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            file.close()

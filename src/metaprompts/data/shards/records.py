@@ -2,21 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import TypeVar
-
-from torch.utils.data import DataLoader, Dataset
 
 from metaprompts.data.datasets.held_out import SubsetOfPeople
 from metaprompts.data.datasets.keypoints import CocoKeypoints
-from metaprompts.data.loading.loader_limits import check_open_files, read_all
+from metaprompts.data.loading.dataloader import Reader
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.shards.codec import Members, encode
 from metaprompts.data.shards.index import LeftOut
 from metaprompts.errors import InputError
-from metaprompts.utils.multiprocessing import prepare_worker
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,26 +60,14 @@ def encoded(
     Returns:
         a record of each group, or the reason its image is unreadable
     """
-    check_open_files(workers)
-    return read_all(
-        DataLoader(
-            _Records(samples, groups, root, depth_scale),
-            batch_size=None,
-            shuffle=False,
-            collate_fn=_unchanged,
-            num_workers=workers,
-            worker_init_fn=_prepare,
-        )
-    )
+    return Reader(_Records(samples, groups, root, depth_scale), itemgetter(0), workers=workers, batch_size=1)
 
 
-class _Records(Dataset[Encoded | LeftOut]):
-    """Returns errors instead of raising them: a DataLoader would put worker tracebacks into the error message."""
-
+class _Records:
     def __init__(
         self, samples: SampleDataset, groups: Sequence[tuple[int, ...]], root: Path, depth_scale: float | None
     ) -> None:
-        self._samples, self._groups, self._root, self._units_per_meter = samples, groups, root, depth_scale
+        self._samples, self._groups, self._root, self._depth_scale = samples, groups, root, depth_scale
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -99,18 +82,10 @@ class _Records(Dataset[Encoded | LeftOut]):
         people = [] if sample.person is None else [sample.person]
         if isinstance(self._samples, CocoKeypoints | SubsetOfPeople):
             people += [self._samples.person(other) for other in group[1:]]
-        members = encode(sample, people, root=self._root, depth_scale=self._units_per_meter)
+        members = encode(sample, people, root=self._root, depth_scale=self._depth_scale)
         return Encoded(key=key, samples=group, members=members)
 
 
 def key_of(group: tuple[int, ...]) -> str:
     """The key of a group's record: the index of its first sample."""
     return f"{group[0]:08d}"
-
-
-def _unchanged(record: T) -> T:
-    return record
-
-
-def _prepare(worker: int) -> None:
-    prepare_worker()
