@@ -15,7 +15,9 @@ from torch import nn
 from metaprompts.ablation.study import read_study
 from metaprompts.captioning.disk_cache import CaptionStore, EncodingStore
 from metaprompts.cli.boxes import Boxes
-from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.config.depth import DepthData
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.datasets.keypoints import CocoKeypoints
 from metaprompts.data.io.caption_file import CaptionFile
 from metaprompts.data.io.images import read_image

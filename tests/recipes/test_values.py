@@ -5,7 +5,7 @@ import torch
 
 import metaprompts.models.released
 from golden import layout, needs_golden
-from metaprompts.data.config import DepthData
+from metaprompts.data.config.depth import DepthData
 from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
 from metaprompts.data.transforms.geometric import KittiCrop
 from metaprompts.models.model import MetaPromptModel

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 import metaprompts
-from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.config.depth import DepthData
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.errors import InputError
 from metaprompts.scale import Labeler, review
 from metaprompts.scale.job import Done

@@ -15,7 +15,7 @@ from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
     from metaprompts.data.check import PartReport
-    from metaprompts.data.config import Openers
+    from metaprompts.data.config.base import Openers
     from metaprompts.data.sample import SampleDataset, Split
     from metaprompts.recipes.recipe import Recipe
     from metaprompts.tasks.base import Task

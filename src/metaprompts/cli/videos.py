@@ -84,7 +84,7 @@ class VideoOptions:
             InputError: there is no input, or there are video options but no video
         """
         from metaprompts.data.io.images import IMAGE_SUFFIXES, list_images, searched_folder
-        from metaprompts.data.io.video.library import VIDEO_SUFFIXES
+        from metaprompts.data.io.video.frames import VIDEO_SUFFIXES
 
         if not inputs and self.camera is None:
             raise InputError("nothing to predict: give images, folders, videos, or --camera 0")

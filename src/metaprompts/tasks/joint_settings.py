@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from metaprompts.data.joint_names import read_names
-from metaprompts.data.joints import coco_sigmas
+from metaprompts.data.joints import coco_sigmas, read_names
 from metaprompts.errors import InputError
 from metaprompts.metrics.oks_nms import COCO_SIGMAS
 from metaprompts.utils.wording import check_names_are_lines

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from metaprompts.data.config.base import Openers
-from metaprompts.data.config.coco_joints import complete_joints
-from metaprompts.data.config.pose import PoseAugment, PoseData
+from metaprompts.data.config.pose import PoseAugment, PoseData, complete_joints
 from metaprompts.data.datasets.held_out import image_ids
 from metaprompts.data.datasets.keypoints import People
-from metaprompts.data.joint_names import read_names
 from metaprompts.data.joints import (
     COCO_JOINTS,
     COCO_SKELETON,
     describe_mirroring,
     mirror_pairs,
     mirrored_order,
+    read_names,
 )
 from metaprompts.data.sample import Sample, SampleDataset, Split
 from metaprompts.data.transforms.affine import from_crop

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.joint_names import read_names, side_of
+from metaprompts.data.joints import read_names, side_of
 from metaprompts.errors import InputError
 from metaprompts.visualize.legends import legend_text_px, sentences, strip_width, swatches
 from metaprompts.visualize.text import Color, ImageArray, stack_down

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from layout_classes import ADE20K, CITYSCAPES, vistas
-from metaprompts.data.config import DepthAugment, DepthData, PoseData, SegmentationData
+from metaprompts.data.config.depth import DepthAugment, DepthData
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.kitti import KittiEigen, KittiSelection
 from metaprompts.data.layouts.nyu import NyuDepth

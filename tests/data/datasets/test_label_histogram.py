@@ -7,7 +7,7 @@ from PIL import Image
 from data.shards.sharding import shard
 from labeled_folders import segmentation_folder
 from metaprompts.cli import main
-from metaprompts.data.config import SegmentationData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.datasets import label_histogram
 from metaprompts.data.datasets.label_histogram import check_any_label, count_labels
 from metaprompts.data.datasets.views import ConcatSamples

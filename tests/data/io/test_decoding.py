@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.config import DepthData
+from metaprompts.data.config.depth import DepthData
 from metaprompts.data.io import decoding
 from metaprompts.data.io.decoding import decode, to_rgb
 from metaprompts.data.io.images import read_image

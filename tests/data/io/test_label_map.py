@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from labeled_folders import segmentation_folder
-from metaprompts.data.config import SegmentationData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.utils.schema import from_dict

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from labeled_folders import depth_folder, segmentation_folder
-from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.config.depth import DepthData
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.io.decoding import turned
 from metaprompts.errors import InputError
 

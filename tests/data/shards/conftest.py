@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from metaprompts.data.config import DepthData
+from metaprompts.data.config.depth import DepthData
 from metaprompts.synthetic.layouts import write_scenes
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from data.shards.sharding import BOXES, Spoiled, assert_same_samples, files, origin, shard
 from layout_classes import ADE20K, CITYSCAPES
-from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.config.depth import DepthData
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writer import begin, write_split

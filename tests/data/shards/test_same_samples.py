@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader
 
 from data.shards.sharding import BOXES, SPLITS, assert_same_samples, bits, dataset, origin, shard
 from layout_classes import ADE20K, CITYSCAPES
-from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.config.depth import DepthData
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.errors import InputError

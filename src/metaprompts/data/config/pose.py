@@ -1,17 +1,26 @@
-"""Data and augmentation of pose recipes."""
+"""Data and augmentation of pose recipes, and joints from the data for recipes that do not name them."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from metaprompts.data.config.base import Factor, Openers, Probability, Section, Share, check_factor_ranges
 from metaprompts.data.datasets.keypoints import CocoKeypoints, People
+from metaprompts.data.io.coco_annotations import parse_categories
+from metaprompts.data.joints import COCO_JOINTS, COCO_SKELETON, read_names
 from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.sample import Split
+from metaprompts.data.shards.index import read_index
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
-from metaprompts.utils.schema import Range, check_ranges
+from metaprompts.errors import InputError
+from metaprompts.utils.distributed_env import is_first_process
+from metaprompts.utils.files import is_file, read_json
+from metaprompts.utils.schema import Range, check_ranges, convert, from_dict
+
+logger = logging.getLogger(__name__)
 
 _COCO_FILES = (
     "person_keypoints_train2017.json",
@@ -127,3 +136,82 @@ class PoseAugment:
 
 def _is_coco(name: str | float | None) -> bool:
     return isinstance(name, str) and Path(name).name in _COCO_FILES
+
+
+class _FileJoints(NamedTuple):
+    """The joints of an annotation file; the skeleton's pairs of joint indices, from 0, may be none."""
+
+    path: Path
+    names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+
+
+def complete_joints(task: dict[str, Any], data: Mapping[str, Any]) -> None:
+    """Fill in the joints and skeleton of a pose recipe's task section from its annotation file, and report it."""
+    if task.get("joints") is not None and task.get("skeleton") is not None:
+        return
+    try:
+        section = from_dict(PoseData, data, "data")
+        given = None if task.get("joints") is None else convert(tuple[str, ...], task["joints"], "task.joints")
+    except InputError:
+        # Reported together with the other errors.
+        return
+    found = _file_joints(section)
+    added = {} if found is None else _missing_joints(given, task.get("skeleton"), found)
+    if given is not None and "skeleton" not in added and read_names(given) != read_names(COCO_JOINTS):
+        # The default skeleton is for COCO's joints.
+        task.setdefault("skeleton", [])
+    task.update(added)
+    if found is not None and added and is_first_process():
+        logger.warning("%s", _describe_joints(added, found.path))
+
+
+def _missing_joints(given: tuple[str, ...] | None, skeleton: Any, found: _FileJoints) -> dict[str, Any]:
+    """Joints, skeleton or both for a task section without them, if those of the data differ from COCO's."""
+    added: dict[str, Any] = {}
+    is_coco = read_names(found.names) == read_names(COCO_JOINTS)
+    if given is None and not is_coco:
+        added["joints"] = list(found.names)
+    has_given = given is None or read_names(given) == read_names(found.names)
+    is_other = {frozenset(edge) for edge in found.skeleton} != {frozenset(edge) for edge in COCO_SKELETON}
+    if skeleton is None and has_given and (is_other or not is_coco) and (found.skeleton or not is_coco):
+        added["skeleton"] = [list(edge) for edge in found.skeleton]
+    return added
+
+
+def _describe_joints(added: Mapping[str, Any], path: Path) -> str:
+    lines = []
+    if "joints" in added:
+        lines.append(f"task.joints are the {len(added['joints'])} joints of {path}: {', '.join(added['joints'])}")
+    if "skeleton" in added:
+        edges = added["skeleton"]
+        shown = ", ".join(f"{start}-{end}" for start, end in edges) or "none, because the file has none"
+        lines.append(f"task.skeleton {'is' if lines else f'from {path}:'} {shown}")
+    return "; ".join(lines)
+
+
+def _file_joints(data: PoseData) -> _FileJoints | None:
+    """The joints of the training annotations, or else of the validation annotations.
+
+    None if no annotations are readable, in which case reading the samples reports the reason.
+    """
+    try:
+        if data.shards is not None:
+            for split in read_index(data.shards).splits.values():
+                if (people := split.people) is not None:
+                    return _FileJoints(data.shards / people.annotations, people.joint_names, people.skeleton)
+        for name in (data.train, data.val) if data.root is not None else ():
+            if data.root is not None and isinstance(name, str) and is_file(data.root / name):
+                return _read_joints(data.root / name)
+    except InputError:
+        return None
+    return None
+
+
+def _read_joints(path: Path) -> _FileJoints | None:
+    content = read_json(path)
+    entries = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        return None
+    first = next((each for each in parse_categories(entries, path) if each.joints), None)
+    return None if first is None else _FileJoints(path, first.joints, first.skeleton)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from metaprompts.data.datasets.coco_files import read_detections, read_keypoints
 from metaprompts.data.io.decoding import ReadsImages
+from metaprompts.data.io.list_files import listed_file
 from metaprompts.data.io.orientation import read_annotated
-from metaprompts.data.joint_names import read_names
+from metaprompts.data.joints import read_names
 from metaprompts.data.sample import Person, Sample, SampleDataset
-from metaprompts.data.unicode_names import listed_file
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
 from metaprompts.utils.wording import counted, listed

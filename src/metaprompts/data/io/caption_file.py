@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 
-from metaprompts.data.unicode_names import same_form
+from metaprompts.data.io.list_files import same_form
 from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json
 

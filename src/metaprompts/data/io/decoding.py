@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from metaprompts.data.io.open_image import CheckSize, load_image, read_with_opencv
-from metaprompts.data.io.stored_values import keep_stored_values, netpbm_maximum
+from metaprompts.data.io.open_image import CheckSize, keep_stored_values, load_image, netpbm_maximum, read_with_opencv
 from metaprompts.errors import InputError, one_line
 from metaprompts.utils.row_bands import row_bands
 

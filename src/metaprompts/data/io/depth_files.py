@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
 from metaprompts.data.io.numpy_files import read_npy, read_npz
-from metaprompts.data.io.open_image import check_pixels, check_regular_file, load_image, read_with_opencv
-from metaprompts.data.io.stored_values import keep_stored_values
+from metaprompts.data.io.open_image import (
+    check_pixels,
+    check_regular_file,
+    keep_stored_values,
+    load_image,
+    read_with_opencv,
+)
 from metaprompts.errors import InputError, one_line
 
 DepthKind = Literal["depth", "inverse", "disparity"]

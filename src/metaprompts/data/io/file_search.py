@@ -5,7 +5,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -21,37 +20,19 @@ _ENDINGS_NAMED_AT_MOST = 8
 _RESULT = re.compile(r"(.+)_(depth|depth_color|labels|overlay|skeleton|prompts|prompt\d{3})\.(?:png|mp4|webm)")
 
 
-@dataclass(frozen=True)
-class Found:
-    """The result of a search.
-
-    Attributes:
-        files: sorted, including broken links
-        passed_over: number of skipped files per extension, in lower case with the dot
-    """
-
-    files: list[Path]
-    passed_over: Counter[str] = field(default_factory=Counter)
-
-    def whole(self) -> list[Path]:
-        """The files, for callers that need all of them.
-
-        Raises:
-            InputError: a link is broken
-        """
-        for path in self.files:
-            if not path.is_file():
-                raise InputError(f"link {path} points to nothing: fix or remove it")
-        return self.files
-
-
-def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path] = ()) -> Found:
+def find_files(
+    folder: Path, suffixes: Iterable[str], *, without: Sequence[Path] = ()
+) -> tuple[list[Path], Counter[str]]:
     """Search a folder recursively, following links; hidden files and folders are ignored.
 
     Args:
         folder: the folder to search
         suffixes: extensions to find, in lower case with the dot
         without: folders to exclude, however their paths are spelled
+
+    Returns:
+        the files, sorted, including broken links; and the number of skipped files per extension, in lower case with the
+        dot
 
     Raises:
         InputError: a folder cannot be read, or links form a loop
@@ -63,7 +44,7 @@ def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path]
             files.append(path)
         else:
             passed_over[path.suffix.lower()] += 1
-    return Found(sorted(files), passed_over)
+    return sorted(files), passed_over
 
 
 def walk_files(folder: Path, without: Sequence[Path] = ()) -> Iterator[Path]:

@@ -1,11 +1,11 @@
 """Match images on disk to the images of an annotation file, by name and, if necessary, by folders."""
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from metaprompts.data.io.list_files import same_form
 from metaprompts.errors import InputError
 
 
@@ -83,7 +83,7 @@ def _only(number: int, found: Mapping[Path, int], parts: int, file: Path) -> Pat
 
 def _parts(name: str) -> tuple[str, ...]:
     """The parts of a path, which may be a Windows path, with accented letters normalized."""
-    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    path = PurePosixPath(same_form(name.replace("\\", "/")))
     return path.parts or ("",)
 
 

@@ -123,10 +123,13 @@ def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, warn: b
     Raises:
         InputError: a folder cannot be read, or a link is broken
     """
-    found = find_files(folder, suffixes)
+    files, passed_over = find_files(folder, suffixes)
     if warn:
-        warn_of_passed_over(found.passed_over, str(folder))
-    return found.whole()
+        warn_of_passed_over(passed_over, str(folder))
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"link {path} points to nothing: fix or remove it")
+    return files
 
 
 def _expand(text: str, out: Path | None, suffixes: frozenset[str]) -> list[Path]:
@@ -158,9 +161,9 @@ def _searched(places: Sequence[Path], text: str, out: Path | None, suffixes: fro
         if _is_folder(place):
             # An explicitly given folder is searched, even if it is the output folder.
             without = [out] if out is not None and os.path.realpath(place) != real_out else []
-            found = find_files(place, suffixes, without=without)
-            images += found.files
-            passed_over += found.passed_over
+            found, others = find_files(place, suffixes, without=without)
+            images += found
+            passed_over += others
         elif place.suffix.lower() in suffixes:
             images.append(place)
         else:

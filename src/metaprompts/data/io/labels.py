@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.data.io.open_image import load_image
-from metaprompts.data.io.stored_values import keep_stored_values
+from metaprompts.data.io.open_image import keep_stored_values, load_image
 from metaprompts.errors import InputError
 
 LABEL_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm"})

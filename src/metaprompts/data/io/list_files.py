@@ -1,15 +1,16 @@
-"""Pair images with label files."""
+"""Pair images with label files, whose names may come from lists and from other file systems."""
 
 import csv
 import logging
+import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metaprompts.data.io.images import IMAGE_SUFFIXES, images_in
 from metaprompts.data.io.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
-from metaprompts.data.unicode_names import listed_file, same_form
 from metaprompts.errors import InputError
-from metaprompts.utils.files import read_text
+from metaprompts.utils.files import is_file, read_text
 from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
@@ -202,3 +203,52 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not files:
         raise InputError(f"folder {folder} holds no files with any of the suffixes {' '.join(sorted(suffixes))}")
     return files
+
+
+def same_form(name: str) -> str:
+    """A name in composed Unicode form: macOS, and zip files created there, may store letters and accents separately."""
+    return unicodedata.normalize("NFC", name)
+
+
+def listed_file(name: str, roots: Sequence[Path]) -> Path | None:
+    """The file that a list names; None if it does not exist.
+
+    NYU's and KITTI's lists begin names with ``/``, which is dropped if that gives an existing file; otherwise the path
+    is absolute. Backslashes count as Windows separators unless a file name contains them. Accented letters may be
+    composed or decomposed.
+
+    Args:
+        name: the name as written in the list
+        roots: folders that the name may be relative to; the first one that contains the file is used
+    """
+    for spelled in dict.fromkeys((name, name.replace("\\", "/"))):
+        places = [root / spelled.lstrip("/") for root in roots]
+        if os.path.isabs(spelled):  # noqa: PTH117
+            places.append(Path(spelled))
+        for place in places:
+            if is_file(place):
+                return place
+        for root in roots:
+            if (found := _in_other_form(root, spelled.lstrip("/"))) is not None:
+                return found
+    return None
+
+
+def _in_other_form(root: Path, name: str) -> Path | None:
+    if name.isascii():
+        return None
+    place = root
+    for part in Path(name).parts:
+        place = next((each for each in _spellings(place, part) if each.exists()), place / part)
+    return place if is_file(place) else None
+
+
+def _spellings(folder: Path, part: str) -> list[Path]:
+    forms = [folder / part, *(folder / unicodedata.normalize(form, part) for form in ("NFC", "NFD"))]
+    if part.isascii() or any(each.exists() for each in forms):
+        return forms
+    # Some names mix both forms.
+    try:
+        return [path for path in folder.iterdir() if same_form(path.name) == same_form(part)]
+    except OSError:
+        return []

@@ -9,13 +9,34 @@ import cv2
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from metaprompts.data.io.image_formats import other_format, prepare_for
 from metaprompts.data.io.libtiff import quiet_libtiff
 from metaprompts.errors import InputError, one_line
 
 _WITH_FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 _SUBFILE_TYPE = 254
 _PREVIEW_OR_MASK = 1 | 4
+# Pillow scales gray of fewer than 8 bits to 255.
+_FACTORS = {"L;2": 85, "L;4": 17}
+# Formats that Pillow reads only with plugins, or not at all, by their first bytes.
+_HEAD = 32
+_HEIC = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+_JXL = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
+_STARTS = {
+    b"%PDF": "a PDF document",
+    b"\x1aE\xdf\xa3": "a Matroska or WebM video",
+    b"RIFF": "an AVI video",
+    b"\x76\x2f\x31\x01": "an OpenEXR image",
+    b"SIMPLE  =": "a FITS image",
+    b"\x89HDF": "an HDF5 file",
+    b"MATLAB": "a MATLAB file",
+    b"\x93NUMPY": "a NumPy array",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML file",
+    b"<!DOC": "an HTML page",
+    b"<html": "an HTML page",
+}
 
 CheckSize = Callable[[int, int], None]
 """Checks the width and height of an image; raises InputError if it is too large."""
@@ -52,7 +73,7 @@ def load_image(
         InputError: the file is missing, a folder, empty, not an image, too large or truncated, or has several frames
     """
     check_regular_file(path, kind)
-    prepare_for(path, kind)
+    _prepare_for(path, kind)
     try:
         with path.open("rb") as file, nullcontext() if check_size is None else _any_size():
             image = Image.open(file)
@@ -69,7 +90,7 @@ def load_image(
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        if (found := other_format(path)) is not None:
+        if (found := _other_format(path)) is not None:
             raise InputError(f"{kind} {path} is {found}: give {expected}") from error
         raise InputError(f"{kind} {path} is not an image: give {expected}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -81,6 +102,52 @@ def load_image(
         raise InputError(
             f"{kind} {path} is broken or truncated ({one_line(error)}): copy or export the file again"
         ) from error
+
+
+def _prepare_for(path: Path, kind: str) -> None:
+    """Register the Pillow plugin for a file, if Pillow needs one for its format."""
+    head = _head(path)
+    if _brand(head) in _HEIC:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise InputError(
+                f"{kind} {path} is a HEIC image: pip install 'metaprompts[heic]', or save it as JPEG or PNG"
+            ) from error
+        pillow_heif.register_heif_opener()
+    elif head.startswith(_JXL):
+        try:
+            import pillow_jxl  # noqa: F401  # importing it registers it
+        except ImportError as error:
+            raise InputError(
+                f"{kind} {path} is a JPEG XL image: pip install pillow-jxl-plugin, or save it as JPEG or PNG"
+            ) from error
+
+
+def _other_format(path: Path) -> str | None:
+    """The kind of a file that is not a readable image, for example "an MP4 or QuickTime video"; None if unknown."""
+    head = _head(path)
+    brand = _brand(head)
+    if brand in (b"avif", b"avis"):
+        return "an AVIF image, which this build of Pillow does not support"
+    if brand in _HEIC:
+        return "a HEIC image that is broken or truncated"
+    if brand is not None:
+        return "an MP4 or QuickTime video"
+    return next((name for start, name in _STARTS.items() if head.startswith(start)), None)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError:  # reading the file reports the error
+        return b""
+
+
+def _brand(head: bytes) -> bytes | None:
+    """The brand of an ISO media file."""
+    return head[8:12] if head[4:8] == b"ftyp" else None
 
 
 def _count_frames(image: Image.Image, path: Path) -> int:
@@ -191,3 +258,41 @@ def read_with_opencv(path: Path) -> NDArray[Any] | None:
         return None
     finally:
         cv2.utils.logging.setLogLevel(level)
+
+
+def netpbm_maximum(image: Image.Image) -> int | None:
+    """The value of white in an undecoded PGM or PPM file; None if Pillow does not rescale."""
+    decoder, arguments = _decoding(image)
+    return int(arguments[1]) if decoder in ("ppm", "ppm_plain") else None
+
+
+def keep_stored_values(image: Image.Image) -> int:
+    """Make Pillow decode a single-channel image without rescaling, as far as possible.
+
+    Args:
+        image: undecoded
+
+    Returns:
+        the divisor that converts decoded values to stored values
+    """
+    decoder, arguments = _decoding(image)
+    is_deep = image.mode == "I"
+    if decoder == "ppm" and image.mode in ("L", "I"):
+        _set_decoding(image, "raw", ("I;16B" if is_deep else "L", 0, 1))
+    elif decoder == "ppm_plain" and image.mode in ("L", "I"):
+        _set_decoding(image, decoder, (arguments[0], 65535 if is_deep else 255))
+    layout = arguments[0] if arguments else None
+    return next((factor for start, factor in _FACTORS.items() if str(layout).startswith(start)), 1)
+
+
+def _decoding(image: Any) -> tuple[str | None, tuple[Any, ...]]:
+    """The name of an image's decoder and its arguments."""
+    tiles = getattr(image, "tile", None)
+    if not tiles:
+        return None, ()
+    decoder, _, _, arguments = tiles[0]
+    return decoder, arguments if isinstance(arguments, tuple) else (arguments,)
+
+
+def _set_decoding(image: Any, decoder: str, arguments: tuple[Any, ...]) -> None:
+    image.tile = [(decoder, extents, offset, arguments) for _, extents, offset, _ in image.tile]

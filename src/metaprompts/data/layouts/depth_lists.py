@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from metaprompts.data.io.list_files import HOW_SEPARATED, read_columns, report_duplicates, separator_hint
-from metaprompts.data.unicode_names import listed_file
+from metaprompts.data.io.list_files import HOW_SEPARATED, listed_file, read_columns, report_duplicates, separator_hint
 from metaprompts.errors import InputError
 
 _NO_DEPTH = "None"

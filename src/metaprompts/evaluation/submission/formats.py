@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from metaprompts.data.class_names import class_order, describe_difference
 from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
-from metaprompts.data.joint_names import read_names
-from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.data.joints import COCO_JOINTS, read_names
 from metaprompts.errors import InputError
 
 CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

@@ -13,9 +13,9 @@ from metaprompts.data.io.coco_annotations import CocoImage, parse_images
 from metaprompts.data.io.coco_entries import has_size
 from metaprompts.data.io.decoding import ReadsImages
 from metaprompts.data.io.images import images_in
+from metaprompts.data.io.list_files import listed_file
 from metaprompts.data.io.orientation import read_unlabeled
 from metaprompts.data.sample import Person, Sample
-from metaprompts.data.unicode_names import listed_file
 from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json
 from metaprompts.utils.wording import counted

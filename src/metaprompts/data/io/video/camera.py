@@ -11,36 +11,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.io.video.frames import EVERY_FRAME, Selection, VideoFrame
+from metaprompts.data.io.video.frames import EVERY_FRAME, FrameSource, Selection, VideoFrame
 from metaprompts.errors import InputError
 
 _USUAL_RATE = 30
 
 
-class Camera:
+class Camera(FrameSource):
     """A camera by its number; frames are read when needed, and their time is the time of reading.
 
     Args:
         number: 0 for the first camera
         selection: the frames to read
 
-    Attributes:
-        size: height and width of the frames, in pixels
-
     Raises:
         InputError: the camera does not exist, or returns no image
     """
 
-    sound = None
-    expected = None
-    pixel_aspect = Fraction(1)
     time_base = Fraction(1, 90_000)
 
     def __init__(self, number: int, selection: Selection = EVERY_FRAME) -> None:
         self.name, self.path, self.problems = f"camera {number}", Path(f"camera{number}"), list[str]()
         self._number, self._selection = number, selection
         with self._opened() as capture:
-            self.size: tuple[int, ...] = self._image(capture).shape[:2]
+            self.size = self._image(capture).shape[:2]
             fps = capture.get(cv2.CAP_PROP_FPS)
         self.rate = Fraction(fps if 1 <= fps <= 1000 else _USUAL_RATE).limit_denominator(1001)
 
@@ -52,7 +46,7 @@ class Camera:
                 yield VideoFrame(image=image, time_s=time_s)
 
     def sample(self, count: int) -> list[NDArray[np.uint8]]:
-        """Return one image."""
+        """One image."""
         del count
         with self._opened() as capture:
             return [self._image(capture)]

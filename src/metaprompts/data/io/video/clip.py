@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.io.video.frames import EVERY_FRAME, Selection, VideoFrame, exact
-from metaprompts.data.io.video.library import load_av
+from metaprompts.data.io.video.frames import EVERY_FRAME, FrameSource, Selection, VideoFrame, exact, load_av
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
@@ -20,15 +19,12 @@ _USUAL_RATE = Fraction(25)
 _LOST_FRAMES, _LOST_SECONDS = 3, 0.1
 
 
-class Clip:
+class Clip(FrameSource):
     """A video file. Broken packets are skipped and counted; a file that ends too early is reported.
 
     Args:
         path: path of the file
         selection: the frames to read
-
-    Attributes:
-        size: height and width of the upright frames, in pixels
 
     Raises:
         InputError: the file is missing, holds no video, or none of its frames can be decoded
@@ -38,9 +34,9 @@ class Clip:
         self.path, self.name, self.sound, self.problems = path, str(path), path, list[str]()
         self._selection = selection
         with self._opened() as (container, stream):
-            self.time_base: Fraction = stream.time_base
-            self.rate: Fraction = stream.average_rate or stream.guessed_rate or _USUAL_RATE
-            self.pixel_aspect: Fraction = stream.sample_aspect_ratio or Fraction(1)
+            self.time_base = stream.time_base
+            self.rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
+            self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
             self._origin_s = Fraction(container.start_time or 0, 1_000_000)
             self._duration_s = _duration_s(container, stream)
             first = next((frame for _, frame in self._decoded(container, stream)), None)
@@ -49,11 +45,8 @@ class Clip:
         self.size = _upright(first, None).shape[:2]
         if (first.rotation // 90) % 2:
             self.pixel_aspect = 1 / self.pixel_aspect
-
-    @property
-    def expected(self) -> int | None:
-        """Approximate number of selected frames; None if the file does not state its length."""
-        return None if self._duration_s is None else self._selection.count(self.rate, self._duration_s)
+        if self._duration_s is not None:
+            self.expected = selection.count(self.rate, self._duration_s)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the selected frames, all at the size of the first."""

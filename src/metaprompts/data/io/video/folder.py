@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.io.images import read_image
-from metaprompts.data.io.video.frames import EVERY_FRAME, Selection, VideoFrame
+from metaprompts.data.io.video.frames import EVERY_FRAME, FrameSource, Selection, VideoFrame
 from metaprompts.errors import InputError
 
 _LARGEST_DENOMINATOR = 1001
 
 
-class FrameFolder:
+class FrameFolder(FrameSource):
     """A video of image files; images whose size differs from that of the first are skipped and reported.
 
     Args:
@@ -24,15 +24,9 @@ class FrameFolder:
         fps: frames per second
         selection: the frames to read
 
-    Attributes:
-        size: height and width of the frames, in pixels
-
     Raises:
         InputError: there are no images, or the first cannot be read
     """
-
-    sound = None
-    pixel_aspect = Fraction(1)
 
     def __init__(self, folder: Path, images: Sequence[Path], fps: float, selection: Selection = EVERY_FRAME) -> None:
         if not images:
@@ -42,12 +36,8 @@ class FrameFolder:
         # 29.97 means 30000/1001.
         self.rate = Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR)
         self.time_base = 1 / self.rate
-        self.size: tuple[int, ...] = read_image(self._images[0]).shape[:2]
-
-    @property
-    def expected(self) -> int:
-        """The number of selected frames."""
-        return len(list(self._selection.of(self._timed())))
+        self.size = read_image(self._images[0]).shape[:2]
+        self.expected = len(list(self._selection.of(self._timed())))
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the selected frames."""

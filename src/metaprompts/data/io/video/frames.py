@@ -1,4 +1,4 @@
-"""Frames with time stamps, and their selection."""
+"""Frames with time stamps and their selection, and the import of PyAV, which reads and writes clips."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -80,46 +80,52 @@ EVERY_FRAME = Selection()
 
 
 class FrameSource(Protocol):
-    """A video to read, once or several times."""
+    """A video to read, once or several times.
 
-    @property
-    def name(self) -> str:
-        """The name of the video in messages."""
+    Attributes:
+        name: the name of the video in messages
+        path: path of the file or folder; for a camera, a name for its results
+        size: height and width of the frames, in pixels
+        rate: frames per second, on average
+        time_base: the time unit in seconds; all frame times are multiples of it
+        pixel_aspect: width of a pixel divided by its height
+        sound: the file that holds the video's sound, if the video may have sound
+        expected: approximate number of selected frames; None if the video has no end, or does not state its length
+        problems: problems of the last read, one line each
+    """
 
-    @property
-    def path(self) -> Path:
-        """Path of the file or folder; for a camera, a name for its results."""
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Height and width of the frames, in pixels."""
-
-    @property
-    def rate(self) -> Fraction:
-        """Frames per second, on average."""
-
-    @property
-    def time_base(self) -> Fraction:
-        """The time unit in seconds; all frame times are multiples of it."""
-
-    @property
-    def pixel_aspect(self) -> Fraction:
-        """Width of a pixel divided by its height."""
-
-    @property
-    def sound(self) -> Path | None:
-        """The file that holds the video's sound, if the video may have sound."""
-
-    @property
-    def expected(self) -> int | None:
-        """Approximate number of selected frames; None if the video has no end."""
-
-    @property
-    def problems(self) -> list[str]:
-        """Problems of the last read, one line each."""
+    name: str
+    path: Path
+    size: tuple[int, ...]
+    rate: Fraction
+    time_base: Fraction
+    pixel_aspect: Fraction = Fraction(1)
+    sound: Path | None = None
+    expected: int | None = None
+    problems: list[str]
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the selected frames."""
 
-    def sample(self, count: int) -> list[NDArray[Any]]:
+    def sample(self, count: int) -> list[NDArray[np.uint8]]:
         """Images of up to ``count`` frames, spread over the selected part."""
+
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm"}
+    | {".wmv"}
+)
+"""Lower-case extensions of clips."""
+
+
+def load_av() -> Any:
+    """Import the module `av`.
+
+    Raises:
+        InputError: PyAV is not installed
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise InputError(f"video needs PyAV ({error}): pip install 'metaprompts[video]'") from error
+    return av
