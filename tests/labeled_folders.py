@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.datasets.segmentation import SegmentationPairs
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.io.label_tables import label_table

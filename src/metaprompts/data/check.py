@@ -17,8 +17,8 @@ from metaprompts.data.shards.dataset import ShardedSamples
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
-Progress = Callable[[Iterable[None], int], Iterable[None]]
-"""Progress wrapper: given the number of samples, yields one item per sample read."""
+Progress = Callable[[Iterable[int], int], Iterable[int]]
+"""Progress wrapper: iterates over the indices of the samples to read, given their number."""
 
 _TRIED = 8
 _SHOWN = 4
@@ -114,21 +114,16 @@ def check_part(
     kept = {places[place] for place in spread(len(places), _SHOWN)}
     bad, shown = list[str](), list[Sample]()
 
-    def read() -> Iterable[None]:
-        for place in places:
-            try:
-                sample = samples[place]
-            except InputError as error:
-                bad.append(str(error))
-            else:
-                if statistics is not None:
-                    statistics.update(sample)
-                if place in kept:
-                    shown.append(sample)
-            yield
-
-    for _ in progress(read(), len(places)) if progress else read():
-        pass
+    for place in progress(places, len(places)) if progress else places:
+        try:
+            sample = samples[place]
+        except InputError as error:
+            bad.append(str(error))
+            continue
+        if statistics is not None:
+            statistics.update(sample)
+        if place in kept:
+            shown.append(sample)
     unit, remark = _describe(samples, name, is_published=official is not None)
     return PartReport(
         name=name,

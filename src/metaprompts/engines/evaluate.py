@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaprompts.analysis.worst_images import write_worst
-from metaprompts.data.loading.shape_batches import stack
+from metaprompts.data.loading import stack
 from metaprompts.engines.factory import Approximation
 from metaprompts.engines.loading import with_engine
 from metaprompts.engines.quantization.calibration import DEFAULT, Calibration, CalibrationOptions, spread

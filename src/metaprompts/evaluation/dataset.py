@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metaprompts.data.loading.dataloader import Reader
-from metaprompts.data.loading.shape_batches import ShapeBatches, places_by_shape, stack
+from metaprompts.data.loading import Reader, ShapeBatches, places_by_shape, stack
 from metaprompts.data.sample import SMALLEST_SIDE, Sample, SampleDataset
 from metaprompts.data.transforms.geometric import ResizeImage, keep_aspect
 from metaprompts.data.transforms.tensors import image_tensor, to_tensors

@@ -15,8 +15,7 @@ from metaprompts.data.datasets.held_out import hold_out, image_names, subset
 from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.datasets.transformed import Transformed
 from metaprompts.data.datasets.views import Captioned
-from metaprompts.data.loading.dataloader import Reader
-from metaprompts.data.loading.shape_batches import ShapeBatches
+from metaprompts.data.loading import Reader, ShapeBatches
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.transforms.transform import Transform

@@ -6,11 +6,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from labeled_folders import segmentation_folder
-from metaprompts.data.datasets.transformed import Transformed, quiet_opencv
+from metaprompts.data.datasets.transformed import Transformed
+from metaprompts.data.loading import prepare_reader
 from metaprompts.data.sample import Crop, Person, Sample
 from metaprompts.data.transforms.color import PhotometricDistortion
 from metaprompts.data.transforms.cutdepth import CutDepth
-from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomScale
+from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize
 from metaprompts.data.transforms.tensors import to_tensors
 from metaprompts.data.transforms.transform import EveryNth
 from metaprompts.errors import InputError
@@ -34,7 +35,7 @@ class Noise:
 
 TRANSFORMS = (
     EveryNth(CutDepth(mode="scaled", max_depth_m=10), every=4),
-    RandomScale(64, 48, (0.5, 2.0)),
+    RandomResize(48, 64, (0.5, 2.0), keeps_aspect=True),
     RandomCrop(32, 32, 0.75),
     RandomFlip(),
     PhotometricDistortion(),
@@ -59,7 +60,9 @@ class TestRepeatable:
     def test_any_number_of_workers_and_epochs(self):
         """Persistent workers are forked once, yet must see the epoch set later."""
         alone, helped = transformed(), transformed()
-        workers = DataLoader(helped, batch_size=5, num_workers=2, persistent_workers=True, worker_init_fn=quiet_opencv)
+        workers = DataLoader(
+            helped, batch_size=5, num_workers=2, persistent_workers=True, worker_init_fn=prepare_reader
+        )
         epochs = []
         for epoch in (0, 1):
             alone.set_epoch(epoch)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.datasets.views import Captioned, ConcatSamples
 from metaprompts.data.io.caption_file import CaptionFile

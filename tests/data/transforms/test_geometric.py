@@ -7,7 +7,6 @@ from metaprompts.data.transforms.geometric import (
     RandomCrop,
     RandomFlip,
     RandomResize,
-    RandomScale,
     keep_aspect,
     largest_class_share,
     resize,
@@ -48,13 +47,13 @@ class TestScale:
 
     def test_ratio(self, script):
         """(40, 20) x 1.5 = (60, 30): an image of 10x16 grows by 3 to 30x48."""
-        scaled = RandomScale(40, 20, (0.5, 2.0))(numbered(10, 16), script(1.5))
+        scaled = RandomResize(20, 40, (0.5, 2.0), keeps_aspect=True)(numbered(10, 16), script(1.5))
         assert scaled.image.shape == (30, 48, 3)
         assert scaled.labels.shape == scaled.depth_m.shape == (30, 48)
 
     def test_all_ratios_are_drawn(self):
         generator = np.random.default_rng(0)
-        scale = RandomScale(400, 100, (0.5, 2.0))
+        scale = RandomResize(400, 100, (0.5, 2.0), keeps_aspect=True)
         heights = [scale(numbered(10, 16), generator).image.shape[0] for _ in range(200)]
         assert 50 <= min(heights) < 60
         assert 190 < max(heights) <= 200
@@ -74,7 +73,7 @@ class TestScale:
     @pytest.mark.parametrize("arguments", [(0, 5), (5, 5, (0, 1)), (5, 5, (2, 1))])
     def test_nonsense(self, arguments):
         with pytest.raises(ValueError, match="expected"):
-            RandomScale(*arguments)
+            RandomResize(*arguments, keeps_aspect=True)
 
 
 class TestResize:

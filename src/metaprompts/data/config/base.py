@@ -14,7 +14,7 @@ from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
 from metaprompts.data.shards.dataset import open_shards
 from metaprompts.data.shards.index import ShardIndex, read_index
-from metaprompts.data.transforms.geometric import RandomResize, RandomScale, ResizeImage
+from metaprompts.data.transforms.geometric import RandomResize, ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
@@ -337,9 +337,7 @@ class PairedSection(Section):
         """The transform that resizes a training image to ``image_size`` times a random ratio."""
         if self.image_size is None:
             return []
-        if self.keep_aspect:
-            return [RandomScale(longest=max(self.image_size), shortest=min(self.image_size), ratio=ratio)]
-        return [RandomResize(*self.image_size, ratio=ratio)]
+        return [RandomResize(*self.image_size, ratio, keeps_aspect=self.keep_aspect)]
 
 
 def joined(parts: Openers) -> SampleDataset:

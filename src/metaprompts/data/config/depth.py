@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from metaprompts.data.config.base import Openers, PairedSection, Probability, Side, joined
-from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.datasets.sky import with_sky
 from metaprompts.data.io.depth_files import LARGEST_SCALE, SMALLEST_SCALE, DepthEncoding, DepthKind
 from metaprompts.data.io.list_files import find_pairs

@@ -54,17 +54,13 @@ class KeypointFile:
     """The content of a COCO keypoint file.
 
     Attributes:
-        joint_names: the J joints in order
-        skeleton: pairs of joint indices from 0
-        categories: categories with these joints
+        categories: at least one, all with the same J joints
         images: image id -> image
         persons: the annotations usable for training
         left_out: number of skipped annotations, by reason
         remarks: oddities, one line each
     """
 
-    joint_names: tuple[str, ...]
-    skeleton: tuple[tuple[int, int], ...]
     categories: tuple[Category, ...]
     images: dict[int, CocoImage]
     persons: Persons
@@ -118,10 +114,7 @@ def read_keypoints(path: Path) -> KeypointFile:
     sizes = _sizes(persons, images)
     remarks += odd_boxes(persons.boxes_xywh, sizes, name)
     remarks += odd_joints(persons.keypoints, sizes, persons.boxes_xywh, name)
-    (first, *_) = found.categories
     return KeypointFile(
-        joint_names=first.joints,
-        skeleton=first.skeleton,
         categories=found.categories,
         images=images,
         persons=persons,
@@ -163,7 +156,7 @@ def read_detections(
         )
     boxes_xywh = np.array([box.box_xywh for _, box in found])
     persons = Persons(
-        keypoints=np.zeros((len(found), len(keypoint_file.joint_names), 3), np.float32),
+        keypoints=np.zeros((len(found), len(keypoint_file.categories[0].joints), 3), np.float32),
         boxes_xywh=boxes_xywh.astype(np.float32),
         image_ids=np.array([box.image_id for _, box in found], np.int64),
         annotation_ids=np.array([place for place, _ in found], np.int64),

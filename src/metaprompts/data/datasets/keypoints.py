@@ -79,8 +79,7 @@ class CocoKeypoints(People, ReadsImages):
         folder = Path(root)
         self.annotation_path = folder / annotations
         content = read_keypoints(self.annotation_path)
-        self.joint_names = content.joint_names
-        self.skeleton = content.skeleton
+        self.joint_names, self.skeleton = content.categories[0].joints, content.categories[0].skeleton
         self._folder = folder / images
         self._images = content.images
         self._persons = content.persons
@@ -95,7 +94,6 @@ class CocoKeypoints(People, ReadsImages):
             logger.warning("%s", remark)
 
     def __len__(self) -> int:
-        """Return the number of people."""
         return len(self._persons)
 
     @property

@@ -96,30 +96,26 @@ class LabelHistogram:
     def never_lines(self) -> list[str]:
         """A line on the classes that never occur; no line if random sampling may explain their absence."""
         is_suspicious = self.is_whole or 2 * len(self.never) > len(self.classes)
-        return [self._never_line(self.never)] if self.never and is_suspicious and self.read else []
+        if not (self.never and is_suspicious and self.read):
+            return []
+        classes = counted(len(self.classes), "class", "classes")
+        named = listed(self.never, _NAMED_AT_MOST)
+        line = f"{len(self.never)} of {classes} never occur in {self._which()}: {named}"
+        values = [(kind, value) for kind, value in self._others(IGNORED_LABEL) if value != IGNORED_NAME]
+        if values:
+            key = max(values, key=lambda key: self.pixels[key])
+            cure = shlex.quote(f"{key[1]}={self.never[0]}")
+            line += f"; {key[1]} has {self._shown(key)[0]} of the pixels and is ignored: --data.label_map {cure}?"
+        return [line]
 
     def unknown_lines(self) -> list[str]:
         """One line for each value that is neither a class nor ignored; only the first such values if there are many."""
-        return [self._unknown_line(key) for key in self._others(UNKNOWN)[:_ROWS_AT_MOST]]
-
-    def _never_line(self, never: list[str]) -> str:
-        named = listed(never, _NAMED_AT_MOST)
-        line = (
-            f"{len(never)} of {counted(len(self.classes), 'class', 'classes')} never occur in {self._which()}: {named}"
-        )
-        values = [(kind, value) for kind, value in self._others(IGNORED_LABEL) if value != IGNORED_NAME]
-        if not values:
-            return line
-        key = max(values, key=lambda key: self.pixels[key])
-        cure = shlex.quote(f"{key[1]}={never[0]}")
-        return f"{line}; {key[1]} has {self._shown(key)[0]} of the pixels and is ignored: --data.label_map {cure}?"
-
-    def _unknown_line(self, key: tuple[int, str]) -> str:
-        cure = shlex.quote(f"{key[1]}=CLASS")
-        return (
+        masks = counted(self.read, "mask")
+        return [
             f"{key[1]} is neither a class nor ignored: {counted(self.pixels[key], 'pixel')} in {self.masks[key]} of "
-            f"{counted(self.read, 'mask')}; map it with --data.label_map {cure} (or =ignored)"
-        )
+            f"{masks}; map it with --data.label_map {shlex.quote(f'{key[1]}=CLASS')} (or =ignored)"
+            for key in self._others(UNKNOWN)[:_ROWS_AT_MOST]
+        ]
 
     def _others(self, kind: int | None = None) -> list[tuple[int, str]]:
         keys = [key for key in self.pixels if isinstance(key, tuple)]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +43,6 @@ class Transformed(Dataset[dict[str, Tensor]]):
         self._epoch[0] = epoch
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -65,12 +63,3 @@ class Transformed(Dataset[dict[str, Tensor]]):
         for transform in self.transforms:
             sample = transform(sample, generator)
         return sample
-
-
-def quiet_opencv(worker: int) -> None:
-    """Keep OpenCV to one thread in a worker; for DataLoader's ``worker_init_fn``.
-
-    Args:
-        worker: the worker's number, which DataLoader passes
-    """
-    cv2.setNumThreads(0)

@@ -1,4 +1,8 @@
-"""Entries of COCO files, read one by one: an error names the file, the position and the id of the entry."""
+"""Entries of COCO files, read one by one: an error names the file, the position and the id of the entry.
+
+The functions that read a field raise KeyError if the entry lacks it, and ValueError if its value is wrong; `parse_each`
+turns both into InputErrors.
+"""
 
 import math
 from collections import Counter
@@ -84,12 +88,7 @@ def check_unique(values: Iterable[Hashable], where: Path | str, what: str, key: 
 
 
 def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
-    """(4,) an entry's bbox: left, top, width, height in pixels.
-
-    Raises:
-        KeyError: the entry lacks the field
-        ValueError: the bbox is not four finite numbers, or is larger than any image
-    """
+    """(4,) an entry's bbox: left, top, width, height in pixels, at most 10^6."""
     box = numbers_of(entry, "bbox", 4)
     if (np.abs(box) > _LARGEST_PX).any():
         raise ValueError(f"bbox {entry['bbox']} is larger than any image")
@@ -97,12 +96,7 @@ def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def whole_of(entry: dict[str, Any], key: str) -> int:
-    """An integer field of an entry. Quoted numbers are errors, because COCO's own evaluation does not match them.
-
-    Raises:
-        KeyError: the entry lacks the field
-        ValueError: the value is not an integer, or is too large to be exact as a float
-    """
+    """An integer field of an entry. Quoted numbers are errors, because COCO's own evaluation does not match them."""
     value = entry[key]
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
     if not is_whole:
@@ -113,21 +107,12 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
 
 
 def whole_or_none(entry: dict[str, Any], key: str) -> int | None:
-    """An integer field of an entry; None if missing.
-
-    Raises:
-        ValueError: the value has the wrong type
-    """
+    """An integer field of an entry; None if missing."""
     return None if entry.get(key) is None else whole_of(entry, key)
 
 
 def text_of(entry: dict[str, Any], key: str) -> str:
-    """A text field of an entry.
-
-    Raises:
-        KeyError: the entry lacks the field
-        ValueError: the value is empty or not text
-    """
+    """A text field of an entry."""
     value = entry[key]
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{key} is {shown(value)}, not text")
@@ -135,11 +120,7 @@ def text_of(entry: dict[str, Any], key: str) -> str:
 
 
 def list_of(entry: dict[str, Any], key: str) -> list[Any]:
-    """A list field of an entry; empty if missing.
-
-    Raises:
-        ValueError: the value has the wrong type
-    """
+    """A list field of an entry; empty if missing."""
     value = entry.get(key)
     if value is not None and not isinstance(value, list):
         raise ValueError(f"{key} is {shown(value)}, not a list")
@@ -152,11 +133,7 @@ def has_size(box_xywh: NDArray[np.floating]) -> bool:
 
 
 def is_crowd(entry: dict[str, Any]) -> bool:
-    """Whether an annotation marks a crowd, which COCO ignores in scoring.
-
-    Raises:
-        ValueError: iscrowd is neither 0 nor 1
-    """
+    """Whether an annotation marks a crowd, which COCO ignores in scoring."""
     value = entry.get("iscrowd")
     if value not in (None, 0, 1):
         raise ValueError(f"iscrowd is {shown(value)}, neither 0 nor 1")
@@ -164,12 +141,7 @@ def is_crowd(entry: dict[str, Any]) -> bool:
 
 
 def score_of(entry: dict[str, Any]) -> float:
-    """An entry's score.
-
-    Raises:
-        KeyError: the entry lacks the field
-        ValueError: the score is not a number from 0 to 1
-    """
+    """An entry's score, 0 to 1."""
     score = _finite(entry["score"], "score")
     if not 0 <= score <= 1:
         raise ValueError(f"score is {score:g}, not within 0 to 1")
@@ -177,22 +149,13 @@ def score_of(entry: dict[str, Any]) -> float:
 
 
 def area_of(entry: dict[str, Any]) -> float | None:
-    """An entry's area in square pixels; None if the entry has no area above 0.
-
-    Raises:
-        ValueError: the area is not a finite number
-    """
+    """An entry's area in square pixels; None if the entry has no area above 0."""
     area = None if entry.get("area") is None else _finite(entry["area"], "area")
     return area if area is not None and area > 0 else None
 
 
 def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float64]:
-    """(count,) a field of an entry that lists numbers, finite in single precision.
-
-    Raises:
-        KeyError: the entry lacks the field
-        ValueError: the number of values is wrong, or they are not finite
-    """
+    """(count,) a field of an entry that lists numbers, finite in single precision."""
     value = entry[key]
     if not isinstance(value, list) or len(value) != count:
         came = f"{len(value)} values" if isinstance(value, list) else shown(value)

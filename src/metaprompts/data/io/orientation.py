@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.data.io.decoding import ExifRule, ImageReading, StoredImage, decode, exif_orientation, turned
+from metaprompts.data.io.decoding import ImageReading, StoredImage, decode, exif_orientation, turned
 from metaprompts.data.sample import check_same_size
 from metaprompts.errors import InputError
 
@@ -62,7 +62,7 @@ def read_pair(
             "--data.exif apply or ignore"
         )
     else:
-        pixels = _fitting(image, labels.shape[:2], image_path, str(label_path), reading.exif)
+        pixels = _fitting(image, labels.shape[:2], image_path, str(label_path))
     check_same_size(pixels, labels, image_path, label_path)
     return pixels, labels
 
@@ -91,7 +91,7 @@ def read_annotated(
     elif reading.exif == "apply" or image.orientation == 1:
         pixels = image.upright()
     else:
-        pixels = _fitting(image, size, path, f"the entry of {path.name} in {annotations}", reading.exif)
+        pixels = _fitting(image, size, path, f"the entry of {path.name} in {annotations}")
     _check_size(path, pixels.shape[:2], size)
     return pixels
 
@@ -141,11 +141,8 @@ def read_unlabeled(path: Path, reading: ImageReading) -> NDArray[np.uint8]:
     return image.pixels if reading.exif == "ignore" else image.upright()
 
 
-def _fitting(
-    image: StoredImage, size: tuple[int | None, ...], path: Path, labels: str, rule: ExifRule
-) -> NDArray[np.uint8]:
+def _fitting(image: StoredImage, size: tuple[int | None, ...], path: Path, labels: str) -> NDArray[np.uint8]:
     """The upright pixels, if the size of the labels shows that the labels belong to them."""
-    assert rule == "check"
     stored = image.pixels.shape[:2]
     oriented = f"{path} has the EXIF orientation {image.orientation} ({_MEANING[image.orientation]})"
     if image.orientation in _SWAPS_SIDES and stored[0] != stored[1] and None not in size:

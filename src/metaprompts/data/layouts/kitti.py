@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.io.images import images_in
 from metaprompts.data.io.list_files import pair_by_name

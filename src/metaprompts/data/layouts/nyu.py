@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
@@ -77,7 +77,6 @@ class NyuMat:
         self._places = (numbers - 1).tolist()
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self._places)
 
     def path(self, index: int) -> str:

@@ -55,8 +55,9 @@ def encode(
         ``label.png``; 16-bit ``depth.png`` if lossless, else ``depth.npy``; ``NAME.dense.npy`` of further targets; and
         ``json``, with the path, depth units per meter and the people
     """
-    facts: dict[str, Any] = {"path": _relative(Path(sample.path), root), **(more or {})}
-    members = dict([_image(sample.image, Path(sample.path), content)])
+    path = Path(sample.path)
+    facts: dict[str, Any] = {"path": str(path.relative_to(root) if path.is_relative_to(root) else path), **(more or {})}
+    members = dict([_image(sample.image, path, content)])
     if sample.labels is not None:
         members[LABELS] = png(sample.labels)
     if sample.depth_m is not None:
@@ -105,17 +106,7 @@ def decode(members: Mapping[str, bytes], person: int, *, root: Path, min_confide
         # Joints without a score are NaN.
         sample.person.keypoints[~(joints >= min_confidence)] = 0
         return sample
-    return _masked(sample, is_uncertain(members, min_confidence))
-
-
-def is_uncertain(members: Mapping[str, bytes], min_confidence: float) -> NDArray[np.bool_]:
-    """(H, W) whether the confidence of a pixel is below a number from 0 to 1."""
-    uncertain: NDArray[np.bool_] = decode_labels(members[CONFIDENCE]) < min_confidence * 255
-    return uncertain
-
-
-def _masked(sample: Sample, uncertain: NDArray[np.bool_]) -> Sample:
-    """The sample without the targets of uncertain pixels (H, W)."""
+    uncertain = is_uncertain(members, min_confidence)
     if sample.labels is not None:
         sample.labels[uncertain] = IGNORED_LABEL
     if sample.depth_m is not None:
@@ -123,6 +114,12 @@ def _masked(sample: Sample, uncertain: NDArray[np.bool_]) -> Sample:
     for target in sample.dense.values():
         target.values[uncertain] = target.nothing
     return sample
+
+
+def is_uncertain(members: Mapping[str, bytes], min_confidence: float) -> NDArray[np.bool_]:
+    """(H, W) whether the confidence of a pixel is below a number from 0 to 1."""
+    uncertain: NDArray[np.bool_] = decode_labels(members[CONFIDENCE]) < min_confidence * 255
+    return uncertain
 
 
 def decode_labels(content: bytes) -> NDArray[np.uint8]:
@@ -133,10 +130,6 @@ def decode_labels(content: bytes) -> NDArray[np.uint8]:
 def path_in(facts: bytes, *, root: Path) -> str:
     """The path of an image, from the content of its ``json`` and the root passed to `encode`."""
     return str(root / json.loads(facts)["path"])
-
-
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _image(image: NDArray[np.uint8], path: Path, content: bytes | None) -> tuple[str, bytes]:

@@ -70,7 +70,6 @@ class ShardedSamples:
             _check_shard_size(folder / shard.file, shard)
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return len(self._places)
 
     def __getitem__(self, index: int) -> Sample:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metaprompts.data.datasets.held_out import SubsetOfPeople
 from metaprompts.data.datasets.keypoints import CocoKeypoints
-from metaprompts.data.loading.dataloader import Reader
+from metaprompts.data.loading import Reader
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.shards.codec import Members, encode
 from metaprompts.data.shards.index import LeftOut

@@ -110,7 +110,8 @@ def write_split(
     # Each iteration writes one shard, beginning with this record.
     for first in good:
         path = _shard_path(folder, split, len(shards))
-        shards.append(_write_shard(path, chain([first], good), index.origin.shard_bytes))
+        with write_whole(path) as scratch:
+            shards.append(write_tar(scratch, path.name, chain([first], good), index.origin.shard_bytes))
         write_part(_part_path(path), shards[-1], tuple(left_out))
     finished = replace(begun, is_whole=True, shards=tuple(shards), left_out=tuple(left_out))
     write_index(folder, _with_split(index, split, finished))
@@ -228,25 +229,16 @@ def _good(
             yield record
         else:
             left_out.append(record)
-            _check_left_out(left_out, at_most, samples)
+            bad = sum(len(each.samples) for each in left_out)
+            if at_most is None:
+                raise InputError(record.why)
+            if bad > min(at_most, samples - 1):
+                raise InputError(
+                    f"{bad} of {samples} samples cannot be read, but data.max_bad_samples is {at_most}; the last: "
+                    f"{record.why}"
+                )
             logger.warning("skipped %d of %d samples: %s", len(record.samples), samples, record.why)
         on_done(len(record.samples))
-
-
-def _check_left_out(left_out: list[LeftOut], at_most: int | None, samples: int) -> None:
-    bad, why = sum(len(each.samples) for each in left_out), left_out[-1].why
-    if at_most is None:
-        raise InputError(why)
-    if bad > min(at_most, samples - 1):
-        raise InputError(
-            f"{bad} of {samples} samples cannot be read, but data.max_bad_samples is {at_most}; the last: {why}"
-        )
-
-
-def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Shard:
-    """Write records up to a number of bytes, or all."""
-    with write_whole(path) as scratch:
-        return write_tar(scratch, path.name, records, shard_bytes)
 
 
 def write_tar(scratch: Path, name: str, records: Iterable[Encoded], shard_bytes: int | None = None) -> Shard:
@@ -258,21 +250,6 @@ def write_tar(scratch: Path, name: str, records: Iterable[Encoded], shard_bytes:
         records: the records in order
         shard_bytes: number of bytes after which no further record is written; None to write all records
     """
-    samples, checksums = _fill(scratch, records, shard_bytes)
-    members: dict[str, dict[str, Place]] = {key: {} for key in samples}
-    # Read the positions from the file itself: every reader finds members where tarfile finds them.
-    with tarfile.open(scratch) as tar:
-        for info in tar:
-            key, _, ending = info.name.partition(".")
-            members[key][ending] = Place(info.offset_data, info.size, checksums[info.name])
-    found = tuple(Record(key=key, samples=samples[key], members=members[key]) for key in samples)
-    return Shard(file=name, size=scratch.stat().st_size, records=found)
-
-
-def _fill(
-    scratch: Path, records: Iterable[Encoded], shard_bytes: int | None
-) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Write records into a tar file; returns the samples of each key, and the checksum of each file."""
     samples, checksums = dict[str, tuple[int, ...]](), dict[str, int]()
     with tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as tar:
         for record in records:
@@ -284,7 +261,14 @@ def _fill(
                 checksums[info.name] = zlib.crc32(content)
             if shard_bytes is not None and tar.offset >= shard_bytes:
                 break
-    return samples, checksums
+    members: dict[str, dict[str, Place]] = {key: {} for key in samples}
+    # Read the positions from the file itself: every reader finds members where tarfile finds them.
+    with tarfile.open(scratch) as tar:
+        for info in tar:
+            key, _, ending = info.name.partition(".")
+            members[key][ending] = Place(info.offset_data, info.size, checksums[info.name])
+    found = tuple(Record(key=key, samples=samples[key], members=members[key]) for key in samples)
+    return Shard(file=name, size=scratch.stat().st_size, records=found)
 
 
 def _with_split(index: ShardIndex, split: Split, found: SplitIndex) -> ShardIndex:

@@ -21,47 +21,21 @@ _MID_GRAY = 128
 
 
 @dataclass(frozen=True)
-class RandomScale:
-    """Resize to an image scale times a random ratio, keeping the aspect ratio.
-
-    Args:
-        longest: at ratio 1, upper bound of the longer side in pixels
-        shortest: at ratio 1, upper bound of the shorter side in pixels
-        ratio: lowest and highest ratio, drawn uniformly; (1, 1) for a fixed size
-    """
-
-    longest: int
-    shortest: int
-    ratio: tuple[float, float] = (1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        if min(self.longest, self.shortest) < 1:
-            raise ValueError(f"image scale is ({self.longest}, {self.shortest}); expected positive sides")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio is {self.ratio}; expected 0 < lowest <= highest")
-
-    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize by one random ratio."""
-        ratio = generator.uniform(*self.ratio)
-        height, width = keep_aspect(
-            *sample.image.shape[:2], longest=int(self.longest * ratio), shortest=int(self.shortest * ratio)
-        )
-        return resize(sample, height, width)
-
-
-@dataclass(frozen=True)
 class RandomResize:
-    """Resize to a height and width times a random ratio, regardless of the image's own shape.
+    """Resize to a height and width times a random ratio.
 
     Args:
         height: height in pixels at ratio 1
         width: width in pixels at ratio 1
         ratio: lowest and highest ratio, drawn uniformly; (1, 1) for a fixed size
+        keeps_aspect: whether to keep the aspect ratio; height and width are then upper bounds, the larger one for the
+            longer side
     """
 
     height: int
     width: int
     ratio: tuple[float, float] = (1.0, 1.0)
+    keeps_aspect: bool = False
 
     def __post_init__(self) -> None:
         _check_size(self.height, self.width)
@@ -71,6 +45,9 @@ class RandomResize:
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Resize by one random ratio."""
         ratio = generator.uniform(*self.ratio)
+        if self.keeps_aspect:
+            shortest, longest = (int(side * ratio) for side in sorted((self.height, self.width)))
+            return resize(sample, *keep_aspect(*sample.image.shape[:2], longest=longest, shortest=shortest))
         return resize(sample, max(round(self.height * ratio), 1), max(round(self.width * ratio), 1))
 
 

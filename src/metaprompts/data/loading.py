@@ -1,33 +1,31 @@
-"""Load samples in batches, optionally with worker processes, whose errors are reported on one line."""
+"""Load samples in batches, which may differ in shape, with worker processes, whose errors are reported on one line."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
+import cv2
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from metaprompts.data.datasets.transformed import quiet_opencv
 from metaprompts.errors import InputError
 
-S = TypeVar("S", covariant=True)
 G = TypeVar("G")
+Tensors = Mapping[str, Tensor]
 
 # The libraries' own files, and for each process its pipes and the tensors in transit.
 _FILES, _FILES_OF_GROUP = 128, 16
 _FEW = "data.num_workers 0 reads in the main process"
 
 
-class Samples(Protocol[S]):
+class Samples(Protocol):
     """A map-style data set."""
 
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> S:
-        """Read one sample."""
-        ...
+    def __getitem__(self, index: int) -> Any: ...
 
 
 class Reader(Generic[G]):
@@ -40,20 +38,17 @@ class Reader(Generic[G]):
         options: further DataLoader arguments
     """
 
-    def __init__(
-        self, samples: Samples[Any], collate: Callable[[list[Any]], G], *, workers: int, **options: Any
-    ) -> None:
+    def __init__(self, samples: Samples, collate: Callable[[list[Any]], G], *, workers: int, **options: Any) -> None:
         check_open_files(workers, options.get("prefetch_factor") or 2)
         self._loader: DataLoader[Any] = DataLoader(
             _Outcomes(samples),
             collate_fn=_Collate(collate),
             num_workers=workers,
-            worker_init_fn=_prepare_reader,
+            worker_init_fn=prepare_reader,
             **options,
         )
 
     def __len__(self) -> int:
-        """Return the number of groups."""
         return len(self._loader)
 
     def __iter__(self) -> Iterator[G]:
@@ -77,7 +72,7 @@ class Reader(Generic[G]):
 class _Outcomes(Dataset[Any]):
     """Returns errors instead of raising them: a DataLoader would put worker tracebacks into the error message."""
 
-    def __init__(self, samples: Samples[Any]) -> None:
+    def __init__(self, samples: Samples) -> None:
         self._samples = samples
 
     def __len__(self) -> int:
@@ -101,12 +96,14 @@ class _Collate:
         return errors[0] if errors else self._collate(outcomes)
 
 
-def _prepare_reader(worker: int) -> None:
+def prepare_reader(worker: int) -> None:
+    """Prepare a reader process, for DataLoader's ``worker_init_fn``: no signals, and one thread for OpenCV."""
+    del worker
     # A terminal or a cluster may send its signals to every process: the main process ends the workers after saving its
     # state, without their tracebacks. If the main process is killed, the workers exit on their own.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    quiet_opencv(worker)
+    cv2.setNumThreads(0)
 
 
 def check_open_files(workers: int, prefetch: int) -> None:
@@ -157,3 +154,46 @@ def naming_lost_workers() -> Iterator[None]:
                 f"data.prefetch; {_FEW}"
             ) from error
         raise
+
+
+class Groups(Protocol):
+    """Lists of samples, as from a DataLoader without collation."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sequence[Tensors]]: ...
+
+
+class ShapeBatches(Iterable[dict[str, Tensor]]):
+    """The samples of each list as one batch per tensor shape.
+
+    Args:
+        groups: lists of samples
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+
+    def __len__(self) -> int:
+        """Return the number of lists, a lower bound of the number of batches."""
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches."""
+        for samples in self._groups:
+            for places in places_by_shape(samples):
+                yield stack([samples[place] for place in places])
+
+
+def places_by_shape(samples: Sequence[Tensors]) -> list[list[int]]:
+    """The indices of samples grouped by tensor shapes; order is kept."""
+    found: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for place, tensors in enumerate(samples):
+        shapes = tuple(tuple(tensor.shape) for _, tensor in sorted(tensors.items()))
+        found.setdefault(shapes, []).append(place)
+    return list(found.values())
+
+
+def stack(samples: Sequence[Tensors]) -> dict[str, Tensor]:
+    """Stack tensors (...) of samples to (B, ...)."""
+    return {name: torch.stack([tensors[name] for tensors in samples]) for name in samples[0]}

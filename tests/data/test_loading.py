@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from metaprompts.data.loading.dataloader import check_open_files, naming_lost_workers
+from metaprompts.data.loading import check_open_files, naming_lost_workers
 from metaprompts.errors import InputError
 
 
@@ -13,7 +13,7 @@ class TestOpenFiles:
         """With `ulimit -n 64` and processes that read, a run waited for ever."""
         code = (
             "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
-            "from metaprompts.data.loading.dataloader import check_open_files\n"
+            "from metaprompts.data.loading import check_open_files\n"
             "check_open_files(0, 2)\n"
             "check_open_files(2, 2)\n"
         )
