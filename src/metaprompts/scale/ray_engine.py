@@ -139,8 +139,12 @@ def _connected(ray: Any, address: str | None, workers: int, cpus: float) -> Iter
         with _same_signals(), _silent_stderr():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises errors of any type
-        where = "a cluster on this machine cannot be started" if address is None else f"no Ray cluster at {address}"
-        raise InputError(f"{where}: {summary_line(error)}") from error
+        reason = summary_line(error)
+        if address is None:
+            raise InputError(f"a cluster on this machine cannot be started: {reason}") from error
+        # Ray enables tokens by itself only for the address auto, and does not name them in its error.
+        advice = "" if "RAY_AUTH_MODE" in os.environ else "; if the cluster asks for a token, set RAY_AUTH_MODE=token"
+        raise InputError(f"no Ray cluster at {address}: {reason}{advice}") from error
     try:
         yield
     finally:
