@@ -18,14 +18,13 @@ from PIL import Image
 import metaprompts
 from metaprompts.cli import main
 from metaprompts.data.transforms.geometric import resized
-from metaprompts.engines.converted import PARTS
 from metaprompts.engines.export import export as export_run
 from metaprompts.engines.export import export_model, formats
 from metaprompts.engines.export.formats import FORMATS
 from metaprompts.engines.export.full_model import WholeModel, description
 from metaprompts.engines.factory import installed
 from metaprompts.engines.openvino import build_openvino
-from metaprompts.engines.optimized import OptimizedModel
+from metaprompts.engines.optimized import PARTS, OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.synthetic import generate_scene

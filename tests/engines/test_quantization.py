@@ -18,7 +18,7 @@ from metaprompts.cli.calibration import calibration_of
 from metaprompts.cli.people import People
 from metaprompts.engines import factory
 from metaprompts.engines.factory import installed, open_engine
-from metaprompts.engines.openvino import compute_hint
+from metaprompts.engines.openvino import compute_hint, quantized, weight_bits
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.quantization import build
 from metaprompts.engines.quantization.calibration import (
@@ -29,7 +29,6 @@ from metaprompts.engines.quantization.calibration import (
     of_scenes,
     spread,
 )
-from metaprompts.engines.quantization.openvino_networks import quantized, weight_bits
 from metaprompts.engines.quantization.recording import record
 from metaprompts.engines.quantization.sensitivity import Group, Sensitivity, measure
 from metaprompts.engines.quantization.simulation import FakeQuantization, Multiplications, group_of
@@ -282,8 +281,7 @@ def test_weights_and_the_rest_fit_the_processor(
     flags: str, bits: int, hint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """8-bit weights saturate where pairs of products are added in 16 bits; bf16 is slow where it is emulated."""
-    for module in ("quantization.openvino_networks", "openvino"):
-        monkeypatch.setattr(f"metaprompts.engines.{module}.cpu_flags", lambda: frozenset(flags.split()))
+    monkeypatch.setattr("metaprompts.engines.openvino.cpu_flags", lambda: frozenset(flags.split()))
 
     assert (weight_bits(), compute_hint("w8a8")) == (bits, hint)
 

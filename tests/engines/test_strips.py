@@ -6,7 +6,7 @@ from diffusers.models.autoencoders.vae import Encoder
 from torch import nn
 
 import metaprompts
-from metaprompts.engines.optimized import Encode, StripEncode
+from metaprompts.engines.optimized import Encode
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.tiled_vae import StripEncoder
 
@@ -66,7 +66,7 @@ def test_the_prepared_encoder_in_strips(scaled: bool) -> None:
     latent_encoder.scale = 0.18 if scaled else 1.0
     encode, images = Encode(latent_encoder), torch.rand(2, 3, 72, 56).double()
     with torch.no_grad():
-        assert torch.allclose(StripEncode(encode, 5)(images), encode(images), rtol=0, atol=1e-12)
+        assert torch.allclose(encode.in_strips(5)(images), encode(images), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("precise", [False, True])

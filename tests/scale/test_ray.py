@@ -12,8 +12,8 @@ import pytest
 from metaprompts.errors import InputError
 from metaprompts.scale.job import Done
 from metaprompts.scale.local import label_here
-from metaprompts.scale.plan import Plan
 from metaprompts.scale.run import run
+from metaprompts.scale.source import Plan
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'metaprompts[ray]'")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'metaprompts[label]'")

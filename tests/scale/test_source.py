@@ -10,8 +10,7 @@ from PIL import Image
 
 from metaprompts.errors import InputError
 from metaprompts.scale.images import read_items
-from metaprompts.scale.plan import Plan
-from metaprompts.scale.source import list_source, slices
+from metaprompts.scale.source import Plan, list_source, slices
 
 
 def listed(source, out="out"):

@@ -198,11 +198,8 @@ def _mean(values: Iterator[Tensor]) -> float:
 
 def _save(model: MetaPromptModel, task: Depth, recipe: Recipe, found: Calibration, out: Path) -> None:
     # The model may already be calibrated; the new calibration applies to its calibrated output.
-    calibrated = replace(
-        task,
-        log_scale=found.scale * task.log_scale,
-        log_shift=found.scale * task.log_shift + found.shift,
-    )
+    log_scale, log_shift = found.scale * task.log_scale, found.scale * task.log_shift + found.shift
+    calibrated = replace(task, log_scale=log_scale, log_shift=log_shift)
     model.config = replace(model.config, task=calibrated)
     own = replace(recipe, task=replace(task, log_scale=1.0, log_shift=0.0))
     model.save(out, recipe=own.to_dict(), metrics=found.left_out or found.after)

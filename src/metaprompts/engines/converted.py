@@ -15,8 +15,6 @@ from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.modules.meta_prompts import CaptionPrompts
 
-PARTS = ("encode", "unet_step", "decode")
-
 # Dimensions are traced with unique sizes; a size of 1 would be specialized as a constant.
 _BATCH, _ROWS, _COLUMNS, _HEIGHT, _WIDTH = 2, 3, 5, 130, 134
 
@@ -81,7 +79,7 @@ class ConvertedParts(ABC):
 
     @abstractmethod
     def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
-        """All outputs of a part (of `PARTS`) for its arguments in order."""
+        """All outputs of a part (see `optimized.PARTS`) for its arguments in order."""
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Images to latents and maps.

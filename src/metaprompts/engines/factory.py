@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,9 +14,9 @@ from metaprompts.engines.adaptive_steps import tolerance_of, warn_of_untrained_s
 from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
-from metaprompts.engines.optimized import OptimizedModel, Parts, RememberingParts
+from metaprompts.engines.openvino import weight_bits
+from metaprompts.engines.optimized import OptimizedModel, Parts, with_encode
 from metaprompts.engines.quantization.calibration import Calibration, of_scenes
-from metaprompts.engines.quantization.openvino_networks import weight_bits
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
@@ -79,14 +79,6 @@ class Approximation:
 EXACT = Approximation()
 
 
-@dataclass(frozen=True)
-class Choice:
-    """An engine, and one line on why it was chosen."""
-
-    engine: EngineName
-    why: str
-
-
 @releasing_files()
 def open_engine(
     model: MetaPromptModel,
@@ -129,23 +121,23 @@ def open_engine(
     tolerance = tolerance_of(model.config) if approximation.steps == "auto" else None
     warn_of_untrained_steps(model.config, approximation.steps)
     order = _Order(model.eval(), precision, approximation, cache, device, calibration)
-    choice = _choose(order, images, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
-    check_engine(choice.engine, precision, model.device)
-    prepared = order.prepared(choice.engine)
-    parts, about = _PARTS[choice.engine](order, prepared)
+    chosen, why = _choose(order, images, bounded=bounded) if engine == "auto" else (engine, "asked for")
+    check_engine(chosen, precision, model.device)
+    prepared = order.prepared(chosen)
+    parts, about = _PARTS[chosen](order, prepared)
     if model.latent_encoder.cache is not None:
         # Other models' projections of a second encoder's maps differ, so they cannot share these outputs.
-        alone = model.second_encoder is not None
-        parts = RememberingParts(parts, EncoderCache() if alone else model.latent_encoder.cache)
+        kept = model.latent_encoder.cache if model.second_encoder is None else EncoderCache()
+        parts = with_encode(parts, partial(kept.outputs, encode=parts.encode))
     reads = model.config.prompts.kind == "caption"
     return EngineModel(
         model.config,
         parts,
         prepared.conditions,
-        engine=choice.engine,
+        engine=chosen,
         precision=precision,
         device=model.device,
-        why="; ".join(filter(None, [choice.why, about])),
+        why="; ".join(filter(None, [why, about])),
         encode_captions=model.encode_captions if reads else None,
         tolerance=tolerance,
     )
@@ -262,31 +254,28 @@ class _Order:
         return tensors_fingerprint(sorted(self.model.state_dict().items()))
 
 
-def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
+def _choose(order: _Order, images: int | None, *, bounded: bool) -> tuple[EngineName, str]:
+    """An engine, and one line on why it is chosen."""
     device, count = order.model.device, "many images" if images is None else counted(images, "image")
     enough = images is None or images >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
     if device.type != "cpu":
         if order.precision in _EIGHT_BITS:
             raise InputError(f"{order.precision} is for the CPU: pass --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
-            return Choice("compile", f"{count} on a GPU, worth compiling for")
-        return Choice("eager", f"on {device.type}, too few ({count}) to pay for compiling")
+            return "compile", f"{count} on a GPU, worth compiling for"
+        return "eager", f"on {device.type}, too few ({count}) to pay for compiling"
     second = order.model.second_encoder
     if second is not None and not second.is_convertible:
-        return Choice("eager", "its second encoder cannot be converted")
+        return "eager", "its second encoder cannot be converted"
     if not installed("openvino"):
-        return Choice(
-            "eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' for faster prediction on a CPU"
-        )
+        return "eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' for faster prediction on a CPU"
     if bounded and order.precision not in _EIGHT_BITS:
-        return Choice("eager", "the only engine with strips and windows of any size")
+        return "eager", "the only engine with strips and windows of any size"
     if order.precision in _EIGHT_BITS or enough:
-        return Choice("openvino", "installed, and the fastest on a CPU")
+        return "openvino", "installed, and the fastest on a CPU"
     if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):
-        return Choice("openvino", "installed, and the model is converted already")
-    return Choice(
-        "eager", f"converting to OpenVINO takes longer than predicting {count}; force it with --engine openvino"
-    )
+        return "openvino", "installed, and the model is converted already"
+    return "eager", f"converting to OpenVINO takes longer than predicting {count}; force it with --engine openvino"
 
 
 _Opened = tuple[Parts, str]

@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.lora import LORA_MARK
+from metaprompts.utils.torch_modules import sharing_weights
 
 
 class ShiftedResidual(nn.Module):
@@ -25,7 +26,8 @@ class ShiftedResidual(nn.Module):
 
     def __init__(self, layer: ResnetBlock2D, slot: slice) -> None:
         super().__init__()
-        self.norm1, self.conv1 = layer.norm1, _without_bias(layer.conv1)
+        self.norm1, self.conv1 = layer.norm1, sharing_weights(layer.conv1)
+        self.conv1.bias = None
         self.norm2, self.conv2 = layer.norm2, layer.conv2
         self.shortcut = layer.conv_shortcut
         self.scale: float = layer.output_scale_factor
@@ -37,20 +39,6 @@ class ShiftedResidual(nn.Module):
         hidden = self.conv2(F.silu(self.norm2(hidden)))
         summed: Tensor = (features if self.shortcut is None else self.shortcut(features)) + hidden
         return summed if self.scale == 1 else summed / self.scale
-
-
-def _without_bias(layer: nn.Conv2d) -> nn.Conv2d:
-    plain = nn.Conv2d(
-        layer.in_channels,
-        layer.out_channels,
-        layer.kernel_size,  # type: ignore[arg-type]
-        layer.stride,  # type: ignore[arg-type]
-        layer.padding,  # type: ignore[arg-type]
-        bias=False,
-        device="meta",
-    )
-    plain.weight = layer.weight
-    return plain
 
 
 def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
@@ -123,11 +111,8 @@ def merged(layer: Any) -> nn.Linear:
     """A linear layer with its LoRA weights merged; unchanged without LoRA."""
     if not any(LORA_MARK in f".{name}" for name, _ in layer.named_parameters()):
         return layer  # type: ignore[no-any-return]
-    base = layer.get_base_layer()
-    plain = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
-    change = sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
-    plain.weight = _fixed(base.weight + change)
-    plain.bias = base.bias
+    plain: nn.Linear = sharing_weights(layer.get_base_layer())
+    plain.weight = _fixed(plain.weight + sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters))
     return plain
 
 
@@ -171,7 +156,6 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def _with_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.Module:
-    transposed = isinstance(convolution, nn.ConvTranspose2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     weight, bias = fuse_conv_bn_weights(
@@ -182,16 +166,9 @@ def _with_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d
         norm.eps,
         norm.weight,
         norm.bias,
-        transpose=transposed,
+        transpose=isinstance(convolution, nn.ConvTranspose2d),
     )
-    folded = type(convolution)(
-        convolution.in_channels,
-        convolution.out_channels,
-        convolution.kernel_size,  # type: ignore[arg-type]
-        convolution.stride,  # type: ignore[arg-type]
-        convolution.padding,  # type: ignore[arg-type]
-        device="meta",
-    )
+    folded = sharing_weights(convolution)
     folded.weight, folded.bias = _fixed(weight), _fixed(bias)
     return folded
 

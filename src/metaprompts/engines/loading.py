@@ -7,7 +7,7 @@ import torch
 
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.factory import CONVERTING, EXACT, Approximation, open_engine, weights_type
-from metaprompts.engines.quantization.calibration import SAMPLES, Calibration, as_calibration, of_scenes
+from metaprompts.engines.quantization.calibration import SAMPLES, as_calibration, of_scenes
 from metaprompts.errors import InputError
 from metaprompts.models import loading
 from metaprompts.models.model import MetaPromptModel
@@ -91,28 +91,15 @@ def with_engine(
     engine: str,
     precision: str,
     approximation: Approximation = EXACT,
-    *,
-    images: int | None = None,
-    bounded: bool = False,
-    device: str | None = None,
-    calibration: Calibration | None = None,
+    **options: Any,
 ) -> MetaPromptModel | EngineModel:
-    """Open a model with an engine, or leave it as it is for "plain"; the arguments are those of `open_engine`.
+    """Open a model with an engine, or leave it as it is for "plain"; all arguments are those of `open_engine`.
 
     Raises:
         InputError: the engine does not exist, or does not support the options
     """
     if engine != PLAIN:
-        names: Any = {"engine": engine, "precision": precision}
-        return open_engine(
-            model,
-            **names,
-            approximation=approximation,
-            images=images,
-            bounded=bounded,
-            device=device,
-            calibration=calibration,
-        )
+        return open_engine(model, **{"engine": engine, "precision": precision}, approximation=approximation, **options)
     if precision != "fp32" or approximation != EXACT:
         raise InputError(
             "engine plain computes everything in fp32: choose eager for other precisions and for approximations"

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-aten = torch.ops.aten
-
-
 # Fraction of free memory, because other programs also need memory.
 _SHARE = 0.8
 # Python and the libraries, 0.51 GB, plus freed blocks that glibc keeps because they are smaller than its threshold.
@@ -106,10 +103,10 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
     if ceiling <= limit:
         return Choice(batch=most, rows=None, needed=ceiling)
     work = view_work(model, size)
-    if held + work.most <= limit:
-        batch = min(most, 1 + (limit - held - work.most) // work.of_view)
-        return Choice(batch=batch, rows=None, needed=held + work.most + (batch - 1) * work.of_view)
     needed = held + work.most
+    if needed <= limit:
+        batch = min(most, 1 + (limit - needed) // work.of_view)
+        return Choice(batch=batch, rows=None, needed=needed + (batch - 1) * work.of_view)
     for rows in _STRIPS:
         needed = held + max(encoder_bytes(model, size, rows), work.rest)
         if needed <= limit:
@@ -143,13 +140,9 @@ def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
         encoder.append((sum(live.peak.values()), live.peak.get("copies", 0)))
         live.begin_again()
 
-    handle = model.latent_encoder.register_forward_hook(leave_encoder)
-    try:
-        with eval_mode(model), _counting(model, None, model.latent_encoder) as (live, tensors):
-            images = _empty_view(model, size)
-            functional_call(model, tensors, (images.clone(), _empty_context(model))).float()
-    finally:
-        handle.remove()
+    hook = model.latent_encoder.register_forward_hook(leave_encoder)
+    with hook, eval_mode(model), _counting(model, None, model.latent_encoder) as (live, tensors):
+        functional_call(model, tensors, (_empty_view(model, size).clone(), _empty_context(model))).float()
     ((peak, copies),) = encoder
     return Work(encoder=_with_margin(peak), rest=_with_margin(sum(live.peak.values())), copies=_with_margin(copies))
 
@@ -215,12 +208,11 @@ class Budget:
         """
         if self._limit is None:
             return self._most
-        key = (*size, reserved)
-        if key not in self._known:
+        chosen = self._known.get((*size, reserved))
+        if chosen is None:
             chosen = choose(self._model, size, limit=self._limit, most=self._most, reserved=self._reserved + reserved)
             _logger.info("%dx%d pixels at a time: %s", *size, chosen)
-            self._known[key] = chosen
-        chosen = self._known[key]
+            self._known[(*size, reserved)] = chosen
         self._model.latent_encoder.rows = chosen.rows
         if chosen.rows is not None and self._model.device.type == "cpu":
             # glibc would not return the memory of freed strips, which would take up to half as much again.
@@ -239,13 +231,12 @@ def automatic_limit(model: "MetaPromptModel") -> int | None:
 
     Weights in memory count as free, because the limit includes them.
     """
+    free: int | None = None
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
-        return weight_bytes(model) + round(_SHARE * int(free))
-    free_on_host = memory_bytes("MemAvailable")
-    if model.device.type != "cpu" or free_on_host is None:
-        return None
-    return weight_bytes(model) + round(_SHARE * free_on_host)
+    elif model.device.type == "cpu":
+        free = memory_bytes("MemAvailable")
+    return None if free is None else weight_bytes(model) + round(_SHARE * free)
 
 
 def check_limit(limit: int, model: "MetaPromptModel") -> None:
@@ -271,7 +262,7 @@ def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
     In single and half precision, a reordered copy of input and weights, and for a transposed convolution also of the
     result. In double precision, one map per kernel position.
     """
-    if operation is not aten.convolution.default:
+    if operation is not torch.ops.aten.convolution.default:
         return 0
     features, weight, transposed = arguments[0], arguments[1], arguments[6]
     if features.dtype != torch.float64:
@@ -280,8 +271,8 @@ def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
     if places == 1:
         return 0
     # Images of a batch are processed one after the other.
-    maps = weight.shape[1] * features[0, 0].numel() if transposed else weight.shape[1] * result[0, 0].numel()
-    return int(places * maps * features.element_size())
+    pixels = (features if transposed else result)[0, 0].numel()
+    return int(places * weight.shape[1] * pixels * features.element_size())
 
 
 @contextmanager

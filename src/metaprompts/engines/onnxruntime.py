@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from metaprompts.engines.converted import PARTS, ConvertedParts, examples
+from metaprompts.engines.converted import ConvertedParts, examples
 from metaprompts.engines.fused_layers import replace_layers
-from metaprompts.engines.optimized import OptimizedModel
+from metaprompts.engines.optimized import PARTS, OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.utils.torch_modules import sharing_weights
 
@@ -24,21 +24,32 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
         prepared: the prepared model, in float32
         folder: output folder for encode.onnx, ... and their weights
     """
-    # Ignore warnings about libraries that are not needed here.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     for part, example in examples(prepared).items():
         layers = sharing_weights(getattr(prepared, part))
         replace_layers(layers, nn.AdaptiveAvgPool2d, AnySizePooling)
         if part == "encode":
             # The encoder's groups have a million values or more.
             replace_layers(layers, nn.GroupNorm, RowwiseGroupNorm)
-        with torch.no_grad():
-            # Not optimized here, because ONNX Runtime optimizes on loading, in a tenth of the time.
-            program = torch.onnx.export(
-                layers, example.arguments, dynamic_shapes=example.shapes, dynamo=True, verbose=False, optimize=False
-            )
-        assert program is not None
-        program.save(folder / f"{part}.onnx", external_data=True)
+        # Not optimized here, because ONNX Runtime optimizes on loading, in a tenth of the time.
+        write_onnx(folder / f"{part}.onnx", layers, example.arguments, example.shapes, optimize=False)
+
+
+@torch.no_grad()
+def write_onnx(path: Path, layers: nn.Module, arguments: tuple[Any, ...], shapes: tuple[Any, ...], **more: Any) -> None:
+    """Write layers as an ONNX network, with the weights in a file next to it.
+
+    Args:
+        path: the file to write
+        layers: the layers
+        arguments: example arguments
+        shapes: for each argument, the dimensions that may vary, as torch.export expects them
+        more: further options of `torch.onnx.export`
+    """
+    # Ignore warnings about libraries that are not needed here.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    program = torch.onnx.export(layers, arguments, dynamic_shapes=shapes, dynamo=True, verbose=False, **more)
+    assert program is not None
+    program.save(path, external_data=True)
 
 
 class AnySizePooling(nn.Module):

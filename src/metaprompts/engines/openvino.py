@@ -1,9 +1,10 @@
 """The OpenVINO engine, the fastest on a CPU."""
 
+import io
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from metaprompts.engines.converted import PARTS, ConvertedParts, examples
-from metaprompts.engines.optimized import OptimizedModel
+from metaprompts.engines.converted import ConvertedParts, examples
+from metaprompts.engines.optimized import PARTS, OptimizedModel
+from metaprompts.engines.quantization.simulation import group_of
 from metaprompts.errors import InputError
+from metaprompts.utils.progress import ProgressBar
 from metaprompts.utils.system import cpu_flags, releasing_files
 from metaprompts.utils.telemetry import switch_off_telemetry
 
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 _KEPT_SIZES = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "w8a16": "f32"}
 _NATIVE_BF16 = frozenset(["avx512_bf16", "amx_bf16"])
+_QUANTIZED_TYPES = frozenset(["Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"])
+_NOT_OPERATIONS = frozenset(["Constant", "Parameter", "Result"])
+_SCOPE = "__module."
+# SmoothQuant takes one pass over the samples; ranges and bias correction share another.
+_PASSES = 2
 
 
 def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> None:
@@ -43,11 +51,8 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
 
 def converted_networks(prepared: OptimizedModel) -> Iterator[tuple[str, "openvino.Model"]]:
     """Convert the parts one after another; yields their names and networks, in float32, for any size."""
-    switch_off_telemetry()
-
     for part, example in examples(prepared).items():
-        with torch.no_grad():
-            yield part, converted_by_openvino(getattr(prepared, part), example.arguments)
+        yield part, converted_by_openvino(getattr(prepared, part), example.arguments)
 
 
 def save_network(network: "openvino.Model", path: Path, *, compress: bool = False) -> None:
@@ -64,17 +69,92 @@ def compute_hint(precision: str) -> str:
     return _HINTS[precision]
 
 
-def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
+def _imported_nncf(level: int) -> Any:
+    """Import NNCF, with a level of its log."""
     switch_off_telemetry()
     import nncf
 
     # Not nncf.set_log_level: it also sets the level of handlers that others have added.
-    logging.getLogger("nncf").setLevel(logging.WARNING)
+    logging.getLogger("nncf").setLevel(level)
+    return nncf
+
+
+def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
+    nncf = _imported_nncf(logging.WARNING)
     # Hides a progress bar that would mix with results.
     with redirect_stdout(sys.stderr):
         return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
+def weight_bits() -> int:
+    """Bits of the weights: 7 on processors that add pairs of products in 16 bits, which would overflow with 8."""
+    return 8 if {"avx512_vnni", "avx_vnni", "amx_int8"} & cpu_flags() else 7
+
+
+def quantized(
+    network: "openvino.Model", inputs: Sequence[Sequence[Any]], unquantized: Collection[str], title: str
+) -> "openvino.Model":
+    """A network whose convolutions and products with weights are computed in 8 bits.
+
+    Weights are symmetric, with a scale for each output channel; activations are asymmetric, with a range for each
+    tensor. SmoothQuant moves outliers of the inputs of linear layers into their weights, and biases are corrected for
+    the mean error. Everything else is not quantized: additions (and with them the shifts by time), norms, products
+    between activations.
+
+    Args:
+        network: the network of a part in float32; not changed
+        inputs: the inputs of each sample
+        unquantized: groups of layers to leave out, see `group_of`
+        title: title of the progress bar
+    """
+    nncf = _imported_nncf(logging.ERROR)
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    operations = network.get_ops()
+    layers = [each.get_friendly_name() for each in operations if each.get_type_name() in _QUANTIZED_TYPES]
+    left = [name for name in layers if group_of(_module_path(name)) in unquantized]
+    if len(left) == len(layers):
+        return network
+    others = {each.get_type_name() for each in operations} - _QUANTIZED_TYPES - _NOT_OPERATIONS
+    with ProgressBar(title, _PASSES * len(inputs)) as bar, redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            network,
+            nncf.Dataset(_Samples(inputs, bar.advance)),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(inputs),
+            fast_bias_correction=True,
+            ignored_scope=nncf.IgnoredScope(names=left, types=sorted(others), validate=False),
+            advanced_parameters=AdvancedQuantizationParameters(
+                # By default, ranges are means over samples, which clip the refinement steps with the largest values.
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+                overflow_fix=OverflowFix.DISABLE if weight_bits() == 8 else OverflowFix.ENABLE,
+            ),
+        )
+
+
+def _module_path(name: str) -> str:
+    """The path of the module that a node was traced in."""
+    return name.partition("/")[0].removeprefix(_SCOPE)
+
+
+class _Samples:
+    """Samples that report their use, so that our progress bar replaces that of NNCF."""
+
+    def __init__(self, inputs: Sequence[Sequence[Any]], on_sample: Callable[[], None]) -> None:
+        self._inputs, self._on_sample = inputs, on_sample
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for each in self._inputs:
+            yield [tensor.detach().float().contiguous().numpy() for tensor in each]
+            self._on_sample()
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+
+@torch.no_grad()
 def converted_by_openvino(module: nn.Module, example: Any) -> "openvino.Model":
     """A module converted by OpenVINO.
 

@@ -7,7 +7,9 @@ layers are replaced with layers whose ``time`` and ``prompts`` arguments are the
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -31,12 +33,14 @@ from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import LatentEncoder, PyramidUNet
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
-from metaprompts.modules.backbone.encoder_cache import EncoderCache
 from metaprompts.modules.backbone.second_encoder import SecondEncoder, with_maps
 from metaprompts.modules.backbone.tiled_vae import StripEncoder
 from metaprompts.modules.meta_prompts import CaptionPrompts, LabelPrompts, MetaPrompts
 from metaprompts.tasks import Task
 from metaprompts.utils.torch_modules import sharing_weights
+
+PARTS = ("encode", "unet_step", "decode")
+"""The names of the three parts."""
 
 
 class Parts(Protocol):
@@ -75,21 +79,15 @@ class StepConditions:
         return self.decode_prompts[-1]
 
 
-class RememberingParts:
-    """Parts that encode each image only once for all models that share a cache.
+def with_encode(parts: Parts, encode: Callable[[Tensor], Sequence[Tensor]]) -> Parts:
+    """The parts with another ``encode``."""
+    return SimpleNamespace(encode=encode, unet_step=parts.unet_step, decode=parts.decode)
 
-    Args:
-        parts: executes the three parts
-        cache: the cache
-    """
 
-    def __init__(self, parts: Parts, cache: EncoderCache) -> None:
-        self._parts, self._cache = parts, cache
-        self.unet_step, self.decode = parts.unet_step, parts.decode
-
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Images to latents and maps."""
-        return self._cache.outputs(images, self._parts.encode)
+def intercepted(parts: Parts, call: Callable[..., Any]) -> Parts:
+    """Parts whose calls are replaced by ``call(name, the part, *its arguments)``."""
+    replaced: Any = SimpleNamespace(**{name: partial(call, name, getattr(parts, name)) for name in PARTS})
+    return replaced  # type: ignore[no-any-return]
 
 
 def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) -> Tensor:
@@ -243,27 +241,15 @@ class Encode(nn.Module):
         latent: Tensor = self.layers(images * 2 - 1)
         return latent if self.scale == 1 else latent * self.scale
 
+    def in_strips(self, rows: int) -> "Encode":
+        """The same encoder in strips of a height in every map, at least 1: the same latents, up to rounding.
 
-class StripEncode(nn.Module):
-    """`Encode` in strips: the same latents, up to rounding.
-
-    Args:
-        encode: the original encoder, whose weights are shared
-        rows: height of a strip in every map, at least 1
-
-    Raises:
-        InputError: the height is invalid, or the encoder's layers differ from those of Stable Diffusion
-    """
-
-    def __init__(self, encode: Encode, rows: int) -> None:
-        super().__init__()
-        self.layers = StripEncoder(encode.layers, rows)
-        self.scale, self.stride = encode.scale, encode.stride
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
-        latent: Tensor = self.layers(images * 2 - 1)
-        return latent if self.scale == 1 else latent * self.scale
+        Raises:
+            InputError: the height is invalid, or the encoder's layers differ from those of Stable Diffusion
+        """
+        strips = sharing_weights(self)
+        strips.layers = StripEncoder(strips.layers, rows)
+        return strips
 
 
 class Encoders(nn.Module):
@@ -274,9 +260,7 @@ class Encoders(nn.Module):
         second: the second encoder, whose weights are shared and whose cache is not used
     """
 
-    def __init__(
-        self, latent: Encode | SmallEncoder | StripEncode | LatentEncoder, second: SecondEncoder | None
-    ) -> None:
+    def __init__(self, latent: Encode | SmallEncoder | LatentEncoder, second: SecondEncoder | None) -> None:
         super().__init__()
         self.latent = latent
         self.second = None if second is None else sharing_weights(second)
@@ -289,9 +273,9 @@ class Encoders(nn.Module):
         return self.latent.stride
 
     def in_strips(self, rows: int) -> "Encoders":
-        """The same encoders, the VAE's in strips of a height; see `StripEncode`."""
+        """The same encoders, the VAE's in strips of a height; see `Encode.in_strips`."""
         # A small encoder needs no strips, because its maps have few channels.
-        return Encoders(StripEncode(self.latent, rows), self.second) if isinstance(self.latent, Encode) else self
+        return Encoders(self.latent.in_strips(rows), self.second) if isinstance(self.latent, Encode) else self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8) and maps, see `SecondEncoder`."""

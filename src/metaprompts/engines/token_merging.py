@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
@@ -43,21 +42,18 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
     for level in (unet.down_blocks[0], unet.up_blocks[-1]):
         for place, layer in enumerate(getattr(level, "attentions", ())):
             for block in layer.transformer_blocks:
-                block.attn1 = _merged_attention(block, share)
+                if block.only_cross_attention:
+                    raise InputError(
+                        "the UNet's finest level has no self-attention, so no tokens can be merged: leave the fraction "
+                        "at 0"
+                    )
+                block.attn1 = MergedSelfAttention(block.attn1, share)
             level.attentions[place] = WithMapSize(layer)
             found += 1
     if not found:
         raise InputError(
             "the UNet's finest level has no attention, so no tokens can be merged: leave the fraction at 0"
         )
-
-
-def _merged_attention(block: BasicTransformerBlock, share: float) -> "MergedSelfAttention":
-    if block.only_cross_attention:
-        raise InputError(
-            "the UNet's finest level has no self-attention, so no tokens can be merged: leave the fraction at 0"
-        )
-    return MergedSelfAttention(block.attn1, share)
 
 
 class WithMapSize(nn.Module):

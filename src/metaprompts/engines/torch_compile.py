@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch._inductor.exc import InductorError
 
-from metaprompts.engines.converted import PARTS
 from metaprompts.engines.eager import EagerParts
-from metaprompts.engines.optimized import OptimizedModel
+from metaprompts.engines.optimized import PARTS, OptimizedModel
 from metaprompts.modules.backbone import LatentEncoder
 
 _logger = logging.getLogger(__name__)

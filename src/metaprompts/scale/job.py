@@ -43,10 +43,6 @@ MakeWork = Callable[["LabelJob", str | None], Work]
 """A job and a device -> what labels the job's slices; `SliceLabeler`, or a stub."""
 
 
-class _NothingLabeledError(Exception):
-    """No image of a slice has a label, so there is no tar file."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LabelJob:
     """A labeling job, which can be sent to other processes and machines.
@@ -110,12 +106,8 @@ class LabelJob:
             part: the slice
             sizes: file name -> size of each file in the results folder
         """
-        name = self.file(part)
         with suppress(InputError):
-            if self.format == "parquet":
-                facts = self._parquet_facts(name) if name in sizes else None
-            else:
-                facts = self.tar_facts(part, sizes)
+            facts = self.facts(part, sizes)
             if facts is not None and facts["images"] == len(part.items):
                 return Done(facts["images"], facts["errors"])
         return None
@@ -130,25 +122,23 @@ class LabelJob:
         if self.format == "parquet":
             with self.folder.reading(name) as file:
                 return parquet_results.read_confidences(file)
-        with self.folder.reading(beside_tar(name)) as file:
+        with self.folder.reading(_described_by(name)) as file:
             found: list[float | None] = json.loads(file.read())["confidences"]
             return found
 
-    def _parquet_facts(self, name: str) -> dict[str, Any] | None:
-        with self.folder.reading(name) as file:
-            return parquet_results.read_facts(file)
-
-    def tar_facts(self, part: Slice, sizes: Mapping[str, int]) -> dict[str, Any] | None:
-        """The contents of the sidecar of a slice's tar file; None unless both files are complete.
+    def facts(self, part: Slice, sizes: Mapping[str, int]) -> dict[str, Any] | None:
+        """The metadata of a slice's result, for a tar file from its sidecar; None unless all files are complete.
 
         Raises:
-            InputError: the sidecar cannot be read
+            InputError: the metadata cannot be read
         """
         name = self.file(part)
-        beside = beside_tar(name)
-        if beside not in sizes:
+        described = _described_by(name)
+        if described not in sizes:
             return None
-        with self.folder.reading(beside) as file:
+        with self.folder.reading(described) as file:
+            if self.format == "parquet":
+                return parquet_results.read_facts(file)
             try:
                 facts: dict[str, Any] = json.loads(file.read())
             except ValueError:
@@ -193,13 +183,9 @@ class SliceLabeler:
             with folder.writing(name) as path:
                 errors = parquet_results.write_labels(path, labels, self._facts)
             return Done(len(part.items), errors)
-        facts: dict[str, Any] = {}
-        with suppress(_NothingLabeledError), folder.writing(name) as path:
-            facts |= tar_results.write_labels(path, name, part.first, labels, self._facts)
-            if facts["shard"] is None:
-                raise _NothingLabeledError
+        facts = tar_results.write_labels(folder.writing(name), name, part.first, labels, self._facts)
         # Written last, because it marks the tar file as complete.
-        with folder.writing(beside_tar(name)) as path:
+        with folder.writing(_described_by(name)) as path:
             path.write_text(json_line(facts), encoding="utf-8")
         return Done(facts["images"], facts["errors"])
 
@@ -214,9 +200,10 @@ def _own_images(job: LabelJob, samples: int) -> Calibration | None:
     return of_images(images, samples, f"the first {counted(len(images), 'image')} of the source") if images else None
 
 
-def beside_tar(name: str) -> str:
-    """The name of a tar file's sidecar."""
-    return name.removesuffix(tar_results.SUFFIX) + tar_results.PART_SUFFIX
+def _described_by(name: str) -> str:
+    """The file with the metadata of a result: the sidecar of a tar file, and a parquet file itself."""
+    tar = name.removesuffix(tar_results.SUFFIX)
+    return name if tar == name else tar + tar_results.PART_SUFFIX
 
 
 def task_facts(task: Any) -> dict[str, Any]:

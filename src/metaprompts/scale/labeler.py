@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaprompts.engines.loading import PLAIN, load
+from metaprompts.engines.loading import load
 from metaprompts.engines.quantization.calibration import SAMPLES
 from metaprompts.errors import InputError, one_line
 from metaprompts.inference.predict import RawFilter, predict_many
@@ -67,7 +67,8 @@ class Labeler:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         self.fingerprint = model_fingerprint(model)
-        self.model = _loaded(model, engine, precision, device, calibration, calibration_samples)
+        samples, names = calibration_samples, {"engine": engine, "precision": precision}
+        self.model: Any = load(model, device, **names, calibration=calibration, calibration_samples=samples)
         self.depth_scale = depth_scale(self.model.task)
         if detector is not None and not self.model.task.reads_boxes:
             raise InputError(f"a detector is for pose, but the model predicts {self.model.task.name}: leave it out")
@@ -140,21 +141,6 @@ class Labeler:
     def _predict(self, images: Sequence[ImageArray], raw_filter: RawFilter | None = None) -> Iterator[Prediction]:
         rows = [(image, self._boxes, self._caption) for image in images]
         return predict_many(self.model, rows, self._batch_size, raw_filter=raw_filter)
-
-
-def _loaded(
-    model: str | Path, engine: str, precision: str, device: Any, calibration: Any, calibration_samples: int
-) -> Any:
-    if engine == PLAIN and precision == "fp32":
-        return load(model, device)
-    return load(
-        model,
-        device,
-        engine=engine,
-        precision=precision,
-        calibration=calibration,
-        calibration_samples=calibration_samples,
-    )
 
 
 def model_fingerprint(model: str | Path) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -40,13 +40,13 @@ def label_in_processes(
     Raises:
         InputError: raised by a process, or several processes died while labeling one slice
     """
-    task = _Task(job, None, max(1, (os.cpu_count() or 1) // workers), make_work)
-    free = [_Worker(task, number) for number in range(workers)]
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    free = [_Worker(job, number, threads, make_work) for number in range(workers)]
     busy: dict[Connection, tuple[_Worker, Slice, int]] = {}
-    again: list[tuple[Slice, int]] = []
+    new, again = ((part, 0) for part in slices), list[tuple[Slice, int]]()
     try:
         while True:
-            while free and (following := _following(again, slices)) is not None:
+            while free and (following := again.pop() if again else next(new, None)) is not None:
                 worker = free.pop()
                 worker.give(following[0])
                 busy[worker.pipe] = (worker, *following)
@@ -61,17 +61,10 @@ def label_in_processes(
                     yield found
                 else:
                     again.append((part, _counted(tries, part, found)))
-                    free.append(_Worker(task, worker.number))
+                    free.append(_Worker(job, worker.number, threads, make_work))
     finally:
         for worker in [*free, *(worker for worker, _, _ in busy.values())]:
             worker.end()
-
-
-def _following(again: list[tuple[Slice, int]], slices: Iterator[Slice]) -> tuple[Slice, int] | None:
-    if again:
-        return again.pop()
-    part = next(slices, None)
-    return None if part is None else (part, 0)
 
 
 def _counted(tries: int, part: Slice, code: int | None) -> int:
@@ -83,30 +76,22 @@ def _counted(tries: int, part: Slice, code: int | None) -> int:
     return tries + 1
 
 
-@dataclass(frozen=True)
-class _Task:
-    job: LabelJob
-    device: str | None
-    threads: int
-    make_work: MakeWork
-
-
 class _Worker:
-    def __init__(self, task: _Task, number: int) -> None:
+    def __init__(self, job: LabelJob, number: int, threads: int, make_work: MakeWork) -> None:
         self.number = number
-        gpus = torch.cuda.device_count() if task.job.options.get("device") in (None, "cuda") else 0
-        task = replace(task, device=f"cuda:{number % gpus}") if gpus else task
+        gpus = torch.cuda.device_count() if job.options.get("device") in (None, "cuda") else 0
+        device = f"cuda:{number % gpus}" if gpus else None
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_serve, args=(task, theirs), daemon=True)
+        arguments = (theirs, threads, make_work, job, device)
+        self._process: BaseProcess = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
 
     def give(self, part: Slice) -> None:
-        try:
+        # If the process was killed while idle, reading its result shows that.
+        with suppress(OSError):
             self.pipe.send(part)
-        except OSError:  # the process was killed while idle; reading its result shows that
-            return
 
     def result(self) -> Done | int | None:
         """The result, or the exit code if the process ended.
@@ -130,9 +115,9 @@ class _Worker:
         self.pipe.close()
 
 
-def _serve(task: _Task, pipe: Connection) -> None:
+def _serve(pipe: Connection, threads: int, make_work: MakeWork, job: LabelJob, device: str | None) -> None:
     prepare_worker()
-    torch.set_num_threads(task.threads)
+    torch.set_num_threads(threads)
     work: Work | None = None
     while True:
         try:
@@ -140,7 +125,7 @@ def _serve(task: _Task, pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            work = work or task.make_work(task.job, task.device)
+            work = work or make_work(job, device)
             pipe.send(work(part))
         except Exception as error:
             pipe.send(error)

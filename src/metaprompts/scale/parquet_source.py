@@ -65,17 +65,15 @@ def read_rows(file: str, rows: Sequence[int]) -> Iterator[bytes]:
         table = _opened(path, file)
         schema = table.schema_arrow
         column = next(name for name in _BYTES if _is_bytes(schema, name))
-        wanted, row = iter(rows), 0
-        following = next(wanted, None)
+        first = 0
         for group in range(table.num_row_groups):
-            count = table.metadata.row_group(group).num_rows
-            if following is not None and following < row + count:
+            end = first + table.metadata.row_group(group).num_rows
+            if wanted := [row - first for row in rows if first <= row < end]:
                 values = table.read_row_group(group, columns=[column]).column(0)
-                while following is not None and following < row + count:
-                    value = values[following - row].as_py()
+                for place in wanted:
+                    value = values[place].as_py()
                     yield (value.get("bytes") if isinstance(value, dict) else value) or b""
-                    following = next(wanted, None)
-            row += count
+            first = end
 
 
 def _opened(path: Path, file: str) -> Any:

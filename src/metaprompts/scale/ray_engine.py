@@ -17,7 +17,6 @@ from typing import Any
 
 from metaprompts.errors import InputError, one_line
 from metaprompts.scale.job import Done, LabelJob, MakeWork, SliceLabeler, Work
-from metaprompts.scale.plan import pack, unpack
 from metaprompts.scale.source import Slice
 from metaprompts.scale.storage import is_url
 from metaprompts.utils.progress import report_lines
@@ -63,7 +62,7 @@ def label_with_ray(
         gpus = _gpu_share(ray, job, workers) if gpus is None else gpus
         _check_nodes(ray, cpus, gpus)
         # One slice in each block, so that each is scheduled on its own.
-        blocks = [{"slice": pack(part)} for part in slices]
+        blocks = [{"slice": part.packed()} for part in slices]
         device = "cuda" if gpus else job.options.get("device") or "cpu"
         with warnings.catch_warnings():
             # max_task_retries has no other place; without it, Ray would try forever.
@@ -99,7 +98,7 @@ class _Actor:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Label a batch of slices."""
-        results = [self._result(unpack(bytes(packed))) for packed in batch["slice"]]
+        results = [self._result(Slice.unpacked(bytes(packed))) for packed in batch["slice"]]
         return {name: [each[name] for each in results] for name in ("images", "errors", "failure")}
 
     def _result(self, part: Slice) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from PIL import Image
 from metaprompts.scale.images import Content, read_items
 from metaprompts.scale.job import LabelJob
 from metaprompts.scale.labeler import Labeler
-from metaprompts.scale.plan import Plan
+from metaprompts.scale.source import Plan
+from metaprompts.utils.batches import batched
 from metaprompts.utils.progress import report_lines
 from metaprompts.visualize.sheets import contact_sheet
 from metaprompts.visualize.text import ImageArray
@@ -68,5 +69,4 @@ def _confidences(job: LabelJob, plan: Plan) -> Iterator[tuple[float, int, int]]:
 
 
 def _in_rows(pairs: list[list[T]]) -> list[list[T]]:
-    groups = [pairs[start : start + _PAIRS_ACROSS] for start in range(0, len(pairs), _PAIRS_ACROSS)]
-    return [[each for pair in group for each in pair] for group in groups]
+    return [[each for pair in group for each in pair] for group in batched(pairs, _PAIRS_ACROSS)]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from metaprompts.errors import InputError
 from metaprompts.scale.job import PREFIX, Done, LabelJob
-from metaprompts.scale.plan import Plan
 from metaprompts.scale.review import write_review
 from metaprompts.scale.shard_index import write_shard_index
-from metaprompts.scale.source import Slice
+from metaprompts.scale.source import Plan, Slice
 from metaprompts.utils.files import json_line
 from metaprompts.utils.progress import ProgressBar, report_lines
 from metaprompts.utils.wording import counted

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,7 +11,7 @@ from metaprompts.models.config import ModelConfig
 from metaprompts.models.loading import model_folder
 from metaprompts.models.pretrained import CONFIG_FILE
 from metaprompts.scale.job import LabelJob
-from metaprompts.scale.plan import Plan
+from metaprompts.scale.source import Plan
 from metaprompts.tasks.base import Task
 from metaprompts.utils.files import read_json
 from metaprompts.utils.schema import to_dict
@@ -35,7 +34,7 @@ def write_shard_index(job: LabelJob, plan: Plan, sizes: Mapping[str, int]) -> No
 
     def parts() -> Iterator[dict[str, Any]]:
         for part in plan:
-            facts = job.tar_facts(part, sizes)
+            facts = job.facts(part, sizes)
             if facts is None:
                 raise InputError(f"{job.folder.place(job.file(part))} no longer exists: run the same command again")
             yield facts
@@ -47,31 +46,27 @@ def write_shard_index(job: LabelJob, plan: Plan, sizes: Mapping[str, int]) -> No
         _write_index(file, _origin(job, task), _people(task), parts)
 
 
-@dataclass
-class _Counter:
-    samples: int = 0
-
-
 def _write_index(
     file: IO[str], origin: Origin, people: dict[str, Any] | None, parts: Callable[[], Iterator[dict[str, Any]]]
 ) -> None:
-    counter = _Counter()
+    samples = 0
+
+    def shards() -> Iterator[dict[str, Any]]:
+        """The shards; samples are numbered across all of them."""
+        nonlocal samples
+        for part in parts():
+            if (shard := part["shard"]) is not None:
+                first = samples
+                for record in shard["records"]:
+                    record["samples"] = [first + sample for sample in record["samples"]]
+                    samples += len(record["samples"])
+                yield shard
+
     file.write(f'{{"version":{VERSION},"origin":{_text(to_dict(origin))},"splits":{{"train":{{"shards":')
-    _write_list(file, _shards(parts(), counter))
+    _write_list(file, shards())
     file.write(',"left_out":')
     _write_list(file, (each for part in parts() for each in part["left_out"]))
-    file.write(f',"samples":{counter.samples},"is_whole":true,"people":{_text(people)}}}}}}}\n')
-
-
-def _shards(parts: Iterator[dict[str, Any]], counter: _Counter) -> Iterator[dict[str, Any]]:
-    """The shards; samples are numbered across all of them."""
-    for part in parts:
-        if (shard := part["shard"]) is not None:
-            first = counter.samples
-            for record in shard["records"]:
-                record["samples"] = [first + sample for sample in record["samples"]]
-                counter.samples += len(record["samples"])
-            yield shard
+    file.write(f',"samples":{samples},"is_whole":true,"people":{_text(people)}}}}}}}\n')
 
 
 def _write_annotations(file: IO[str], task: Task, parts: Callable[[], Iterator[dict[str, Any]]]) -> None:

@@ -2,14 +2,17 @@
 
 import glob
 import hashlib
+import json
 import os
 import tarfile
+import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from metaprompts.data.io.file_search import walk_files, warn_of_passed_over
 from metaprompts.data.io.images import IMAGE_SUFFIXES
@@ -21,6 +24,7 @@ from metaprompts.utils.files import json_line
 
 _TAR, _PARQUET, _LIST = ".tar", ".parquet", ".txt"
 _DIGITS = 16
+_LENGTH_BYTES = 4
 
 
 class Item(NamedTuple):
@@ -61,6 +65,16 @@ class Slice:
         text = json_line([self.number, self.first, self.items])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
 
+    def packed(self) -> bytes:
+        """Serialize the slice to a few bytes."""
+        return zlib.compress(json.dumps([self.number, self.first, self.items]).encode(), level=1)
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """Restore a slice serialized by `packed`."""
+        number, first, items = json.loads(zlib.decompress(packed))
+        return cls(number=number, first=first, items=tuple(Item(*item) for item in items))
+
 
 def slices(items: Iterable[Item], size: int) -> Iterator[Slice]:
     """Cut a source into slices; a slice has images from a single tar or parquet file, or only image files.
@@ -82,6 +96,37 @@ def slices(items: Iterable[Item], size: int) -> Iterator[Slice]:
 
 def _container(item: Item) -> str:
     return item.file if item.at >= 0 else ""
+
+
+class Plan:
+    """The slices of a source in order, on disk: memory does not grow with the number of images.
+
+    Args:
+        slices: read once
+
+    Attributes:
+        images: number of images
+    """
+
+    def __init__(self, slices: Iterable[Slice]) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._count = self.images = 0
+        for part in slices:
+            self._count, self.images = self._count + 1, self.images + len(part.items)
+            packed = part.packed()
+            self._file.write(len(packed).to_bytes(_LENGTH_BYTES) + packed)
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+        return self._count
+
+    def __iter__(self) -> Iterator[Slice]:
+        """Read the slices, even while another iteration is running."""
+        self._file.seek(0)
+        while length := int.from_bytes(self._file.read(_LENGTH_BYTES)):
+            packed, at = self._file.read(length), self._file.tell()
+            yield Slice.unpacked(packed)
+            self._file.seek(at)
 
 
 def list_source(source: str, out: str) -> Iterator[Item]:

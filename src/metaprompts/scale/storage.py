@@ -3,7 +3,7 @@
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -103,9 +103,6 @@ class Storage:
         Raises:
             InputError: the folder cannot be read
         """
-        if not is_url(self.url):
-            folder = Path(self.url)
-            return {path.name: path.stat().st_size for path in folder.iterdir()} if folder.is_dir() else {}
         with reaching(self.url) as (files, path):
             if not files.isdir(path):
                 return {}
@@ -152,10 +149,5 @@ class Storage:
         Raises:
             InputError: the file cannot be removed
         """
-        place = self.place(name)
-        if not is_url(self.url):
-            Path(place).unlink(missing_ok=True)
-            return
-        with reaching(place) as (files, path):
-            if files.exists(path):
-                files.rm_file(path)
+        with reaching(self.place(name)) as (files, path), suppress(FileNotFoundError):
+            files.rm_file(path)

@@ -1,6 +1,7 @@
 """Results as tar files in WebDataset's layout, which training reads like those of ``metaprompts data shard``."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -45,7 +46,7 @@ def check_task(task: Task) -> None:
 
 
 def write_labels(
-    path: Path,
+    writing: AbstractContextManager[Path],
     name: str,
     first: int,
     labels: Iterable[tuple[Content, Label, Prediction | None]],
@@ -54,7 +55,7 @@ def write_labels(
     """Write labels as one tar file.
 
     Args:
-        path: the file; it is not written if no image has a label
+        writing: opens the file to write; not entered if no image has a label
         name: the file's final name
         first: index of the first image in the source
         labels: images and labels in order
@@ -70,7 +71,8 @@ def write_labels(
     begun = next(records, None)
     if begun is None:
         return {"shard": None, **vars(said)}
-    shard = write_tar(path, name, chain([begun], records))
+    with writing as path:
+        shard = write_tar(path, name, chain([begun], records))
     confident = tuple(replace(record, confidence=largest[record.key]) for record in shard.records)
     return {"shard": to_dict(replace(shard, records=confident)), **vars(said)}
 

@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metaprompts.engines.benchmark.plan import Plan, Workload
-from metaprompts.engines.optimized import Encoders, Parts, StepConditions, UNetStep, run
+from metaprompts.engines.optimized import PARTS, Encoders, Parts, StepConditions, UNetStep, intercepted, run
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.meta_prompts import CaptionPrompts
 from metaprompts.tasks import Task
@@ -124,15 +123,14 @@ def measured(
     Returns:
         raw output; and the attributes of `PartCosts` except the total, each summed over all windows
     """
-    of_calls: dict[str, list[float]] = {"encode": [], "unet_step": [], "decode": []}
+    of_calls: dict[str, list[float]] = {name: [] for name in PARTS}
 
-    def call(name: str, *arguments: Any) -> Any:
-        found, cost = meter(getattr(parts, name), *arguments)
+    def call(name: str, part: Callable[..., Any], *arguments: Any) -> Any:
+        found, cost = meter(part, *arguments)
         of_calls[name].append(cost)
         return found
 
-    metered: Any = SimpleNamespace(**{name: partial(call, name) for name in of_calls})
-    predict = partial(run, metered, task, conditioning=conditioning)
+    predict = partial(run, intercepted(parts, call), task, conditioning=conditioning)
     size = (images.shape[-2], images.shape[-1] // workload.windows)
     raw = predict(images) if workload.windows == 1 else slide_logits(predict, images, window=size, stride=size)
     steps = [sum(of_calls["unet_step"][step :: workload.steps]) for step in range(workload.steps)]

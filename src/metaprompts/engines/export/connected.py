@@ -1,6 +1,5 @@
 """Connect the OpenVINO networks of a model's parts to one network."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,11 @@ def connected_network(folder: Path, whole: WholeModel, size: tuple[int, int]) ->
     core = openvino.Core()
 
     def connected(part: str, *inputs: Any) -> list[Any]:
-        return _connected(core.read_model(folder / f"{part}.xml"), inputs)
+        """The outputs of a part whose parameters are replaced by other values."""
+        network = core.read_model(folder / f"{part}.xml")
+        for parameter, value in zip(network.inputs, inputs, strict=True):
+            parameter.replace(value)
+        return _outputs(network)
 
     resizing = converted_by_openvino(_Resize(whole.prepared.task), torch.zeros(2, 3, *size))
     resizing.reshape([-1, 3, *size])
@@ -53,13 +56,6 @@ class _Resize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self._task.resize_for_backbone(images)
-
-
-def _connected(network: "openvino.Model", inputs: Sequence[Any]) -> list[Any]:
-    """The outputs of a network whose parameters are replaced by other values."""
-    for parameter, value in zip(network.inputs, inputs, strict=True):
-        parameter.replace(value)
-    return _outputs(network)
 
 
 def _outputs(network: "openvino.Model") -> list[Any]:

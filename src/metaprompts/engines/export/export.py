@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from metaprompts.engines.adaptive_steps import warn_of_untrained_steps
-from metaprompts.engines.export.formats import FORMATS, Format
+from metaprompts.engines.export.formats import FORMATS, Format, write_connected
 from metaprompts.engines.export.full_model import WholeModel, description
-from metaprompts.engines.export.quantized import write_quantized
+from metaprompts.engines.factory import quantized_networks
 from metaprompts.engines.optimized import OptimizedModel
-from metaprompts.engines.quantization.build import REPORT
-from metaprompts.engines.quantization.calibration import Calibration
+from metaprompts.engines.quantization.build import REPORT, quantize_layers
+from metaprompts.engines.quantization.calibration import Calibration, of_scenes
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.base import AnyTask
@@ -103,30 +103,45 @@ def export_model(
         narrow = precision == "w8a8"
         on_stage(f"{'quantizing and ' * narrow}converting to {kind}, {size[0]}x{size[1]} pixels")
         if narrow:
-            write_quantized(kind, model, whole, size, file, steps=steps, calibration=calibration)
+            _write_quantized(kind, model, whole, size, file, steps, calibration)
         else:
             chosen.write(whole, size, file)
         on_stage(f"comparing {file.name} with the model on {counted(len(images), 'image')}")
         report = _parity(model, chosen, file, size, images)
         on_stage("writing the description and example")
-        facts = description(model, size)
         names = sorted(path.name for path in scratch.iterdir())
-        write_json(
-            scratch / "model.json",
-            {
-                "format": kind,
-                "precision": precision,
-                "file": file.name,
-                "files": names,
-                "outputs": whole.output_names,
-                **facts,
-            },
-        )
+        facts = {"format": kind, "precision": precision, "file": file.name, "files": names}
+        facts |= {"outputs": whole.output_names, **description(model, size)}
+        write_json(scratch / "model.json", facts)
         write_json(scratch / "parity.json", report)
         for name, text in _example(chosen, model.task, every_step=every_step).items():
             write_text(scratch / name, text)
         written = sorted((path.name for path in scratch.iterdir()), key=lambda name: (name not in names, name))
     return Exported(files=tuple(out / name for name in written), parity=report)
+
+
+def _write_quantized(
+    kind: str,
+    model: MetaPromptModel,
+    whole: WholeModel,
+    size: tuple[int, int],
+    path: Path,
+    steps: int | None,
+    calibration: Calibration | None,
+) -> None:
+    """Write a whole model in w8a8, with quantization.json next to it.
+
+    OpenVINO's file has the networks that the engine executes, from the cache if they are there. ONNX has
+    QuantizeLinear and DequantizeLinear nodes before convolutions and products with weights.
+    """
+    if kind == "openvino":
+        folder = quantized_networks(model, steps, calibration)
+        write_connected(folder, whole, size, path)
+        facts = read_json(folder / REPORT)
+    else:
+        parts, facts = quantize_layers(whole.prepared, model, calibration or of_scenes())
+        FORMATS[kind].write(WholeModel(parts, every_step=whole.every_step).eval(), size, path)
+    write_json(path.with_name(REPORT), facts)
 
 
 def check_precision(kind: str, precision: str) -> None:
@@ -157,10 +172,8 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
     if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
         if asked is not None:
             raise InputError(f"--size is {_shown(size)}; expected multiples of {_MULTIPLE}")
-        size = (
-            max(_MULTIPLE, round(size[0] / _MULTIPLE) * _MULTIPLE),
-            max(_MULTIPLE, round(size[1] / _MULTIPLE) * _MULTIPLE),
-        )
+        height, width = (max(1, round(side / _MULTIPLE)) * _MULTIPLE for side in size)
+        size = (height, width)
     return size
 
 
@@ -176,12 +189,10 @@ def _parity(
     resized = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
     batch = np.stack([each.astype(np.float32).transpose(2, 0, 1) / 255 for each in resized])
     run = chosen.open(file)
+    images_alone = np.split(batch, len(batch))
     with torch.no_grad():
-        plain = np.concatenate(
-            [model(torch.from_numpy(batch[place : place + 1])).numpy() for place in range(len(batch))]
-        )
-    alone = np.concatenate([run(batch[place : place + 1]) for place in range(len(batch))])
-    together = run(batch)
+        plain = np.concatenate([model(torch.from_numpy(each)).numpy() for each in images_alone])
+    alone, together = np.concatenate([run(each) for each in images_alone]), run(batch)
     spread = float(plain.std())
     return {
         "images": len(images),

@@ -1,7 +1,6 @@
 """Export formats: how to write each, and how to run its file for comparison."""
 
 import io
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim
 
 from metaprompts.engines.export.connected import connected_network
 from metaprompts.engines.export.full_model import WholeModel
 from metaprompts.engines.fused_layers import replace_layers
-from metaprompts.engines.onnxruntime import RowwiseGroupNorm
+from metaprompts.engines.onnxruntime import RowwiseGroupNorm, write_onnx
 from metaprompts.engines.openvino import converted_by_openvino
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.telemetry import switch_off_telemetry
@@ -24,6 +23,7 @@ from metaprompts.utils.torch_modules import sharing_weights
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _BATCH = 2
+_ANY_BATCH = ({0: Dim("batch", min=1)},)
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,9 @@ def _images(size: tuple[int, int]) -> Tensor:
     return torch.zeros(_BATCH, 3, *size)
 
 
-def _program(model: WholeModel, size: tuple[int, int]) -> ExportedProgram:
-    with torch.no_grad():
-        return torch.export.export(model, (_images(size),), dynamic_shapes=({0: Dim("batch", min=1)},))
-
-
+@torch.no_grad()
 def _write_torch(model: WholeModel, size: tuple[int, int], path: Path) -> None:
-    program = _program(model, size)
+    program = torch.export.export(model, (_images(size),), dynamic_shapes=_ANY_BATCH)
     with write_whole(path) as scratch, scratch.open("wb") as file:
         written = _Patient(file)
         torch.export.save(program, cast(IO[bytes], written))
@@ -101,52 +97,30 @@ class _Patient(io.RawIOBase):
 def _open_torch(path: Path) -> Run:
     network = torch.export.load(path).module()
 
+    @torch.no_grad()
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.no_grad():
-            found = network(torch.from_numpy(images))
-        last: NDArray[np.float32] = (found[0] if isinstance(found, tuple) else found).numpy()
-        return last
+        found = network(torch.from_numpy(images))
+        return (found[0] if isinstance(found, tuple) else found).numpy()  # type: ignore[no-any-return]
 
     return run
 
 
 def _write_onnx(model: WholeModel, size: tuple[int, int], path: Path) -> None:
-    # Ignore warnings about libraries that are not needed here.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    shapes = ({0: Dim("batch", min=1)},)
     layers = sharing_weights(model)
     replace_layers(layers.prepared.encode, nn.GroupNorm, RowwiseGroupNorm)
-    with torch.no_grad():
-        program = torch.onnx.export(
-            layers,
-            (_images(size),),
-            input_names=["images"],
-            output_names=model.output_names,
-            dynamic_shapes=shapes,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    program.save(path, external_data=True)
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": model.output_names}
+    write_onnx(path, layers, (_images(size),), _ANY_BATCH, **names)
 
 
 def _open_onnx(path: Path) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = session.run(None, {"images": images})[0]
-        return found
-
-    return run
+    return lambda images: session.run(None, {"images": images})[0]
 
 
 def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> None:
-    switch_off_telemetry()
-
-    with torch.no_grad():
-        network = converted_by_openvino(model, _images(size))
+    network = converted_by_openvino(model, _images(size))
     network.reshape([-1, 3, *size])
     _save_openvino(network, model, path)
 
@@ -170,12 +144,7 @@ def _open_openvino(path: Path) -> Run:
     import openvino
 
     network: Any = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = network(images)[0]
-        return found
-
-    return run
+    return lambda images: network(images)[0]
 
 
 FORMATS = {

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from metaprompts.engines.converted import multiple_of
-from metaprompts.engines.openvino import OpenVinoParts, converted_networks, save_network
+from metaprompts.engines.openvino import OpenVinoParts, converted_networks, quantized, save_network, weight_bits
 from metaprompts.engines.optimized import OptimizedModel, Parts, run
 from metaprompts.engines.quantization.calibration import Calibration
-from metaprompts.engines.quantization.openvino_networks import quantized, weight_bits
 from metaprompts.engines.quantization.recording import Recorded, record
 from metaprompts.engines.quantization.sensitivity import (
     SAMPLES,
@@ -56,7 +56,7 @@ def build_quantized(prepared: OptimizedModel, model: MetaPromptModel, calibratio
     def attempt(unquantized: Sequence[Group]) -> Parts:
         for part, network in networks.items():
             left = {each.name for each in unquantized if each.part == part}
-            inputs = [call for sample in recorded for call in sample.calls[part]]
+            inputs = [tree_leaves(arguments) for sample in recorded for arguments in sample.calls[part]]
             save_network(quantized(network, inputs, left, f"quantizing {part}"), folder / f"{part}.xml")
         return OpenVinoParts(folder, "w8a8", multiple_of(prepared))
 

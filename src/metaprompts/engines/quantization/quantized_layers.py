@@ -5,7 +5,9 @@ model separately from their shared weights.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -15,9 +17,8 @@ import torch.ao.quantization.fx._decomposed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaprompts.engines.converted import PARTS
-from metaprompts.engines.optimized import OptimizedModel
-from metaprompts.engines.quantization.recording import Recorded, call_part
+from metaprompts.engines.optimized import PARTS, OptimizedModel
+from metaprompts.engines.quantization.recording import Recorded
 from metaprompts.engines.quantization.simulation import group_of
 from metaprompts.modules.meta_prompts.layers import ResizeConv2d
 from metaprompts.utils.progress import tracked
@@ -127,19 +128,12 @@ def input_statistics(prepared: OptimizedModel, recorded: Sequence[Recorded]) -> 
         seen = InputStatistics.of(layer, inputs[0])
         found[path].add(seen) if path in found else found.update({path: seen})
 
-    hooks = [
-        layer.register_forward_pre_hook(lambda layer, inputs, path=path: saw(path, layer, inputs))
-        for path, layer in _layers(prepared)
-    ]
-    try:
-        with torch.no_grad():
-            for sample in tracked(recorded, what="ranges of activations"):
-                for part in PARTS:
-                    for arguments in sample.calls[part]:
-                        call_part(prepared, part, arguments)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for path, layer in _layers(prepared):
+            hooks.enter_context(layer.register_forward_pre_hook(partial(saw, path)))
+        for sample in tracked(recorded, what="ranges of activations"):
+            for part in PARTS:
+                sample.repeat(prepared, part)
     return found
 
 

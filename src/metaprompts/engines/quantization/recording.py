@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metaprompts.engines.engine_model import EngineModel
-from metaprompts.engines.optimized import OptimizedModel, Parts, StepConditions, run
+from metaprompts.engines.optimized import PARTS, OptimizedModel, Parts, StepConditions, intercepted, run
 from metaprompts.engines.quantization.calibration import Calibration
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
@@ -34,6 +34,10 @@ class Recorded:
     calls: dict[str, list[tuple[Any, ...]]]
     encoded: Sequence[Tensor]
 
+    def repeat(self, parts: Parts, part: str) -> list[Any]:
+        """Repeat all calls of a part; returns what each returns."""
+        return [getattr(parts, part)(*arguments) for arguments in self.calls[part]]
+
 
 def record(prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibration) -> list[Recorded]:
     """Predict the calibration images in float32, and record every call of every part.
@@ -53,20 +57,6 @@ def record(prepared: OptimizedModel, model: MetaPromptModel, calibration: Calibr
     if not recorder.recorded:
         raise InputError(f"calibration has nothing to predict in {calibration.source}: give --calibration DIR")
     return recorder.recorded
-
-
-def call_part(parts: Parts, part: str, arguments: tuple[Any, ...]) -> Any:
-    """Call a part with recorded arguments.
-
-    Args:
-        parts: the parts
-        part: "encode", "unet_step" or "decode"
-        arguments: see `Recorded.calls`
-    """
-    if part == "decode":
-        *pyramid, prompts, images = arguments
-        return parts.decode(pyramid, prompts, images)
-    return getattr(parts, part)(*arguments)
 
 
 class _EnoughError(Exception):
@@ -104,32 +94,15 @@ class _Recorder(EngineModel):
 
     def _record(self, images: Tensor, context: Tensor | None) -> Tensor:
         conditioning = self.conditions(1, context)
-        parts = _RecordingParts(self.parts)
-        raw = run(parts, self.task, images, conditioning)
-        self.recorded.append(Recorded(images, conditioning, raw, parts.calls, parts.encoded))
+        calls: dict[str, list[tuple[Any, ...]]] = {part: [] for part in PARTS}
+        last: dict[str, Any] = {}
+
+        def call(name: str, part: Callable[..., Any], *arguments: Any) -> Any:
+            calls[name].append(arguments)
+            last[name] = part(*arguments)
+            return last[name]
+
+        raw = run(intercepted(self.parts, call), self.task, images, conditioning)
+        self.recorded.append(Recorded(images, conditioning, raw, calls, last["encode"]))
         self._on_sample()
         return raw
-
-
-@dataclass(eq=False)
-class _RecordingParts:
-    """Parts that record their calls."""
-
-    parts: Parts
-    calls: dict[str, list[tuple[Any, ...]]] = field(
-        default_factory=lambda: {"encode": [], "unet_step": [], "decode": []}
-    )
-    encoded: Sequence[Tensor] = ()
-
-    def encode(self, images: Tensor) -> Sequence[Tensor]:
-        self.calls["encode"].append((images,))
-        self.encoded = self.parts.encode(images)
-        return self.encoded
-
-    def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
-        self.calls["unet_step"].append((latent, shifts, keys_values))
-        return self.parts.unet_step(latent, shifts, keys_values)
-
-    def decode(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
-        self.calls["decode"].append((*pyramid, prompts, images))
-        return self.parts.decode(pyramid, prompts, images)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaprompts.engines.converted import PARTS
-from metaprompts.engines.optimized import OptimizedModel, run
-from metaprompts.engines.quantization.recording import Recorded, call_part
+from metaprompts.engines.optimized import PARTS, OptimizedModel, run, with_encode
+from metaprompts.engines.quantization.recording import Recorded
 from metaprompts.engines.quantization.simulation import FakeQuantization, Multiplications
 from metaprompts.utils.progress import ProgressBar
 
@@ -114,27 +113,14 @@ def mean_error(errors: Sequence[float]) -> float:
 
 def _count(prepared: OptimizedModel, part: str, sample: Recorded) -> Multiplications:
     with Multiplications(getattr(prepared, part)) as counter:
-        for arguments in sample.calls[part]:
-            call_part(prepared, part, arguments)
+        sample.repeat(prepared, part)
     return counter
 
 
 def _again(prepared: OptimizedModel, part: str, sample: Recorded) -> Tensor:
     """The raw output, computed again from the beginning of a part."""
     if part == "decode":
-        raw: Tensor = call_part(prepared, part, sample.calls[part][0])
+        raw: Tensor = sample.repeat(prepared, part)[0]
         return raw
-    parts = prepared if part == "encode" else _AfterEncoding(prepared, sample.encoded)
+    parts = prepared if part == "encode" else with_encode(prepared, lambda images: sample.encoded)
     return run(parts, prepared.task, sample.images, sample.conditioning)
-
-
-class _AfterEncoding:
-    """Parts with known outputs of the encoders."""
-
-    def __init__(self, prepared: OptimizedModel, encoded: Sequence[Tensor]) -> None:
-        self._encoded = encoded
-        self.unet_step, self.decode = prepared.unet_step, prepared.decode
-
-    def encode(self, images: Tensor) -> Sequence[Tensor]:
-        del images
-        return self._encoded

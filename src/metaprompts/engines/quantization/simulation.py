@@ -1,6 +1,7 @@
 """Simulate 8-bit layers in PyTorch."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Self
 
 import torch
@@ -39,7 +40,7 @@ class LayerMode(TorchFunctionMode):
         super().__init__()
         self._part = part
         self._running: list[str] = []
-        self._hooks: list[Any] = []
+        self._hooks = ExitStack()
 
     @property
     def group(self) -> str:
@@ -49,16 +50,14 @@ class LayerMode(TorchFunctionMode):
     def __enter__(self) -> Self:
         for path, module in self._part.named_modules():
             begin: Callable[..., None] = lambda module, inputs, path=path: self._running.append(path)  # noqa: E731
-            self._hooks.append(module.register_forward_pre_hook(begin))
-            self._hooks.append(module.register_forward_hook(self._end, always_call=True))
+            self._hooks.enter_context(module.register_forward_pre_hook(begin))
+            self._hooks.enter_context(module.register_forward_hook(self._end, always_call=True))
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        self._hooks.close()
 
     def _end(self, *_: object) -> None:
         self._running.pop()
