@@ -11,12 +11,12 @@ from torch._inductor.exc import InductorError
 
 import metaprompts
 from metaprompts.engines import factory, onnxruntime
+from metaprompts.engines.by_torch import CompiledParts
 from metaprompts.engines.converted import examples, multiple_of
 from metaprompts.engines.factory import installed, open_engine, weights_type
 from metaprompts.engines.onnxruntime import AnySizePooling, RowwiseGroupNorm, build_onnx
 from metaprompts.engines.openvino import OpenVinoParts, _with_small_weights, converted_by_openvino
 from metaprompts.engines.optimized import OptimizedModel
-from metaprompts.engines.torch_compile import CompiledParts
 from metaprompts.errors import InputError
 from metaprompts.synthetic import generate_scene
 from slow import slow_except

@@ -12,7 +12,7 @@ from PIL import Image
 
 from metaprompts.app.measure import camera_of, draw_points, measure
 from metaprompts.app.results import Result, view_scale
-from metaprompts.app.views import Tab, View
+from metaprompts.app.views import Tab, View, photo_slider
 from metaprompts.app.widgets import ONE_AT_A_TIME, reporting
 from metaprompts.data.io.intrinsics import Intrinsics
 from metaprompts.errors import InputError
@@ -27,9 +27,7 @@ _HINT = "Click two points of the photo to measure the distance between them."
 def slider_view(tab: Tab) -> View:
     """Photo and depth under a slider, with the scale of the colors."""
     with gr.Tab("Depth", id="main"):
-        slider = gr.ImageSlider(
-            label="Photo | depth", type="filepath", interactive=False, elem_id=f"slider-{tab.index}", max_height=640
-        )
+        slider = photo_slider(tab, "depth")
         bar = gr.HTML(elem_id=f"bar-{tab.index}")
     return View(
         components=[slider, bar], update=lambda result: [(str(result.photo), str(result.shown)), _bar(result.facts())]
@@ -52,11 +50,10 @@ def measure_view(tab: Tab, fov_x: Any) -> View:
     @reporting
     def click(current: str | None, earlier: list[tuple[int, int]], fov: str, event: gr.SelectData) -> Any:
         result = tab.results.get(current)
-        facts = result.facts()
         x, y = (float(value) for value in event.index)
         shown = [*(earlier if len(earlier) == 1 else []), (x, y)]
         drawn = draw_points(Image.open(result.photo), shown)
-        return drawn, shown, _measured(result, facts, shown, _camera(facts, fov))
+        return drawn, shown, _measured(result, shown, _camera(result.facts(), fov))
 
     @reporting
     def again(current: str | None, shown: list[tuple[float, float]], fov: str) -> Any:
@@ -65,7 +62,7 @@ def measure_view(tab: Tab, fov_x: Any) -> View:
         result = tab.results.get(current)
         facts = result.facts()
         used = _camera(facts, fov)
-        return _measured(result, facts, shown, used), _described(used, facts)
+        return _measured(result, shown, used), _described(used, facts)
 
     image.select(
         click, [tab.current, points, fov_x], [image, points, answer], api_visibility="private", show_progress="hidden"
@@ -142,7 +139,7 @@ def _for_page(cloud: PointCloud, path: Path) -> PointCloud:
     return replace(cloud, points_m=cloud.points_m[::step, ::step], kept=cloud.kept[::step, ::step])
 
 
-def _measured(result: Result, facts: dict[str, Any], shown: list[tuple[float, float]], camera: Intrinsics) -> str:
+def _measured(result: Result, shown: list[tuple[float, float]], camera: Intrinsics) -> str:
     """The answer for the points clicked so far, in pixels of the shown photo."""
     depth_m = result.depth_m()
     scale = view_scale(depth_m.shape)

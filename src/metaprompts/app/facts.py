@@ -25,12 +25,7 @@ def prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
     if isinstance(prediction, DepthPrediction):
         near, far = depth_range(prediction.depth_m, prediction.valid)
         camera = exif_intrinsics(upload, height, width) or default_intrinsics(height, width)
-        facts |= {
-            "near_m": near,
-            "far_m": far,
-            "fov_x_deg": camera.fov_x_deg(width),
-            "camera": camera.source,
-        }
+        facts |= {"near_m": near, "far_m": far, "fov_x_deg": camera.fov_x_deg(width), "camera": camera.source}
     elif isinstance(prediction, SegmentationPrediction):
         shares, colors = prediction.shares(), palette(len(prediction.classes))
         present = [

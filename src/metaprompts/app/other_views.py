@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from metaprompts.app.results import STEM, Result, view_scale
-from metaprompts.app.views import Tab, View
+from metaprompts.app.views import Tab, View, photo_slider
 
 # The photo stays visible below the colors of classes.
 _OPACITY = np.float32(0.65)
@@ -35,9 +35,7 @@ def people_view(tab: Tab) -> View:
 def normals_view(tab: Tab) -> View:
     """Photo and surface normals under a slider."""
     with gr.Tab("Normals", id="main"):
-        slider = gr.ImageSlider(
-            label="Photo | normals", type="filepath", interactive=False, elem_id=f"slider-{tab.index}", max_height=640
-        )
+        slider = photo_slider(tab, "normals")
         gr.Markdown("Red grows to the right, green upward, blue toward the camera.", elem_classes="note")
     return View(components=[slider], update=lambda result: [(str(result.photo), str(result.shown))])
 

@@ -1,7 +1,7 @@
 """One model of the app, in the process that runs models."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class AppPredictor:
     limits: Limits
 
     def __post_init__(self) -> None:
-        self._maps: OrderedDict[str, PromptMaps] = OrderedDict()
+        self._maps = lru_cache(maxsize=_MAPS_KEPT)(self._prompt_maps)
 
     @property
     def facts(self) -> ModelFacts:
@@ -114,7 +114,7 @@ class AppPredictor:
             the number of the prompt
         """
         result = Result(folder)
-        image, maps = result.image(), self._prompt_maps(result)
+        image, maps = result.image(), self._maps(folder)
         if not maps.views:
             raise InputError("no people were found in this image, so there are no prompt responses to show")
         if prompt is None:
@@ -159,17 +159,10 @@ class AppPredictor:
             )
         return batch
 
-    def _prompt_maps(self, result: Result) -> PromptMaps:
-        key = result.folder.name
-        if key not in self._maps:
-            facts = result.facts()
-            self._maps[key] = image_prompt_maps(
-                self.model, result.image(), boxes=facts["boxes"], caption=facts["caption"]
-            )
-        self._maps.move_to_end(key)
-        if len(self._maps) > _MAPS_KEPT:
-            self._maps.popitem(last=False)
-        return self._maps[key]
+    def _prompt_maps(self, folder: Path) -> PromptMaps:
+        result = Result(folder)
+        facts = result.facts()
+        return image_prompt_maps(self.model, result.image(), boxes=facts["boxes"], caption=facts["caption"])
 
 
 def load_predictors(settings: ModelSettings, limits: Limits) -> list[AppPredictor]:

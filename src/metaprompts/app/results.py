@@ -3,6 +3,7 @@
 import secrets
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,9 @@ class Results:
         files = []
         for path in self._root.rglob("*"):
             # Another request may have removed the file.
-            try:
-                status = path.stat()
-            except OSError:
-                continue
-            if path.is_file():
-                files.append((status.st_mtime, status.st_size, path))
+            with suppress(OSError):
+                if path.is_file():
+                    files.append((path.stat().st_mtime, path.stat().st_size, path))
         files.sort()
         excess = sum(size for _, size, _ in files) - self._most_bytes
         for _, size, path in files:

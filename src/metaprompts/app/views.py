@@ -49,6 +49,12 @@ class View:
     update: Callable[[Result], Sequence[Any]] = field(repr=False)
 
 
+def photo_slider(tab: Tab, what: str) -> gr.ImageSlider:
+    """The photo and a prediction of the same size under a slider."""
+    label, name = f"Photo | {what}", _id(tab, "slider")
+    return gr.ImageSlider(label=label, type="filepath", interactive=False, elem_id=name, max_height=640)
+
+
 def prompts_view(tab: Tab) -> View:
     """The response of a meta prompt, with a slider over the prompts."""
     with gr.Tab("Meta prompts") as page:

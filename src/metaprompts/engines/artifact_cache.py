@@ -32,12 +32,17 @@ def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
         InputError: the folder cannot be written, belongs to another user, or is world-writable
     """
     place = _place(what, folder)
-    _check_owner(place.parent)
+    cache = place.parent
+    if cache.is_dir() and (why := _why_not_ours(cache)) is not None:
+        raise InputError(
+            f"{cache}, the cache of converted networks, {why}, so other users could replace the networks run here: set "
+            f"{CACHE_VARIABLE} to another folder"
+        )
     if _is_whole(place, what):
         return place
-    remove_scratch(place.parent)
+    remove_scratch(cache)
     advice = f"choose another folder with {CACHE_VARIABLE}"
-    with scratch_folder(place, f"cannot write to the cache {place.parent}", advice) as scratch:
+    with scratch_folder(place, f"cannot write to the cache {cache}", advice) as scratch:
         build(scratch)
         files = {path.name: file_fingerprint(path) for path in sorted(scratch.iterdir())}
         write_json(scratch / _LIST, {"what": dict(what), "files": files})
@@ -58,14 +63,6 @@ def has_any(folder: Path | None = None) -> bool:
 def _place(what: Mapping[str, object], folder: Path | None) -> Path:
     text = json.dumps(what, sort_keys=True)
     return (folder or cache_folder()) / hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _check_owner(cache: Path) -> None:
-    if cache.is_dir() and (why := _why_not_ours(cache)) is not None:
-        raise InputError(
-            f"{cache}, the cache of converted networks, {why}, so other users could replace the networks run here: set "
-            f"{CACHE_VARIABLE} to another folder"
-        )
 
 
 def _why_not_ours(path: Path) -> str | None:

@@ -1,7 +1,6 @@
 """Score a model, as executed by an engine, on the validation split of a recipe."""
 
 import pickle
-from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -145,14 +144,30 @@ def _with_engine(
     """The model as the engine executes it, and what to evaluate."""
     images = EvalDataset(split.samples, split.transforms, recipe.test)
     calibration = options.calibration(precision, partial(_own_images, images, recipe, split))
-    executed: dict[str, Any] = {}
+    data: dict[str, Any] = to_dict(recipe.data.resolved())
+    what: dict[str, Any] = {
+        "weights": tensors_fingerprint(sorted(model.state_dict().items())),
+        "task": model.config.to_dict()["task"],
+        "test": to_dict(recipe.test),
+        "data": {key: value for key, value in data.items() if key not in ("num_workers", "cache")},
+        "samples": len(images),
+    }
     if (engine, precision) != ("plain", "fp32"):
-        executed = {"engine": engine, "precision": precision}
+        what |= {"engine": engine, "precision": precision}
     if steps is not None:
-        executed["steps"] = steps if steps != "auto" else f"auto, tolerance {model.config.step_tolerance}"
+        what["steps"] = steps if steps != "auto" else f"auto, tolerance {model.config.step_tolerance}"
     if calibration is not None:
-        executed["calibration"] = calibration.to_dict()
-    evaluation = _evaluation(model, recipe, split, out, images, executed)
+        what["calibration"] = calibration.to_dict()
+    evaluation = Evaluation(
+        images=images,
+        test=recipe.test,
+        metric_kwargs=split.metric_kwargs,
+        out=out,
+        what=what,
+        root=recipe.data.names_from("val"),
+        group=recipe.training.val_batch_size,
+        workers=recipe.data.num_workers,
+    )
     less = Approximation(steps=steps)
     return with_engine(model, engine, precision, less, images=len(images), calibration=calibration), evaluation
 
@@ -169,33 +184,4 @@ def _own_images(images: EvalDataset, recipe: Recipe, split: Split, samples: int)
         samples=samples,
         fingerprint=tensors_fingerprint((str(place), each["image"]) for place, each in enumerate(batches)),
         predict=predict,
-    )
-
-
-def _evaluation(
-    model: MetaPromptModel,
-    recipe: Recipe,
-    split: Split,
-    out: Path,
-    images: EvalDataset,
-    executed: Mapping[str, Any],
-) -> Evaluation:
-    data: dict[str, Any] = to_dict(recipe.data.resolved())
-    what = {
-        "weights": tensors_fingerprint(sorted(model.state_dict().items())),
-        "task": model.config.to_dict()["task"],
-        "test": to_dict(recipe.test),
-        "data": {key: value for key, value in data.items() if key not in ("num_workers", "cache")},
-        "samples": len(images),
-        **executed,
-    }
-    return Evaluation(
-        images=images,
-        test=recipe.test,
-        metric_kwargs=split.metric_kwargs,
-        out=out,
-        what=what,
-        root=recipe.data.names_from("val"),
-        group=recipe.training.val_batch_size,
-        workers=recipe.data.num_workers,
     )

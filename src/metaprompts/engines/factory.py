@@ -12,6 +12,7 @@ import torch
 from metaprompts import __version__
 from metaprompts.engines.adaptive_steps import tolerance_of, warn_of_untrained_steps
 from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
+from metaprompts.engines.by_torch import CompiledParts, EagerParts
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.openvino import weight_bits
@@ -282,16 +283,8 @@ _Opened = tuple[Parts, str]
 """Parts, and one line on how they were made, if it should be logged."""
 
 
-def _eager(order: _Order, prepared: OptimizedModel) -> _Opened:
-    from metaprompts.engines.eager import EagerParts
-
-    return EagerParts(prepared, _DTYPES[order.precision], order.model.latent_encoder), ""
-
-
-def _compile(order: _Order, prepared: OptimizedModel) -> _Opened:
-    from metaprompts.engines.torch_compile import CompiledParts
-
-    return CompiledParts(prepared, _DTYPES[order.precision], order.model.latent_encoder), ""
+def _by_torch(kind: type[EagerParts], order: _Order, prepared: OptimizedModel) -> _Opened:
+    return kind(prepared, _DTYPES[order.precision], order.model.latent_encoder), ""
 
 
 def _openvino(order: _Order, prepared: OptimizedModel) -> _Opened:
@@ -333,8 +326,8 @@ def _onnx(order: _Order, prepared: OptimizedModel) -> _Opened:
 
 
 _PARTS: Mapping[EngineName, Callable[[_Order, OptimizedModel], _Opened]] = {
-    "eager": _eager,
-    "compile": _compile,
+    "eager": partial(_by_torch, EagerParts),
+    "compile": partial(_by_torch, CompiledParts),
     "openvino": _openvino,
     "onnx": _onnx,
 }

@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.lora import LORA_MARK
@@ -146,31 +146,14 @@ def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm in a module's `nn.Sequential` containers into the preceding convolution.
 
     Args:
-        module: changed in place; the original convolutions are not changed
+        module: in evaluation mode; changed in place, but not its convolutions
     """
     for sequence in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
         for index in range(len(sequence) - 1):
             convolution, norm = sequence[index], sequence[index + 1]
             if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
-                sequence[index], sequence[index + 1] = _with_norm(convolution, norm), nn.Identity()
-
-
-def _with_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.Module:
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
-        transpose=isinstance(convolution, nn.ConvTranspose2d),
-    )
-    folded = sharing_weights(convolution)
-    folded.weight, folded.bias = _fixed(weight), _fixed(bias)
-    return folded
+                transposed = isinstance(convolution, nn.ConvTranspose2d)
+                sequence[index], sequence[index + 1] = fuse_conv_bn_eval(convolution, norm, transposed), nn.Identity()
 
 
 def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) -> nn.Conv2d:

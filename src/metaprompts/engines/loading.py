@@ -99,7 +99,8 @@ def with_engine(
         InputError: the engine does not exist, or does not support the options
     """
     if engine != PLAIN:
-        return open_engine(model, **{"engine": engine, "precision": precision}, approximation=approximation, **options)
+        names: Any = {"engine": engine, "precision": precision}
+        return open_engine(model, **names, approximation=approximation, **options)
     if precision != "fp32" or approximation != EXACT:
         raise InputError(
             "engine plain computes everything in fp32: choose eager for other precisions and for approximations"

@@ -3,9 +3,9 @@
 import io
 import logging
 import sys
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import redirect_stdout
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,14 +113,21 @@ def quantized(
 
     operations = network.get_ops()
     layers = [each.get_friendly_name() for each in operations if each.get_type_name() in _QUANTIZED_TYPES]
-    left = [name for name in layers if group_of(_module_path(name)) in unquantized]
+    # A name is the path of the module that the node was traced in, and the node's own.
+    left = [name for name in layers if group_of(name.partition("/")[0].removeprefix(_SCOPE)) in unquantized]
     if len(left) == len(layers):
         return network
     others = {each.get_type_name() for each in operations} - _QUANTIZED_TYPES - _NOT_OPERATIONS
+
+    def sample(tensors: Sequence[Any]) -> list[Any]:
+        # Our progress bar replaces that of NNCF.
+        bar.advance()
+        return [tensor.detach().float().contiguous().numpy() for tensor in tensors]
+
     with ProgressBar(title, _PASSES * len(inputs)) as bar, redirect_stdout(io.StringIO()):
         return nncf.quantize(
             network,
-            nncf.Dataset(_Samples(inputs, bar.advance)),
+            nncf.Dataset(inputs, sample),
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(inputs),
@@ -132,26 +139,6 @@ def quantized(
                 overflow_fix=OverflowFix.DISABLE if weight_bits() == 8 else OverflowFix.ENABLE,
             ),
         )
-
-
-def _module_path(name: str) -> str:
-    """The path of the module that a node was traced in."""
-    return name.partition("/")[0].removeprefix(_SCOPE)
-
-
-class _Samples:
-    """Samples that report their use, so that our progress bar replaces that of NNCF."""
-
-    def __init__(self, inputs: Sequence[Sequence[Any]], on_sample: Callable[[], None]) -> None:
-        self._inputs, self._on_sample = inputs, on_sample
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        for each in self._inputs:
-            yield [tensor.detach().float().contiguous().numpy() for tensor in each]
-            self._on_sample()
-
-    def __len__(self) -> int:
-        return len(self._inputs)
 
 
 @torch.no_grad()
@@ -216,12 +203,11 @@ class OpenVinoParts(ConvertedParts):
         import openvino
 
         super().__init__(multiple)
-        self._folder, self._device = folder, device
-        self._core = openvino.Core()
-        self._settings = {"INFERENCE_PRECISION_HINT": compute_hint(precision), "PERFORMANCE_HINT": "LATENCY"}
+        settings = {"INFERENCE_PRECISION_HINT": compute_hint(precision), "PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
-            self._settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
-        self._requests: OrderedDict[tuple[Any, ...], openvino.InferRequest] = OrderedDict()
+            settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
+        compiled = partial(_compiled, openvino.Core(), folder, device, settings)
+        self._request = lru_cache(maxsize=_KEPT_SIZES * len(PARTS))(compiled)
 
     def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
         """All outputs of a part."""
@@ -229,18 +215,12 @@ class OpenVinoParts(ConvertedParts):
         found = request.infer(arrays, share_inputs=True)
         return [found[index] for index in range(len(found))]
 
-    def _request(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
-        key = (part, *shapes)
-        if key not in self._requests:
-            self._requests[key] = self._compiled(part, shapes)
-            while len(self._requests) > _KEPT_SIZES * len(PARTS):
-                self._requests.popitem(last=False)
-        self._requests.move_to_end(key)
-        return self._requests[key]
 
-    # A compiled network has its own reordered weights and no longer needs the file.
-    @releasing_files()
-    def _compiled(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
-        network = self._core.read_model(self._folder / f"{part}.xml")
-        network.reshape(dict(zip(network.inputs, map(list, shapes), strict=True)))
-        return self._core.compile_model(network, self._device, self._settings).create_infer_request()
+# A compiled network has its own reordered weights and no longer needs the file.
+@releasing_files()
+def _compiled(
+    core: "openvino.Core", folder: Path, device: str, settings: dict[str, str], part: str, shapes: tuple[Any, ...]
+) -> "openvino.InferRequest":
+    network = core.read_model(folder / f"{part}.xml")
+    network.reshape(dict(zip(network.inputs, map(list, shapes), strict=True)))
+    return core.compile_model(network, device, settings).create_infer_request()

@@ -301,7 +301,7 @@ class Decode(nn.Module):
     def __init__(self, rearrangement: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.rearrangement, self.head = rearrangement, head
-        fold_batch_norms(self)
+        fold_batch_norms(self.eval())
 
     def forward(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
         """Turn a pyramid and prompts (1 or B, N, D) into the raw output for images of the size (..., H, W)."""

@@ -67,8 +67,8 @@ class Labeler:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         self.fingerprint = model_fingerprint(model)
-        samples, names = calibration_samples, {"engine": engine, "precision": precision}
-        self.model: Any = load(model, device, **names, calibration=calibration, calibration_samples=samples)
+        images: dict[str, Any] = {"calibration": calibration, "calibration_samples": calibration_samples}
+        self.model: Any = load(model, device, engine=engine, precision=precision, **images)
         self.depth_scale = depth_scale(self.model.task)
         if detector is not None and not self.model.task.reads_boxes:
             raise InputError(f"a detector is for pose, but the model predicts {self.model.task.name}: leave it out")

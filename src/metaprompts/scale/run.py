@@ -1,7 +1,7 @@
 """Label a source: plan the slices, label those without results, and finish the job."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from metaprompts.errors import InputError
@@ -53,15 +53,10 @@ def run(job: LabelJob, runner: Runner, part: tuple[int, int] = (0, 1), *, review
     plan = Plan(job.slices())
     job.folder.remove_leftovers()
     sizes = job.folder.sizes()
-    done = [Done(0, 0)]
-    todo: list[int] = []
-    for each in _own(plan, part):
-        found = job.done(each, sizes)
-        done.append(found or Done(0, 0))
-        if found is None:
-            todo.append(each.number)
-    earlier = _total(done)
-    new = _labeled(job, runner, plan, part, frozenset(todo), earlier.images) if todo else Done(0, 0)
+    found = {each.number: job.done(each, sizes) for each in _own(plan, part)}
+    earlier = _total([done for done in found.values() if done is not None])
+    todo = {number for number, done in found.items() if done is None}
+    new = _labeled(job, runner, plan, part, todo, earlier.images) if todo else Done(0, 0)
     unfinished = _finish(job, plan)
     if unfinished and part == (0, 1):
         raise InputError(
@@ -79,12 +74,12 @@ def _own(plan: Plan, part: tuple[int, int]) -> Iterator[Slice]:
     return (each for each in plan if each.number % count == index)
 
 
-def _total(results: list[Done]) -> Done:
+def _total(results: Collection[Done]) -> Done:
     return Done(sum(each.images for each in results), sum(each.errors for each in results))
 
 
 def _labeled(
-    job: LabelJob, runner: Runner, plan: Plan, part: tuple[int, int], todo: frozenset[int], earlier: int
+    job: LabelJob, runner: Runner, plan: Plan, part: tuple[int, int], todo: Collection[int], earlier: int
 ) -> Done:
     images = sum(len(each.items) for each in _own(plan, part))
     new, began = Done(0, 0), time.monotonic()

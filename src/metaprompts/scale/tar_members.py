@@ -24,12 +24,6 @@ class Member(NamedTuple):
     size: int
 
 
-class _Header(NamedTuple):
-    kind: bytes
-    name: str
-    size: int
-
-
 def tar_members(file: IO[bytes]) -> Iterator[Member]:
     """Yield the files in order.
 
@@ -44,14 +38,15 @@ def tar_members(file: IO[bytes]) -> Iterator[Member]:
     begin = at = 0
     path: str | None = None
     while (header := _ordinary(_block(file, at))) is not None:
-        content, at = at + _BLOCK, at + _BLOCK + -(-header.size // _BLOCK) * _BLOCK
-        if header.kind == _PAX:
-            values = _extended(file.read(header.size))
+        kind, name, size = header
+        content, at = at + _BLOCK, at + _BLOCK + -(-size // _BLOCK) * _BLOCK
+        if kind == _PAX:
+            values = _extended(file.read(size))
             if values is None or not values.keys() <= _UNUSED | {b"path"}:
                 break
             path = values[b"path"].decode("utf-8", "surrogateescape") if b"path" in values else None
             continue
-        yield Member(header.name if path is None else path, content, header.size)
+        yield Member(name if path is None else path, content, size)
         begin, path = at, None
     file.seek(begin)
     with tarfile.open(fileobj=file, mode="r:") as tar:
@@ -75,8 +70,8 @@ def _block(file: IO[bytes], at: int) -> bytes:
     return block
 
 
-def _ordinary(block: bytes) -> _Header | None:
-    """The header of an ordinary file, or of an extended header; None for anything else."""
+def _ordinary(block: bytes) -> tuple[bytes, str, int] | None:
+    """The kind, name and size in the header of an ordinary file, or an extended header; None for anything else."""
     kind = block[156:157]
     if len(block) < _BLOCK or kind not in (*_FILES, _PAX):
         return None
@@ -91,7 +86,7 @@ def _ordinary(block: bytes) -> _Header | None:
     if name.endswith(b"/"):
         return None
     whole = prefix + b"/" + name if prefix else name
-    return _Header(kind, whole.decode("utf-8", "surrogateescape"), size)
+    return kind, whole.decode("utf-8", "surrogateescape"), size
 
 
 def _octal(digits: bytes) -> int:

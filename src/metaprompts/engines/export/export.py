@@ -208,7 +208,7 @@ def _parity(
 def _example(chosen: Format, task: AnyTask, *, every_step: bool = False) -> dict[str, str]:
     """Name -> text of the two example files; one depends on the format, the other on the task."""
     predict = Template((resources.files("metaprompts.engines.export") / "predict.txt").read_text(encoding="utf-8"))
-    run = chosen.example["run_steps" if every_step else "run"]
+    run = chosen.example["run_steps" if every_step and "run_steps" in chosen.example else "run"]
     text = predict.substitute({**chosen.example, "run": run}, runtime=chosen.runtime)
     return {"predict.py": text, "processing.py": task.example_code()}
 

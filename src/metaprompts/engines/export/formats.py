@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from metaprompts.engines.export.connected import connected_network
 from metaprompts.engines.export.full_model import WholeModel
 from metaprompts.engines.fused_layers import replace_layers
 from metaprompts.engines.onnxruntime import RowwiseGroupNorm, write_onnx
 from metaprompts.engines.openvino import converted_by_openvino
+from metaprompts.tasks import Task
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.telemetry import switch_off_telemetry
 from metaprompts.utils.torch_modules import sharing_weights
@@ -37,7 +37,7 @@ class Format:
         precisions: supported precisions
         write: (model, (height, width), path)
         open: path -> a function from images (B, 3, H, W) to the raw output of the last step
-        example: lines of the example code that load and run the file; "run_steps" if it outputs every step
+        example: lines of the example code that load and run the file; "run_steps" where "run" differs for every step
     """
 
     suffix: str
@@ -125,9 +125,56 @@ def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> Non
     _save_openvino(network, model, path)
 
 
-def write_connected(folder: Path, model: WholeModel, size: tuple[int, int], path: Path) -> None:
-    """Write the OpenVINO networks of a model's parts as one network, see `connected_network`."""
-    _save_openvino(connected_network(folder, model, size), model, path)
+def write_connected(folder: Path, whole: WholeModel, size: tuple[int, int], path: Path) -> None:
+    """Connect the OpenVINO networks of a model's parts to one network, from images (B, 3, H, W) to its outputs.
+
+    The weights of the steps are the same constants, which are stored once.
+
+    Args:
+        folder: folder of encode.xml, unet_step.xml and decode.xml
+        whole: the model, for its constants, task and outputs
+        size: (H, W)
+        path: the file to write
+    """
+    switch_off_telemetry()
+    import openvino
+
+    core = openvino.Core()
+
+    def connected(part: str, *inputs: Any) -> list[Any]:
+        """The outputs of a part whose parameters are replaced by other values."""
+        network = core.read_model(folder / f"{part}.xml")
+        for parameter, value in zip(network.inputs, inputs, strict=True):
+            parameter.replace(value)
+        return _outputs(network)
+
+    def constant(tensor: Tensor) -> Any:
+        return openvino.opset13.constant(tensor.detach().numpy()).output(0)
+
+    resizing: Any = converted_by_openvino(_Resize(whole.prepared.task), torch.zeros(2, 3, *size))
+    resizing.reshape([-1, 3, *size])
+    images = resizing.input(0)
+    (latent,) = connected("encode", *_outputs(resizing))
+    raws = []
+    for step, shifts in enumerate(whole.shifts):
+        *pyramid, latent = connected("unet_step", latent, constant(shifts), constant(whole.keys_values[step]))
+        if whole.every_step or step == len(whole.shifts) - 1:
+            raws += connected("decode", *pyramid, constant(whole.decode_prompts[step]), images)
+    _save_openvino(openvino.Model([raws[-1], *raws[:-1]], resizing.get_parameters()), whole, path)
+
+
+class _Resize(nn.Module):
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self._task = task
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._task.resize_for_backbone(images)
+
+
+def _outputs(network: Any) -> list[Any]:
+    """The values that are the outputs of an OpenVINO network."""
+    return [output.get_node().input_value(0) for output in network.outputs]
 
 
 def _save_openvino(network: Any, model: WholeModel, path: Path) -> None:
@@ -173,7 +220,6 @@ FORMATS = {
             "imports": "import onnxruntime",
             "load": "network = onnxruntime.InferenceSession(HERE / facts['file'])",
             "run": "network.run(None, {'images': pixels})[0][0]",
-            "run_steps": "network.run(None, {'images': pixels})[0][0]",
         },
     ),
     "openvino": Format(
@@ -188,7 +234,6 @@ FORMATS = {
             "load": "options = {'INFERENCE_PRECISION_HINT': 'f32'}\n"
             "network = openvino.compile_model(HERE / facts['file'], 'CPU', options)",
             "run": "network(pixels)[0][0]",
-            "run_steps": "network(pixels)[0][0]",
         },
     ),
 }

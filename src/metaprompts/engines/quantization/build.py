@@ -154,16 +154,7 @@ def report(
         "estimated_error": sensitivity.estimate(unquantized),
         "unquantized_share": sum(each.share for each in unquantized),
         "products_share": sensitivity.products_share,
-        "groups": [
-            {
-                "part": each.part,
-                "name": each.name,
-                "error": each.error,
-                "share": each.share,
-                "quantized": each not in unquantized,
-            }
-            for each in sensitivity.groups
-        ],
+        "groups": [{**vars(each), "quantized": each not in unquantized} for each in sensitivity.groups],
     }
 
 

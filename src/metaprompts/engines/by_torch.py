@@ -1,14 +1,22 @@
-"""PyTorch in eager mode."""
+"""PyTorch in eager mode, and PyTorch's own compiler."""
 
-from collections.abc import Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from metaprompts.engines.optimized import OptimizedModel
+from metaprompts.engines.optimized import PARTS, OptimizedModel
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.utils.torch_modules import channels_last, sharing_weights
+
+if TYPE_CHECKING:
+    from torch._inductor.exc import InductorError
+
+_logger = logging.getLogger(__name__)
 
 
 class EagerParts:
@@ -53,3 +61,53 @@ class EagerParts:
     def _execute(self, part: str, *arguments: Any) -> Any:
         """The outputs of a part (of `PARTS`) for its arguments."""
         return getattr(self._prepared, part)(*arguments)
+
+
+class CompiledParts(EagerParts):
+    """Parts that are compiled at the first call with a new size; PyTorch keeps its own disk cache.
+
+    Args:
+        prepared: as for `EagerParts`
+        dtype: compute precision
+        encoder: the model's own encoder
+    """
+
+    def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
+        super().__init__(prepared, dtype, encoder)
+        self._is_cpu = prepared.conditions.shifts.device.type == "cpu"
+        self._compiled: dict[str, Callable[..., Any]] = {
+            part: torch.compile(getattr(self._prepared, part), dynamic=False) for part in PARTS
+        }
+
+    def _execute(self, part: str, *arguments: Any) -> Any:
+        from torch._inductor.exc import InductorError
+
+        removed: set[str] = set()
+        with self._frozen():
+            while True:
+                try:
+                    return self._compiled[part](*arguments)
+                except InductorError as error:
+                    removed.add(_remove_damaged(error, removed))
+
+    def _frozen(self) -> AbstractContextManager[Any]:
+        """On a CPU, weights are constants, so that they can be reordered for the kernels once."""
+        import torch._inductor.config as settings
+
+        return settings.patch(freezing=True) if self._is_cpu else nullcontext()
+
+
+def _remove_damaged(error: "InductorError", removed: Collection[str]) -> str:
+    """Remove a compiled file that cannot be loaded, for example after its writer was killed; returns its path.
+
+    PyTorch keeps such files forever, but recreates missing ones.
+
+    Raises:
+        InductorError: the error has another cause, or removing the file did not help
+    """
+    inner = error.inner_exception
+    if not isinstance(inner, ImportError) or inner.path is None or inner.path in removed:
+        raise error
+    _logger.warning("%s in PyTorch's cache is damaged: compiling again", inner.path)
+    Path(inner.path).unlink(missing_ok=True)
+    return inner.path
