@@ -9,10 +9,10 @@ import numpy as np
 
 from metaprompts.analysis.prompt_maps import PromptMaps
 from metaprompts.analysis.prompts import image_prompt_maps, predictions_by_step
-from metaprompts.app.facts import drawn_prediction, prediction_facts
 from metaprompts.app.results import STEM, Result, for_page
 from metaprompts.app.settings import Limits, ModelFacts, ModelSettings
 from metaprompts.app.uploads import read_upload, safe_suffix
+from metaprompts.data.io.intrinsics import default_intrinsics, exif_intrinsics
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.factory import CONVERTING, weights_type
 from metaprompts.engines.loading import PLAIN, with_engine
@@ -27,11 +27,20 @@ from metaprompts.models.detectors import load_detector
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.pose import Pose
-from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, Prediction, coco_keypoints
+from metaprompts.tasks.predictions import (
+    DepthPrediction,
+    PosePrediction,
+    Prediction,
+    SegmentationPrediction,
+    coco_keypoints,
+)
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_image, write_json
 from metaprompts.visualize.depth import color_depth, depth_range
 from metaprompts.visualize.heatmaps import overlay_heat
+from metaprompts.visualize.pose import DRAWN_SCORE
+from metaprompts.visualize.segmentation import palette
+from metaprompts.visualize.text import ImageArray
 
 _MAPS_KEPT = 4
 _HEATMAP_PX = 1024
@@ -99,9 +108,9 @@ class AppPredictor:
         result = Result(folder)
         _save(prediction, result.files, safe_suffix(upload))
         facts = {"caption": caption, "boxes": None if boxes is None else boxes.tolist()}
-        facts |= prediction_facts(prediction, upload)
+        facts |= _prediction_facts(prediction, upload)
         depth_m = prediction.depth_m if isinstance(prediction, DepthPrediction) else None
-        result.write(image, drawn_prediction(prediction), facts, depth_m)
+        result.write(image, _drawn(prediction), facts, depth_m)
 
     def heatmap(self, folder: Path, prompt: int | None) -> int:
         """Draw where a prompt responds, to ``heatmap_N.jpg``.
@@ -139,7 +148,7 @@ class AppPredictor:
             if ranges is not None and isinstance(prediction, DepthPrediction):
                 image = color_depth(prediction.depth_m, *ranges)
             else:
-                image = drawn_prediction(prediction)
+                image = _drawn(prediction)
             write_image(folder / f"step_{number}.jpg", for_page(image))
         return len(found)
 
@@ -213,3 +222,37 @@ def _save(prediction: Prediction, folder: Path, suffix: str) -> None:
     prediction.save(folder, STEM)
     if isinstance(prediction, PosePrediction):
         write_json(folder / "poses.json", coco_keypoints([(1, STEM + suffix, prediction)]))
+
+
+def _prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
+    """The numbers that describe a prediction, as JSON; the upload's EXIF data may name the focal length."""
+    height, width = prediction.image.shape[:2]
+    facts: dict[str, Any] = {"height": height, "width": width}
+    if isinstance(prediction, DepthPrediction):
+        near, far = depth_range(prediction.depth_m, prediction.valid)
+        camera = exif_intrinsics(upload, height, width) or default_intrinsics(height, width)
+        facts |= {"near_m": near, "far_m": far, "fov_x_deg": camera.fov_x_deg(width), "camera": camera.source}
+    elif isinstance(prediction, SegmentationPrediction):
+        shares, colors = prediction.shares(), palette(len(prediction.classes))
+        present = [
+            {"index": index, "name": name, "share": shares[name], "color": f"#{bytes(colors[index]).hex()}"}
+            for index, name in enumerate(prediction.classes)
+            if name in shares
+        ]
+        facts["classes"] = sorted(present, key=lambda each: -each["share"])
+    elif isinstance(prediction, PosePrediction):
+        facts["joints"] = len(prediction.joints)
+        facts["people"] = [
+            {
+                "score": float(person.score),
+                "joints_drawn": int((person.scores >= DRAWN_SCORE).sum()),
+                "box_xywh": [float(value) for value in person.box_xywh],
+            }
+            for person in prediction.people
+        ]
+    return facts
+
+
+def _drawn(prediction: Prediction) -> ImageArray:
+    """The prediction drawn without a legend, at the image's size (H,W,3)."""
+    return np.asarray(prediction.show(legend=False))

@@ -59,7 +59,6 @@ class EagerParts:
         return self._execute("decode", pyramid, prompts.to(self._dtype), images)  # type: ignore[no-any-return]
 
     def _execute(self, part: str, *arguments: Any) -> Any:
-        """The outputs of a part (of `PARTS`) for its arguments."""
         return getattr(self._prepared, part)(*arguments)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from metaprompts.inference.video.api import VideoResult
 
 
+@dataclass(eq=False, repr=False)
 class EngineModel:
     """A model for prediction by an engine.
 
-    Args:
+    Attributes:
         config: the model's config
         parts: executes the three parts
         conditions: (B, context or None) -> the conditioning of the steps
@@ -30,11 +32,9 @@ class EngineModel:
         precision: compute precision
         device: the device that images must be on
         why: one line on why this engine was chosen
-        encode_captions: encodes texts as a context (B, N, D), if the model reads captions
+        caption_encoder: encodes texts as a context (B, N, D), if the model reads captions
         tolerance: stop refining an image when its last two steps agree to this, see `run_until_agreement`; None to run
             all steps
-
-    Attributes:
         training: False
         dtype: dtype of input images, independent of the compute precision
         strips: whether the engine can encode images in strips, see `LatentEncoder`
@@ -44,26 +44,20 @@ class EngineModel:
     training = False
     dtype = torch.float32
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        parts: Parts,
-        conditions: Callable[[int, Tensor | None], StepConditions],
-        *,
-        engine: str,
-        precision: str,
-        device: torch.device,
-        why: str,
-        encode_captions: Callable[[Sequence[str]], Tensor] | None = None,
-        tolerance: float | None = None,
-    ) -> None:
-        self.config, self.parts, self.conditions = config, parts, conditions
-        self.task: Task = config.task
-        self.engine, self.precision, self.why = engine, precision, why
-        self.device: torch.device = device
-        self.strips = engine == "eager"
-        self._encode_captions = encode_captions
-        self.tolerance = tolerance
+    config: ModelConfig
+    parts: Parts
+    conditions: Callable[[int, Tensor | None], StepConditions]
+    _: KW_ONLY
+    engine: str
+    precision: str
+    device: torch.device
+    why: str
+    caption_encoder: Callable[[Sequence[str]], Tensor] | None = None
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        self.task: Task = self.config.task
+        self.strips = self.engine == "eager"
         self.step_counts: Counter[int] = Counter()
 
     def __str__(self) -> str:
@@ -113,10 +107,10 @@ class EngineModel:
         Raises:
             InputError: the model reads no captions
         """
-        if self._encode_captions is None:
+        if self.caption_encoder is None:
             kind = self.config.prompts.kind
             raise InputError(f"this model has {kind} prompts and reads no captions: leave out the caption")
-        return self._encode_captions(captions)
+        return self.caption_encoder(captions)
 
     def train(self, mode: bool = True) -> Self:
         """No-op: an engine model cannot be trained."""

@@ -139,7 +139,7 @@ def open_engine(
         precision=precision,
         device=model.device,
         why="; ".join(filter(None, [why, about])),
-        encode_captions=model.encode_captions if reads else None,
+        caption_encoder=model.encode_captions if reads else None,
         tolerance=tolerance,
     )
 
@@ -214,7 +214,6 @@ class _Order:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The images on which w8a8 is calibrated."""
         return self.given_calibration or of_scenes()
 
     def what(self, engine: str) -> dict[str, object]:

@@ -263,14 +263,11 @@ class Encoders(nn.Module):
     def __init__(self, latent: Encode | SmallEncoder | LatentEncoder, second: SecondEncoder | None) -> None:
         super().__init__()
         self.latent = latent
+        # Pixels along a side of a latent pixel.
+        self.stride = latent.stride
         self.second = None if second is None else sharing_weights(second)
         if self.second is not None:
             self.second.cache = None
-
-    @property
-    def stride(self) -> int:
-        """The number of pixels along a side of a latent pixel."""
-        return self.latent.stride
 
     def in_strips(self, rows: int) -> "Encoders":
         """The same encoders, the VAE's in strips of a height; see `Encode.in_strips`."""

@@ -88,7 +88,6 @@ class _Said:
     confidences: list[float | None] = field(default_factory=list)
 
     def leave_out(self, key: str, why: str) -> None:
-        """Note an image without a record."""
         self.left_out.append(to_dict(LeftOut(key=key, samples=(), why=why)))
 
 

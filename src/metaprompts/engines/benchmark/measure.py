@@ -172,7 +172,6 @@ def _result(run: EngineRun, plain: EngineRun | None, flops: Flops, speed: float)
 
 
 def _median(timings: Sequence[Timing]) -> Timing:
-    """The median of each part."""
     names = ("pre", "encode", "decode", "post", "total")
     steps = [median(of_step) for of_step in zip(*(each.steps for each in timings), strict=True)]
     return Timing(**{name: median(getattr(each, name) for each in timings) for name in names}, steps=steps)

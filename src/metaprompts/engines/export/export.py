@@ -178,7 +178,6 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
 
 
 def _shown(size: tuple[int, int]) -> str:
-    """A size as spelled on the command line."""
     return f"{size[0]} {size[1]}"
 
 

@@ -15,7 +15,7 @@ from torch.export import Dim
 from metaprompts.engines.export.full_model import WholeModel
 from metaprompts.engines.fused_layers import replace_layers
 from metaprompts.engines.onnxruntime import RowwiseGroupNorm, write_onnx
-from metaprompts.engines.openvino import converted_by_openvino
+from metaprompts.engines.openvino import converted_by_openvino, save_network
 from metaprompts.tasks import Task
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.telemetry import switch_off_telemetry
@@ -178,12 +178,10 @@ def _outputs(network: Any) -> list[Any]:
 
 
 def _save_openvino(network: Any, model: WholeModel, path: Path) -> None:
-    import openvino
-
     network.inputs[0].get_tensor().set_names({"images"})
     for output, name in zip(network.outputs, model.output_names, strict=True):
         output.get_tensor().set_names({name})
-    openvino.save_model(network, path, compress_to_fp16=False)
+    save_network(network, path)
 
 
 def _open_openvino(path: Path) -> Run:

@@ -106,9 +106,11 @@ def _quantize(
     sensitivity = measure(prepared, measured, weight_bits())
     parts: list[QuantizedParts] = []
 
+    @torch.no_grad()
     def error(unquantized: Sequence[Group]) -> float:
         parts[:] = [attempt(unquantized)]
-        return error_of(parts[0], prepared, measured)
+        raws = [run(parts[0], prepared.task, sample.images, sample.conditioning) for sample in measured]
+        return mean_error([relative_error(raw, sample.raw) for raw, sample in zip(raws, measured, strict=True)])
 
     unquantized, found = search(sensitivity, error)
     return parts[0], report(sensitivity, unquantized, found, calibration, len(recorded))
@@ -132,13 +134,6 @@ def search(sensitivity: Sensitivity, attempt: Callable[[Sequence[Group]], float]
             break
         unquantized, error = more, attempt(more)
     return unquantized, error
-
-
-@torch.no_grad()
-def error_of(parts: Parts, prepared: OptimizedModel, recorded: Sequence[Recorded]) -> float:
-    """The error of the raw output of quantized parts, see `BOUND`."""
-    raws = [run(parts, prepared.task, sample.images, sample.conditioning) for sample in recorded]
-    return mean_error([relative_error(raw, sample.raw) for raw, sample in zip(raws, recorded, strict=True)])
 
 
 def report(

@@ -77,7 +77,7 @@ class _Recorder(EngineModel):
             precision="fp32",
             device=torch.device("cpu"),
             why="calibration",
-            encode_captions=model.encode_captions if model.config.prompts.kind == "caption" else None,
+            caption_encoder=model.encode_captions if model.config.prompts.kind == "caption" else None,
         )
         self.recorded: list[Recorded] = []
         self._samples, self._on_sample = samples, on_sample

@@ -84,7 +84,10 @@ def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits:
         recorded: the samples
         weight_bits: precision of the weights, 8 or 7
     """
-    counts = {part: _count(prepared, part, recorded[0]) for part in PARTS}
+    counts: dict[str, Multiplications] = {}
+    for part in PARTS:
+        with Multiplications(getattr(prepared, part)) as counts[part]:
+            recorded[0].repeat(prepared, part)
     total = sum(sum(each.layers.values()) + each.products for each in counts.values())
     names = [(part, name) for part in PARTS for name in counts[part].layers]
     groups = []
@@ -109,12 +112,6 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 def mean_error(errors: Sequence[float]) -> float:
     """The root mean square of errors of samples."""
     return math.sqrt(sum(each**2 for each in errors) / len(errors))
-
-
-def _count(prepared: OptimizedModel, part: str, sample: Recorded) -> Multiplications:
-    with Multiplications(getattr(prepared, part)) as counter:
-        sample.repeat(prepared, part)
-    return counter
 
 
 def _again(prepared: OptimizedModel, part: str, sample: Recorded) -> Tensor:
