@@ -320,10 +320,13 @@ def test_openvino_runs_where_it_is_asked_to(
     monkeypatch.setattr(pytest.importorskip("openvino"), "Core", _Core)
     monkeypatch.setattr(factory, "artifact", lambda what, build, folder: tmp_path)
 
+    monkeypatch.setattr("metaprompts.engines.openvino._compiled", lambda core, folder, *asked: asked)
+
     parts = open_engine(small_model("depth"), engine="openvino", device=name).parts
 
-    assert parts._device == found
-    assert ("INFERENCE_NUM_THREADS" in parts._settings) == (found == "CPU")
+    device, settings, *_ = parts._request("encode", ())
+    assert device == found
+    assert ("INFERENCE_NUM_THREADS" in settings) == (found == "CPU")
 
 
 @pytest.mark.parametrize(

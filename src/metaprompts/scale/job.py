@@ -94,11 +94,6 @@ class LabelJob:
         suffix = parquet_results.SUFFIX if self.format == "parquet" else tar_results.SUFFIX
         return f"{PREFIX}{part.number:06d}-{part.fingerprint}{suffix}"
 
-    @property
-    def last_suffix(self) -> str:
-        """The suffix of the file whose presence shows that a slice is done."""
-        return parquet_results.SUFFIX if self.format == "parquet" else tar_results.PART_SUFFIX
-
     def done(self, part: Slice, sizes: Mapping[str, int]) -> Done | None:
         """The result of a slice; None if it is missing or invalid.
 
@@ -118,11 +113,9 @@ class LabelJob:
         Raises:
             InputError: the result cannot be read
         """
-        name = self.file(part)
-        if self.format == "parquet":
-            with self.folder.reading(name) as file:
+        with self.folder.reading(described_by(self.file(part))) as file:
+            if self.format == "parquet":
                 return parquet_results.read_confidences(file)
-        with self.folder.reading(_described_by(name)) as file:
             found: list[float | None] = json.loads(file.read())["confidences"]
             return found
 
@@ -133,7 +126,7 @@ class LabelJob:
             InputError: the metadata cannot be read
         """
         name = self.file(part)
-        described = _described_by(name)
+        described = described_by(name)
         if described not in sizes:
             return None
         with self.folder.reading(described) as file:
@@ -185,7 +178,7 @@ class SliceLabeler:
             return Done(len(part.items), errors)
         facts = tar_results.write_labels(folder.writing(name), name, part.first, labels, self._facts)
         # Written last, because it marks the tar file as complete.
-        with folder.writing(_described_by(name)) as path:
+        with folder.writing(described_by(name)) as path:
             path.write_text(json_line(facts), encoding="utf-8")
         return Done(facts["images"], facts["errors"])
 
@@ -200,8 +193,8 @@ def _own_images(job: LabelJob, samples: int) -> Calibration | None:
     return of_images(images, samples, f"the first {counted(len(images), 'image')} of the source") if images else None
 
 
-def _described_by(name: str) -> str:
-    """The file with the metadata of a result: the sidecar of a tar file, and a parquet file itself."""
+def described_by(name: str) -> str:
+    """The last file of a result to be written, with its metadata: the sidecar of a tar file; a parquet file itself."""
     tar = name.removesuffix(tar_results.SUFFIX)
     return name if tar == name else tar + tar_results.PART_SUFFIX
 

@@ -63,15 +63,16 @@ def read_confidences(file: IO[bytes]) -> list[float | None]:
 def _schema(arrow: Any) -> Any:
     numbers = arrow.list_(arrow.float32())
     person = arrow.struct([("keypoints", numbers), ("box_xywh", numbers), ("score", arrow.float32())])
-    kinds = {
-        "path": arrow.string(),
-        "height": arrow.int32(),
-        "width": arrow.int32(),
-        "prediction": arrow.binary(),
-        "people": arrow.list_(person),
-        "confidence": arrow.float32(),
-        "confidence_map": arrow.binary(),
-        "model": arrow.string(),
-        "error": arrow.string(),
-    }
-    return arrow.schema(list(kinds.items()))
+    return arrow.schema(
+        {
+            "path": arrow.string(),
+            "height": arrow.int32(),
+            "width": arrow.int32(),
+            "prediction": arrow.binary(),
+            "people": arrow.list_(person),
+            "confidence": arrow.float32(),
+            "confidence_map": arrow.binary(),
+            "model": arrow.string(),
+            "error": arrow.string(),
+        }
+    )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from metaprompts.errors import InputError
-from metaprompts.scale.job import PREFIX, Done, LabelJob
+from metaprompts.scale.job import PREFIX, Done, LabelJob, described_by
 from metaprompts.scale.review import write_review
 from metaprompts.scale.shard_index import write_shard_index
 from metaprompts.scale.source import Plan, Slice
@@ -97,9 +97,10 @@ def _labeled(
 def _finish(job: LabelJob, plan: Plan) -> int:
     """Remove results of replaced images, and describe the results; returns the number of unfinished slices."""
     folder, sizes = job.folder, job.folder.sizes()
-    stems = {job.file(part).rpartition(".")[0] for part in plan}
-    if missing := len(stems - {name.removesuffix(job.last_suffix) for name in sizes}):
+    files = {described_by(job.file(part)) for part in plan}
+    if missing := len(files - sizes.keys()):
         return missing
+    stems = {name.rpartition(".")[0] for name in files}
     obsolete = [name for name in sizes if name.startswith(PREFIX) and name.rpartition(".")[0] not in stems]
     for name in obsolete:
         folder.remove(name)

@@ -12,7 +12,6 @@ from metaprompts.models.loading import model_folder
 from metaprompts.models.pretrained import CONFIG_FILE
 from metaprompts.scale.job import LabelJob
 from metaprompts.scale.source import Plan
-from metaprompts.tasks.base import Task
 from metaprompts.utils.files import read_json
 from metaprompts.utils.schema import to_dict
 
@@ -39,11 +38,12 @@ def write_shard_index(job: LabelJob, plan: Plan, sizes: Mapping[str, int]) -> No
                 raise InputError(f"{job.folder.place(job.file(part))} no longer exists: run the same command again")
             yield facts
 
-    if task.reads_boxes:
+    people = _people(task)
+    if people is not None:
         with job.folder.writing(_ANNOTATIONS) as path, path.open("w", encoding="utf-8") as file:
-            _write_annotations(file, task, parts)
+            _write_annotations(file, people, parts)
     with job.folder.writing(INDEX_FILE) as path, path.open("w", encoding="utf-8") as file:
-        _write_index(file, _origin(job, task), _people(task), parts)
+        _write_index(file, _origin(job, task), people, parts)
 
 
 def _write_index(
@@ -69,9 +69,7 @@ def _write_index(
     file.write(f',"samples":{samples},"is_whole":true,"people":{_text(people)}}}}}}}\n')
 
 
-def _write_annotations(file: IO[str], task: Task, parts: Callable[[], Iterator[dict[str, Any]]]) -> None:
-    people = _people(task)
-    assert people is not None
+def _write_annotations(file: IO[str], people: dict[str, Any], parts: Callable[[], Iterator[dict[str, Any]]]) -> None:
     skeleton = [[start + 1, end + 1] for start, end in people["skeleton"]]
     category = {"id": 1, "name": "person", "keypoints": people["joint_names"], "skeleton": skeleton}
     file.write(f'{{"categories":{_text([category])},"images":')
