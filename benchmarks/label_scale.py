@@ -33,9 +33,8 @@ from metaprompts.scale.label import Label
 from metaprompts.scale.labeler import Labeler, model_fingerprint
 from metaprompts.scale.local import label_in_processes
 from metaprompts.scale.parquet_results import write_labels
-from metaprompts.scale.plan import Plan
 from metaprompts.scale.run import run
-from metaprompts.scale.source import Slice
+from metaprompts.scale.source import Plan, Slice
 
 MODEL = "micro-segmentation"
 

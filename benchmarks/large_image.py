@@ -23,7 +23,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from metaprompts.engines.memory_budget import Budget, choose
-from metaprompts.engines.optimized import Encode, StripEncode
+from metaprompts.engines.optimized import Encode
 from metaprompts.inference.windowed import Windows, predict_in_windows
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.modules.backbone.loading import named_config
@@ -81,7 +81,7 @@ def encode(options: argparse.Namespace) -> float:
     """Encode an image; seconds."""
     vae = AutoencoderKL.from_config(named_config("sd15")["vae"])
     whole = Encode(LatentEncoder(vae).to(PRECISIONS[options.precision]))
-    encoder = StripEncode(whole, options.rows) if options.rows else whole
+    encoder = whole.in_strips(options.rows) if options.rows else whole
     images = torch.rand(1, 3, *options.size).to(PRECISIONS[options.precision])
     started = time.perf_counter()
     encoder(images)
