@@ -204,15 +204,13 @@ def predictions_by_step(
     seen = list[tuple[ModelInput, list[Tensor]]]()
     with eval_mode(model), torch.inference_mode():
         for view in model.task.model_inputs(pixels, model.config.working_size, boxes):
-            raws = _outputs_by_step(model, view.image[None].to(model.device), context)
+            images = view.image[None].to(model.device)
+            size = (images.shape[2], images.shape[3])
+            raws = [model.head(maps, size)[0] for maps in model.prompt_maps_by_step(images, context)]
             seen.append((replace(view, image=_blank(view.image)), raws))
             _check_held(sum(raw.nbytes for raw in raws) * (1 if boxes is None else len(boxes)))
     steps = range(model.config.refinement.steps)
     return [model.task.assemble(pixels, [(view, raws[step]) for view, raws in seen]) for step in steps]
-
-
-def _outputs_by_step(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> list[Tensor]:
-    return [model.head(maps, tuple(images.shape[-2:]))[0] for maps in model.prompt_maps_by_step(images, context)]
 
 
 def one_level(maps: Sequence[Tensor], level: Level) -> Tensor:

@@ -24,7 +24,7 @@ def printable(text: str) -> str:
     """Escape control characters except newlines and tabs, so that a name cannot control the terminal."""
     if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
         return text
-    return "".join(character if _is_harmless(character) else _spelled(character) for character in text)
+    return "".join(each if _is_harmless(each) else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
 def prepare_streams() -> None:
@@ -81,7 +81,3 @@ def _is_harmless(character: str) -> bool:
     # Characters of category Cf change the text direction or join letters; some scripts need the joiners.
     category = unicodedata.category(character)
     return character in "\n\t\u200c\u200d" or category not in ("Cc", "Cf", "Zl", "Zp")
-
-
-def _spelled(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

@@ -62,10 +62,8 @@ def _number(kind: type[Any], allowed: Range | None) -> Any:
     return click.IntRange(**ends) if kind is int else click.FloatRange(**ends)
 
 
-def name_completer(names: Names | None) -> Any:
-    """Complete names, in addition to files; None without names."""
-    if names is None:
-        return None
+def name_completer(names: Names) -> Any:
+    """Complete names, in addition to files."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]

@@ -209,12 +209,11 @@ def _parameter(kind: type[Any], each: Field[Any], hint: Any) -> click.Parameter:
         "required": not has_default,
         "metavar": each.metadata.get("metavar"),
         "help": _meanings(kind).get(each.name),  # type: ignore[arg-type]
-        "shell_complete": name_completer(each.metadata.get("names")),
     }
     if has_default:
         settings["default"] = each.default
-    if settings["shell_complete"] is None:
-        del settings["shell_complete"]
+    if names := each.metadata.get("names"):
+        settings["shell_complete"] = name_completer(names)
     if each.metadata.get("is_argument"):
         if settings.pop("multiple", False):
             settings |= {"nargs": -1, "metavar": f"{settings['metavar']}..."}

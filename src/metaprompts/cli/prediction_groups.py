@@ -62,46 +62,40 @@ def read_group(
     return group
 
 
+@dataclass
 class PredictedGroups:
     """Predicts images group by group, and reads the next group meanwhile.
 
-    Args:
+    Attributes:
         paths: the images
         size: images per group
         inference: the models and how they predict
         people: locates people
         captions: the images' captions, if a model reads them
         white_level: see `read_image`
-
-    Attributes:
         failures: one line for each failed image
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        size: int,
-        inference: InferenceOptions,
-        people: People,
-        captions: CaptionOf | None,
-        white_level: int | None,
-    ) -> None:
-        self._paths, self._groups = paths, batched(paths, size)
-        self._inference, self._people, self._captions = inference, people, captions
-        self._white_level = white_level
-        self.failures: list[str] = []
-        self._predicting_s, self._seconds = 0.0, 0.0
+    paths: Sequence[Path]
+    size: int
+    inference: InferenceOptions
+    people: People
+    captions: CaptionOf | None
+    white_level: int | None
+    failures: list[str] = field(default_factory=list)
+    _predicting_s: float = 0.0
+    _seconds: float = 0.0
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(batched(self.paths, self.size))
 
     def __iter__(self) -> Iterator[list[tuple[Path, Prediction]]]:
         started = time.perf_counter()
-        for group in read_ahead(self._groups, partial(self._read, most_pixels=self._most_pixels)):
+        for group in read_ahead(batched(self.paths, self.size), partial(self._read, most_pixels=self._most_pixels)):
             whole = group if group.images is not None else self._read(group.paths)
             self.failures += whole.failures
             before = time.perf_counter()
-            pairs = predict_group(self._inference, whole.images or {}, self._people, self._captions, self.failures)
+            pairs = predict_group(self.inference, whole.images or {}, self.people, self.captions, self.failures)
             self._predicting_s += time.perf_counter() - before
             del group, whole
             yield pairs
@@ -109,7 +103,7 @@ class PredictedGroups:
 
     @property
     def _most_pixels(self) -> int:
-        return 0 if self._inference.is_limited else _MOST_PIXELS
+        return 0 if self.inference.is_limited else _MOST_PIXELS
 
     def overlaps(self, prediction: Prediction) -> bool:
         """Whether a prediction may be written while the next image is predicted."""
@@ -119,13 +113,13 @@ class PredictedGroups:
     @property
     def rate(self) -> str:
         """Images per second, and the share of the time spent on predicting; empty for a single image."""
-        if len(self._paths) < 2 or not self._seconds:
+        if len(self.paths) < 2 or not self._seconds:
             return ""
         share = self._predicting_s / self._seconds
-        return f"{len(self._paths) / self._seconds:.2f} images/s, {share:.0%} of the time predicting"
+        return f"{len(self.paths) / self._seconds:.2f} images/s, {share:.0%} of the time predicting"
 
     def _read(self, paths: Sequence[Path], most_pixels: float = math.inf) -> ImageGroup:
-        return read_group(paths, self._inference.check_size, self._white_level, most_pixels)
+        return read_group(paths, self.inference.check_size, self.white_level, most_pixels)
 
 
 def predict_group(

@@ -1,6 +1,5 @@
 """Prompt responses over a data set, for ``metaprompts heatmaps MODEL --data.root DIR``."""
 
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _State = tuple[int, dict[str, Any]]
+_Opened = tuple["MetaPromptModel", "Recipe", "Split"]
 
 
 def measure(
@@ -49,94 +49,85 @@ def measure(
     from metaprompts.training.label_mismatch import show_missing_classes
     from metaprompts.utils.progress import ProgressBar
 
-    opened = _opened(source, recipe, overrides, device)
-    split = opened.split
-    if (counted := opened.recipe.task.check_samples(split.stored, "validation split")) is not None:
+    request = _Request(source, recipe, tuple(overrides), device, level)
+    opened = request.open()
+    model, read, split = opened
+    if (counted := read.task.check_samples(split.stored, "validation split")) is not None:
         show_missing_classes(counted)
-    responses = begin_responses(opened.model, level)
-    groups = in_groups(len(split.samples), opened.recipe.training.val_batch_size)
-    request = pickle.dumps((source, recipe, tuple(overrides), device))
+    responses = begin_responses(model, level)
+    groups = in_groups(len(split.samples), read.training.val_batch_size)
     with ProgressBar("measuring", len(split.samples)) as bar:
-        for images, state in _states(opened, request, groups, responses, level, workers):
+        for images, state in _states(request, opened, groups, responses, workers):
             responses.add(state)
             bar.advance(images)
     _write(responses.compute(), out, f"{source}, level {level}, {len(split.samples)} validation samples")
     return 0
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Opened:
-    model: "MetaPromptModel"
-    recipe: "Recipe"
-    split: "Split"
+@dataclass(frozen=True)
+class _Request:
+    source: str
+    recipe: str | None
+    overrides: tuple[str, ...]
+    device: str | None
+    level: int | Literal["mean"]
 
+    def open(self, choose: Callable[[str | None], str | None] = lambda device: device) -> _Opened:
+        """Load the model and its recipe; ``choose`` maps the device to that of this process."""
+        from metaprompts.recipes.model_recipe import load_with_recipe
+        from metaprompts.training.dataloaders import validation_split
 
-def _opened(
-    source: str,
-    recipe: str | None,
-    overrides: Sequence[str],
-    device: str | None,
-    choose: Callable[[str | None], str | None] = lambda device: device,
-) -> _Opened:
-    from metaprompts.recipes.model_recipe import load_with_recipe
-    from metaprompts.training.dataloaders import validation_split
-
-    model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: choose(device or own))
-    return _Opened(model=model, recipe=read, split=validation_split(read))
+        model, read = load_with_recipe(
+            Path(self.source), self.recipe, self.overrides, lambda own: choose(self.device or own)
+        )
+        return model, read, validation_split(read)
 
 
 def _states(
-    opened: _Opened,
-    request: bytes,
-    groups: list[list[int]],
-    responses: "PromptResponses",
-    level: int | Literal["mean"],
-    workers: int,
+    request: _Request, opened: _Opened, groups: list[list[int]], responses: "PromptResponses", workers: int
 ) -> Iterator[_State]:
     """The states of all batches in order, to be added to the responses as they come."""
     from metaprompts.utils.model_workers import in_chunks, in_model_workers
 
     if workers == 1:
-        yield from _group_states(opened, groups, responses, level)
+        yield from _group_states(request, opened, groups, responses)
         return
     # The first labeled batch is the origin of all sums.
     while groups and not responses.has_begun:
-        yield from _group_states(opened, groups[:1], responses, level)
+        yield from _group_states(request, opened, groups[:1], responses)
         groups = groups[1:]
-    jobs = [(request, chunk, responses.state(), level) for chunk in in_chunks(groups, workers)]
+    jobs = [(request, chunk, responses.state()) for chunk in in_chunks(groups, workers)]
     for states in in_model_workers(_states_of_groups, jobs, workers):
         yield from states
 
 
 def _group_states(
-    opened: _Opened, groups: list[list[int]], responses: "PromptResponses", level: int | Literal["mean"]
+    request: _Request, opened: _Opened, groups: list[list[int]], responses: "PromptResponses"
 ) -> Iterator[_State]:
     """The number of images and the state of each batch."""
     from metaprompts.analysis.prompts import batch_responses
     from metaprompts.training.dataloaders import validation_batches
 
-    for batch in validation_batches(opened.split, opened.recipe, groups):
-        yield len(batch["image"]), batch_responses(opened.model, batch, responses.state(), level)
+    model, read, split = opened
+    for batch in validation_batches(split, read, groups):
+        yield len(batch["image"]), batch_responses(model, batch, responses.state(), request.level)
 
 
-def _states_of_groups(
-    request: bytes, groups: list[list[int]], begun: dict[str, Any], level: int | Literal["mean"]
-) -> list[_State]:
+def _states_of_groups(request: _Request, groups: list[list[int]], begun: dict[str, Any]) -> list[_State]:
     """`_group_states` in a worker process."""
     from metaprompts.analysis.prompts import begin_responses
 
     opened = _opened_once(request)
-    responses = begin_responses(opened.model, level)
+    responses = begin_responses(opened[0], request.level)
     responses.begin_at(begun)
-    return list(_group_states(opened, groups, responses, level))
+    return list(_group_states(request, opened, groups, responses))
 
 
 @lru_cache(maxsize=1)
-def _opened_once(request: bytes) -> _Opened:
+def _opened_once(request: _Request) -> _Opened:
     from metaprompts.utils.model_workers import worker_device
 
-    source, recipe, overrides, device = pickle.loads(request)
-    return _opened(source, recipe, overrides, device, worker_device)
+    return request.open(worker_device)
 
 
 def _write(responses: "Preferences | DepthPreferences", out: Path, title: str) -> None:

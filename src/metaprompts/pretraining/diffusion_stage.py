@@ -1,7 +1,7 @@
 """Stage diffusion: train the UNet and the text encoder to denoise the cached latents."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,11 +23,12 @@ from metaprompts.utils.torch_modules import channels_last
 _SAMPLE_SEED = 0
 
 
+@dataclass
 class DiffusionObjective:
     """Velocity prediction on noised latents.
 
-    Args:
-        text_to_image: the networks to train
+    Attributes:
+        model: the networks to train, a `TextToImageModel`
         latents: rows (2, C, h, w): latents of an image and its mirror image
         tokens: (N, L), tokens of the captions, padded
         empty: (L,), tokens of the empty caption
@@ -36,39 +37,28 @@ class DiffusionObjective:
         process_group: the processes that train together, each on its own rows of a batch
     """
 
-    def __init__(
-        self,
-        text_to_image: TextToImageModel,
-        latents: Rows,
-        tokens: Tensor,
-        empty: Tensor,
-        settings: Diffusion,
-        *,
-        seed: int,
-        process_group: ProcessGroup = SINGLE_PROCESS,
-    ) -> None:
-        self.model: nn.Module = text_to_image
-        self._latents = latents
-        self._tokens = tokens
-        self._empty = empty
-        self._settings = settings
-        self._seed = seed
-        self._process_group = process_group
-        self._scheduler = DDPMScheduler(**NOISE)
+    model: nn.Module
+    latents: Rows
+    tokens: Tensor
+    empty: Tensor
+    settings: Diffusion
+    seed: int
+    process_group: ProcessGroup = SINGLE_PROCESS
+    _scheduler: DDPMScheduler = field(default_factory=lambda: DDPMScheduler(**NOISE))
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """MSE of the velocity (Salimans and Ho, 2022): the noise at early timesteps, the image at late timesteps."""
-        size = self._settings.batch_size
-        numbers, rng_state = step_generators(self._seed, step)
-        rows = numbers.integers(len(self._latents), size=size)
-        both = torch.from_numpy(self._latents.gather(rows)).float()
+        size = self.settings.batch_size
+        numbers, rng_state = step_generators(self.seed, step)
+        rows = numbers.integers(len(self.latents), size=size)
+        both = torch.from_numpy(self.latents.gather(rows)).float()
         # The whole batch is drawn, then split, so that it does not depend on the number of processes.
         clean = both[torch.arange(size), torch.from_numpy(numbers.integers(2, size=size))]
-        dropped = torch.from_numpy(numbers.random(size) < self._settings.drop_caption)
-        tokens = torch.where(dropped[:, None], self._empty, self._tokens[torch.from_numpy(rows)])
+        dropped = torch.from_numpy(numbers.random(size) < self.settings.drop_caption)
+        tokens = torch.where(dropped[:, None], self.empty, self.tokens[torch.from_numpy(rows)])
         timesteps = torch.from_numpy(numbers.integers(self._scheduler.config.num_train_timesteps, size=size))
         noise = torch.randn(clean.shape, generator=rng_state)
-        clean, noise, timesteps, tokens = map(self._process_group.share, (clean, noise, timesteps, tokens))
+        clean, noise, timesteps, tokens = map(self.process_group.share, (clean, noise, timesteps, tokens))
         noisy = self._scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
         velocity = self._scheduler.get_velocity(clean, noise, timesteps)
         return {"velocity": (self.model(noisy, timesteps, tokens) - velocity).square().mean()}
@@ -122,13 +112,7 @@ def train_diffusion(
     channels_last(text_to_image)
     captions, empty = words.tokens(words.captions), words.tokens([""])[0]
     objective = DiffusionObjective(
-        text_to_image,
-        latents,
-        captions,
-        empty,
-        settings,
-        seed=train_config.seed,
-        process_group=train_config.process_group,
+        text_to_image, latents, captions, empty, settings, train_config.seed, train_config.process_group
     )
 
     def draw(step: int, average: WeightAverage) -> None:

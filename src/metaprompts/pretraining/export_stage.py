@@ -27,10 +27,8 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
     Raises:
         InputError: an earlier stage is missing, or the folder cannot be written
     """
-    text_to_image, vae = (
-        TextToImageModel.read(out / "diffusion/model"),
-        AutoencoderKL.from_pretrained(out / "vae/model"),
-    )
+    text_to_image = TextToImageModel.read(out / "diffusion/model")
+    vae = AutoencoderKL.from_pretrained(out / "vae/model")
     identity = file_fingerprint(
         *sorted((out / "diffusion/model").rglob("*.safetensors")), *(out / "vae/model").glob("*.sa*")
     )
@@ -42,15 +40,12 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
         part.half()
     with write_folder_whole(out / "model") as scratch:
         pipeline.save_pretrained(scratch)
-        _load_in_single_precision(scratch / "text_encoder/config.json")
+        # transformers then loads half-precision files in single precision, as diffusers does by default.
+        config = scratch / "text_encoder/config.json"
+        write_json(config, {**read_json(config), "dtype": "float32"})
         # transformers 5 writes a single tokenizer.json; other tools need vocab.json and merges.txt.
         shutil.copytree(out / "text", scratch / "tokenizer", dirs_exist_ok=True)
     loaded = StableDiffusionPipeline.from_pretrained(out / "model", local_files_only=True)
     drawn = generate_images(loaded, captions, _SEED, settings.sample_steps, settings.guidance)
     write_image(out / "samples.png", captioned_sheet(drawn, captions))
     write_json(record, {"weights": identity})
-
-
-def _load_in_single_precision(config: Path) -> None:
-    """Make transformers load half-precision files in single precision, as diffusers does by default."""
-    write_json(config, {**read_json(config), "dtype": "float32"})

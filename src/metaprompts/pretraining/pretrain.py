@@ -147,10 +147,6 @@ def _published_folder(source: Path) -> Path:
     return folder
 
 
-def _scenes(run: Run) -> None:
-    draw_scenes(run.settings.scenes, run.folder("scenes"), run.source)
-
-
 def _vae(run: Run) -> None:
     settings, folder = run.settings.vae, run.folder("vae")
     if vae_is_finished(folder, settings):
@@ -219,15 +215,11 @@ def _use_threads(settings: Pretraining) -> None:
         torch.set_num_threads(settings.threads)
 
 
-def _export(run: Run) -> None:
-    export(run.settings.out, run.samples(), run.settings.diffusion)
-
-
 _STAGES: dict[StageName, Callable[[Run], None]] = {
-    "scenes": _scenes,
+    "scenes": lambda run: draw_scenes(run.settings.scenes, run.folder("scenes"), run.source),
     "vae": _vae,
     "latents": _latents,
     "text": _text,
     "diffusion": _diffusion,
-    "export": _export,
+    "export": lambda run: export(run.settings.out, run.samples(), run.settings.diffusion),
 }

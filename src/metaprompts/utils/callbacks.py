@@ -1,6 +1,7 @@
 """Training callbacks."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,34 +75,15 @@ class CallbackList(Callback):
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self._callbacks = callbacks
+        for name in ("on_message", "on_train_begin", "on_step_end", "on_validation_end", "on_train_end"):
+            setattr(self, name, partial(self._call_each, name))
 
-    def on_message(self, lines: Sequence[str]) -> None:
-        """Call each."""
+    def _call_each(self, name: str, *arguments: Any, **facts: Any) -> None:
         for callback in self._callbacks:
-            callback.on_message(lines)
-
-    def on_train_begin(self, model: "nn.Module", steps: int, about: str = "") -> None:
-        """Call each."""
-        for callback in self._callbacks:
-            callback.on_train_begin(model, steps, about)
-
-    def on_step_end(self, model: "nn.Module", step: int, losses: dict[str, float], **facts: Any) -> None:
-        """Call each."""
-        for callback in self._callbacks:
-            callback.on_step_end(model, step, losses, **facts)
+            getattr(callback, name)(*arguments, **facts)
 
     def on_validation_begin(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Pass the batches through each."""
         for callback in self._callbacks:
             batches = callback.on_validation_begin(batches)
         return batches
-
-    def on_validation_end(self, model: "nn.Module", step: int, metrics: dict[str, Any]) -> None:
-        """Call each."""
-        for callback in self._callbacks:
-            callback.on_validation_end(model, step, metrics)
-
-    def on_train_end(self) -> None:
-        """Call each."""
-        for callback in self._callbacks:
-            callback.on_train_end()

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 
 _DIGITS = 16
-_CHUNK = 2**24
 
 
 def tensors_fingerprint(
@@ -57,8 +56,7 @@ def file_fingerprint(*paths: Path) -> str:
     for path in paths:
         try:
             with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+                hashlib.file_digest(file, lambda: digest)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
     return digest.hexdigest()[:_DIGITS]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from metaprompts.errors import InputError
+from metaprompts.utils.batches import batched
 from metaprompts.utils.multiprocessing import prepare_worker
 
 T = TypeVar("T")
@@ -22,8 +23,7 @@ _JOBS_EACH = 16
 
 def in_chunks(groups: Sequence[T], workers: int) -> list[list[T]]:
     """Consecutive groups as the jobs of workers."""
-    size = max(1, len(groups) // (workers * _JOBS_EACH))
-    return [list(groups[start : start + size]) for start in range(0, len(groups), size)]
+    return [list(chunk) for chunk in batched(groups, max(1, len(groups) // (workers * _JOBS_EACH)))]
 
 
 def in_model_workers(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[T]:

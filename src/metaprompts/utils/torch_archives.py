@@ -144,17 +144,12 @@ def _rebuild_tensor_of_type(
     return _rebuild_tensor((storage[0], dtype), offset, size, stride)
 
 
-def _rebuild_parameter(tensor: Tensor, *more: object) -> Tensor:
-    del more
-    return tensor
-
-
 _MADE: Mapping[str, Any] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_of_type,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._utils._rebuild_parameter": lambda tensor, *more: tensor,
+    "torch._utils._rebuild_parameter_with_state": lambda tensor, *more: tensor,
     "collections.OrderedDict": dict,
 }
 
