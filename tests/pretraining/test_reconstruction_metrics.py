@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky, chroma_spread, gray, psnr
+from metaprompts.pretraining.reconstruction import Reconstruction, blocky, chroma_spread, gray, psnr
 
 
 def test_psnr_by_hand():

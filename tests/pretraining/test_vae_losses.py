@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from metaprompts.pretraining.vae_losses import chroma, chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
+from metaprompts.pretraining.reconstruction import chroma, chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
 
 
 def one_color(red, green, blue, size=8):

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows
-from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
+from metaprompts.pretraining.reconstruction import Reconstruction, blocky
 from metaprompts.pretraining.text_to_image import read_architecture
 from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.pretraining.vae_stage import (

@@ -12,8 +12,7 @@ from metaprompts.ablation.results import Results, read_results, score
 from metaprompts.ablation.study import Cell, Run, Study, read_study
 from metaprompts.errors import InputError
 from metaprompts.utils.files import write_image
-from metaprompts.utils.markdown import markdown_table
-from metaprompts.utils.wording import agreeing, enumerated
+from metaprompts.utils.wording import agreeing, enumerated, markdown_table
 from metaprompts.visualize.intervals import Panel, Row, draw_intervals
 from metaprompts.visualize.text import ImageArray
 

@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterable
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from metaprompts.recipes.loader import check_prompt_keys, read_recipe
 from metaprompts.recipes.recipe import Recipe, section_types
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.files import read_toml
-from metaprompts.utils.schema import from_dict, to_dict
+from metaprompts.utils.schema import default_of, from_dict, to_dict
 
 SCENES = "scenes"
 
@@ -289,10 +289,7 @@ def quick_study(study: Study, given: Collection[str]) -> Study:
 
 def changed_values(settings: Any) -> dict[str, Any]:
     """The fields of a dataclass that differ from their defaults, as plain values."""
-    defaults = {
-        each.name: each.default if each.default_factory is MISSING else each.default_factory()
-        for each in fields(settings)
-    }
+    defaults = {each.name: default_of(each) for each in fields(settings)}
     return {name: value for name, value in to_dict(settings).items() if value != to_dict(defaults[name])}
 
 

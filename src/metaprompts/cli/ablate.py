@@ -59,8 +59,7 @@ class Ablate:
 
     def run(self) -> int:
         """Train runs without a result, and print the tables."""
-        from metaprompts.ablation.runs import plan_text
-        from metaprompts.ablation.scenes_data import data_folders
+        from metaprompts.ablation.runs import data_folders, plan_text
         from metaprompts.utils.locks import writing_into
 
         self._check_options()

@@ -14,7 +14,7 @@ import click
 
 from metaprompts.cli.option_types import Names, metavar_of, name_completer, type_settings, value_completer
 from metaprompts.utils.distributed_env import is_first_process
-from metaprompts.utils.schema import from_dict, nearest_name, to_dict, type_hints
+from metaprompts.utils.schema import default_of, from_dict, nearest_name, to_dict, type_hints
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class DataclassCommand(click.Command):
         """Create an instance of the dataclass."""
         values, own = dict(ctx.params), _own_sections(self.kind)
         if own:
-            texts = {name: to_dict(_default(each)) for name, each in own.items()}
+            texts = {name: to_dict(default_of(each)) for name, each in own.items()}
             for word in values.pop("overrides", ()):
                 key, _, text = word.removeprefix("--").partition("=")
                 section, _, name = key.partition(".")
@@ -234,16 +234,12 @@ def _section_options(kind: type[Any], words: tuple[str, ...]) -> list[click.Opti
     """The options of a command's own sections, and of the sections that its arguments select."""
     hints = type_hints(kind)
     found: dict[str, click.Option] = {}
-    sections = [(name, hints[name], to_dict(_default(each)), False) for name, each in _own_sections(kind).items()]
+    sections = [(name, hints[name], to_dict(default_of(each)), False) for name, each in _own_sections(kind).items()]
     for section, settings, values, hidden in (*sections, *getattr(kind, "sections", lambda words: ())(words)):
         for made in _keys(section, settings, values, hidden=hidden):
             # Sections of different tasks share keys.
             found.setdefault(made.opts[0], made)
     return list(found.values())
-
-
-def _default(each: Field[Any]) -> Any:
-    return each.default if each.default_factory is MISSING else each.default_factory()
 
 
 def _keys(section: str, kind: type[Any], values: Mapping[str, Any], *, hidden: bool) -> Iterator[click.Option]:
@@ -252,7 +248,7 @@ def _keys(section: str, kind: type[Any], values: Mapping[str, Any], *, hidden: b
     for each in fields(kind):
         if not each.init:
             continue
-        default = _default(each)
+        default = default_of(each)
         # A flag may be given without a value.
         flag: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if hints[each.name] is bool else {}
         made = _Option(

@@ -77,18 +77,10 @@ class Submit(WithModelRecipeKeys):
             check_outside(self.out, self.images)
         folder, transforms = ImageFolder(self.images), recipe.data.val_transforms()
         folder.reading = recipe.data.reading
-        samples = with_contexts(recipe, folder, self.images)
+        samples, workers = with_contexts(recipe, folder, self.images), recipe.data.num_workers
+        form = FORMATS[self.format]
         with ProgressBar("predicting", len(samples)) as bar:
-            submit_maps(
-                model,
-                samples,
-                transforms,
-                recipe.test,
-                FORMATS[self.format],
-                self.out,
-                workers=recipe.data.num_workers,
-                on_done=bar.advance,
-            )
+            submit_maps(model, samples, transforms, recipe.test, form, self.out, workers=workers, on_done=bar.advance)
 
     def _submit_people(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
         from metaprompts.evaluation.submission.submit import submit_people

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.utils.markdown import markdown_table
+from metaprompts.utils.wording import markdown_table
 from metaprompts.visualize.bars import draw_bars
 from metaprompts.visualize.matrices import draw_matrix
 

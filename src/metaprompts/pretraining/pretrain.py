@@ -6,21 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows, read_notes
 from metaprompts.pretraining.config import Learning, Pretraining, StageName
 from metaprompts.pretraining.diffusion_stage import Words, diffusion_is_finished, train_diffusion
-from metaprompts.pretraining.export_stage import export
 from metaprompts.pretraining.latents_stage import latents_of, vae_fingerprint, write_latents
+from metaprompts.pretraining.sampling import captioned_sheet, generate_images
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
 from metaprompts.pretraining.text_to_image import (
     NOISE,
     Architecture,
     TextToImageModel,
     build_text_to_image,
+    make_pipeline,
     read_architecture,
 )
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer, write_tokenizer
@@ -28,12 +29,13 @@ from metaprompts.pretraining.train_loop import TrainConfig
 from metaprompts.pretraining.vae_stage import check_vae_quality, take_over_vae, train_vae, vae_is_finished
 from metaprompts.training.data_parallel import ProcessGroup, training_together
 from metaprompts.utils.callbacks import Callback
-from metaprompts.utils.files import write_folder_whole, write_json
+from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
 from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.schema import to_dict
 
 _SAMPLES = 8
+_SAMPLE_SEED = 0
 # UNet and text encoder last: their weights identify the networks that training starts from.
 _NEEDED = (
     "vae/diffusion_pytorch_model.safetensors",
@@ -215,11 +217,38 @@ def _use_threads(settings: Pretraining) -> None:
         torch.set_num_threads(settings.threads)
 
 
+def _export(run: Run) -> None:
+    """Write model/, a diffusers folder in half precision, load it again and draw samples.png with it."""
+    out, captions, settings = run.settings.out, run.samples(), run.settings.diffusion
+    text_to_image = TextToImageModel.read(out / "diffusion/model")
+    vae = AutoencoderKL.from_pretrained(out / "vae/model")
+    identity = file_fingerprint(
+        *sorted((out / "diffusion/model").rglob("*.safetensors")), *(out / "vae/model").glob("*.sa*")
+    )
+    record = out / "export.json"
+    if (out / "model").is_dir() and record.is_file() and read_json(record).get("weights") == identity:
+        return
+    pipeline = make_pipeline(text_to_image, vae, read_tokenizer(out / "text"))
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.half()
+    with write_folder_whole(out / "model") as scratch:
+        pipeline.save_pretrained(scratch)
+        # transformers then loads half-precision files in single precision, as diffusers does by default.
+        config = scratch / "text_encoder/config.json"
+        write_json(config, {**read_json(config), "dtype": "float32"})
+        # transformers 5 writes a single tokenizer.json; other tools need vocab.json and merges.txt.
+        shutil.copytree(out / "text", scratch / "tokenizer", dirs_exist_ok=True)
+    loaded = StableDiffusionPipeline.from_pretrained(out / "model", local_files_only=True)
+    drawn = generate_images(loaded, captions, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
+    write_image(out / "samples.png", captioned_sheet(drawn, captions))
+    write_json(record, {"weights": identity})
+
+
 _STAGES: dict[StageName, Callable[[Run], None]] = {
     "scenes": lambda run: draw_scenes(run.settings.scenes, run.folder("scenes"), run.source),
     "vae": _vae,
     "latents": _latents,
     "text": _text,
     "diffusion": _diffusion,
-    "export": lambda run: export(run.settings.out, run.samples(), run.settings.diffusion),
+    "export": _export,
 }

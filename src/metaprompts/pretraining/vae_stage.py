@@ -13,10 +13,17 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Vae
-from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
+from metaprompts.pretraining.reconstruction import (
+    Reconstruction,
+    blocky,
+    chroma_loss,
+    color_loss,
+    edge_loss,
+    kl_loss,
+    pooled_loss,
+)
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.pretraining.vae_init import begin_at_block_averages
-from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
 from metaprompts.utils.batches import batched
 from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json

@@ -12,7 +12,6 @@ from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import Overrides, check_prompt_keys, override_pairs, read_recipe
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.tasks import Task
 from metaprompts.utils.files import read_json
 from metaprompts.utils.hub import hub_folder
 from metaprompts.utils.wording import counted
@@ -65,17 +64,12 @@ def load_with_recipe(
     # Only the location of the text encoder may change.
     prompts = model.config.prompts
     prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
-    model.task = _with_joint_settings(model.task, read.task)
+    joints = {name: value for name in _ABOUT_JOINTS if (value := getattr(read.task, name, None)) is not None}
+    model.task = replace(model.task, **joints)
     model.config = replace(model.config, task=model.task)
     read = replace(read, task=model.task, prompts=prompts)
     check_prompt_keys(read, overrides)
     return model, read
-
-
-def _with_joint_settings(own: Task, expected: Task) -> Task:
-    """The task with the recipe's joint settings, if it has joints."""
-    named = {name: value for name in _ABOUT_JOINTS if (value := getattr(expected, name, None)) is not None}
-    return replace(own, **named) if named else own
 
 
 def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrides: Overrides) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from metaprompts.data.transforms.affine import box_center_scale, udp_matrix
 from metaprompts.data.transforms.geometric import resized
 from metaprompts.data.transforms.tensors import image_tensor
+from metaprompts.utils.batches import row_bands
 from metaprompts.utils.lazy import lazy_module
-from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:

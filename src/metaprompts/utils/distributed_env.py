@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,17 +23,17 @@ else:
 _PATIENCE = timedelta(days=7)
 
 
+@dataclass(frozen=True)
 class Processes:
     """The rank of this process and the world size.
 
-    Args:
+    Attributes:
         rank: 0 for the process that writes files and logs
         count: number of processes
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.rank = rank
-        self.count = count
+    rank: int = 0
+    count: int = 1
 
     @property
     def is_first(self) -> bool:

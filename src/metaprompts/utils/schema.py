@@ -110,7 +110,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
             raise InputError(unknown_key(_join(where, key), [_join(where, name) for name in known]))
     hints = type_hints(kind)
     made = {key: convert(hints[key], value, _join(where, key)) for key, value in values.items()}
-    missing = [_join(where, name) for name, field in known.items() if name not in made and _is_required(field)]
+    missing = [_join(where, name) for name, field in known.items() if name not in made and default_of(field) is MISSING]
     if missing:
         raise InputError(f"missing {', '.join(missing)}: give a value")
     return kind(**made)
@@ -139,8 +139,9 @@ def to_dict(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _is_required(field: Field[Any]) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
+def default_of(field: Field[Any]) -> Any:
+    """The default value of a dataclass's field; MISSING if it is required."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _join(where: str, key: str) -> str:

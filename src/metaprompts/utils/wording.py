@@ -1,7 +1,7 @@
-"""Numbers and names in messages."""
+"""Numbers and names in messages, and tables in Markdown."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from metaprompts.errors import InputError
 
@@ -65,3 +65,17 @@ def check_names_are_lines(key: str, names: Sequence[str]) -> None:
             raise InputError(f"{key} has an empty name, number {place} of {len(names)}: name it, or remove a comma")
         if not is_one_line(name):
             raise InputError(f"{key} has {name!r}: expected names without line breaks or control characters")
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
+    """A table with one line per row and a line break at its end.
+
+    Args:
+        titles: titles of the columns
+        rows: the cells of each row
+        numbers: whether all columns but the first are aligned to the right
+    """
+    rule = ["---", *["---:" if numbers else "---"] * (len(titles) - 1)]
+    # A vertical bar inside a cell would end the cell.
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (titles, rule, *escaped))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.utils.row_bands import row_bands
+from metaprompts.utils.batches import row_bands
 from metaprompts.visualize.legends import sentences, strip_width
 from metaprompts.visualize.text import INK, ImageArray, blank, stack_down, text_size, write_texts
 

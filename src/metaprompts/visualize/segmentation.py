@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.utils.row_bands import row_bands
+from metaprompts.utils.batches import row_bands
 from metaprompts.visualize.legends import percent, strip_width, swatches
 from metaprompts.visualize.text import ImageArray, drawn_name
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from metaprompts.data.io.open_image import CheckSize, keep_stored_values, load_image, netpbm_maximum, read_with_opencv
 from metaprompts.errors import InputError, one_line
-from metaprompts.utils.row_bands import row_bands
+from metaprompts.utils.batches import row_bands
 
 ExifRule = Literal["check", "apply", "ignore"]
 """How to apply the EXIF orientation of images with labels; see `metaprompts.data.io.orientation`."""

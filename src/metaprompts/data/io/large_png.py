@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from metaprompts.utils.batches import row_bands
 from metaprompts.utils.files import write_whole
-from metaprompts.utils.row_bands import row_bands
 
 # Images with more pixels are written in bands: Pillow would copy them with 4 bytes per pixel.
 _LARGE = 2**25

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from metaprompts.data.io.numpy_files import read_npy
 from metaprompts.data.io.open_image import check_regular_file, read_with_opencv
 from metaprompts.errors import InputError
+from metaprompts.utils.batches import row_bands
 from metaprompts.utils.files import write_whole
-from metaprompts.utils.row_bands import row_bands
 
 # A normal has length 1. The gray that means "no surface" decodes to length 0; black or white decode to 1.7.
 _SHORTEST, _LONGEST = 0.5, 1.5

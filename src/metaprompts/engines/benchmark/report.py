@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metaprompts.engines.benchmark.measure import CostCurve, CostPoint, EngineResult, Results
 from metaprompts.utils.files import write_image, write_json, write_text
-from metaprompts.utils.markdown import markdown_table
+from metaprompts.utils.wording import markdown_table
 from metaprompts.visualize.bars import Stack, draw_stacks
 from metaprompts.visualize.lines import Line, draw_lines
 from metaprompts.visualize.text import ImageArray

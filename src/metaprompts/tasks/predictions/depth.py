@@ -13,7 +13,7 @@ from metaprompts.data.io.intrinsics import Intrinsics, default_intrinsics
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
 from metaprompts.tasks.predictions.base import NotebookDisplay, check_size, stacked, write_framed, write_raw
-from metaprompts.utils.row_bands import row_bands
+from metaprompts.utils.batches import row_bands
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.depth import color_depth, color_notes, colored_bands, depth_legend, depth_range
 from metaprompts.visualize.legends import legend_text_px

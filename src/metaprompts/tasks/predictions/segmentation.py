@@ -10,8 +10,8 @@ from PIL import Image
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
 from metaprompts.tasks.predictions.base import NotebookDisplay, check_size, stacked, write_framed, write_raw
+from metaprompts.utils.batches import row_bands
 from metaprompts.utils.files import write_json
-from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.legends import legend_text_px
 from metaprompts.visualize.segmentation import class_entries, class_legend, overlay_bands, overlay_labels, palette
 
