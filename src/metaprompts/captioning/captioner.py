@@ -56,15 +56,12 @@ class Captioner:
         known = [self.store.read(image) for image in images]
         new = [place for place, caption in enumerate(known) if caption is None]
         for place, caption in zip(new, self._say([images[place] for place in new]) if new else (), strict=True):
-            self._keep(images[place], caption)
+            try:
+                self.store.write(images[place], caption)
+            except InputError as error:
+                raise CaptionerError(str(error)) from error
             known[place] = caption
         return [caption or "" for caption in known]
-
-    def _keep(self, image: NDArray[np.uint8], caption: str) -> None:
-        try:
-            self.store.write(image, caption)
-        except InputError as error:
-            raise CaptionerError(str(error)) from error
 
     def _say(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         if self._loaded is None:

@@ -11,7 +11,7 @@ from metaprompts.cli.captions import CaptionOf, CaptionOptions
 from metaprompts.cli.depth_options import DepthOptions
 from metaprompts.cli.options import argument, given_options, option
 from metaprompts.cli.people import PeopleOptions
-from metaprompts.cli.videos import FoundInputs, VideoOptions, VideoPredictions
+from metaprompts.cli.videos import FoundInputs, VideoOptions
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range
@@ -172,7 +172,7 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
         found: FoundInputs,
         files: "PredictionFiles",
     ) -> int:
-        from metaprompts.cli.prediction_groups import PredictedGroups
+        from metaprompts.cli.prediction_groups import PredictedGroups, VideoPredictions
         from metaprompts.utils.background import WriteBehind
         from metaprompts.utils.progress import report_lines, tracked
 

@@ -4,20 +4,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+from metaprompts.analysis.prompts import Level, batch_responses, begin_responses
 from metaprompts.cli.console import say
-
-if TYPE_CHECKING:
-    from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
-    from metaprompts.metrics.prompt_statistics import PromptResponses
-    from metaprompts.models.model import MetaPromptModel
-    from metaprompts.recipes.recipe import Recipe
-    from metaprompts.training.dataloaders import Split
+from metaprompts.evaluation.dataset import in_groups
+from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
+from metaprompts.metrics.prompt_statistics import PromptResponses
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.model_recipe import load_with_recipe
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.dataloaders import Split, validation_batches, validation_split
+from metaprompts.training.label_mismatch import show_missing_classes
+from metaprompts.utils.files import write_image, write_json, write_text
+from metaprompts.utils.model_workers import in_chunks, in_model_workers, worker_device
+from metaprompts.utils.progress import ProgressBar
 
 _SHOWN = 10
 _State = tuple[int, dict[str, Any]]
-_Opened = tuple["MetaPromptModel", "Recipe", "Split"]
+_Opened = tuple[MetaPromptModel, Recipe, Split]
 
 
 def measure(
@@ -26,7 +31,7 @@ def measure(
     overrides: Sequence[str],
     *,
     out: Path,
-    level: int | Literal["mean"],
+    level: Level,
     device: str | None,
     workers: int = 1,
 ) -> int:
@@ -44,11 +49,6 @@ def measure(
     Raises:
         InputError: model, recipe or data cannot be read, or do not match
     """
-    from metaprompts.analysis.prompts import begin_responses
-    from metaprompts.evaluation.dataset import in_groups
-    from metaprompts.training.label_mismatch import show_missing_classes
-    from metaprompts.utils.progress import ProgressBar
-
     request = _Request(source, recipe, tuple(overrides), device, level)
     opened = request.open()
     model, read, split = opened
@@ -70,13 +70,10 @@ class _Request:
     recipe: str | None
     overrides: tuple[str, ...]
     device: str | None
-    level: int | Literal["mean"]
+    level: Level
 
     def open(self, choose: Callable[[str | None], str | None] = lambda device: device) -> _Opened:
         """Load the model and its recipe; ``choose`` maps the device to that of this process."""
-        from metaprompts.recipes.model_recipe import load_with_recipe
-        from metaprompts.training.dataloaders import validation_split
-
         model, read = load_with_recipe(
             Path(self.source), self.recipe, self.overrides, lambda own: choose(self.device or own)
         )
@@ -84,11 +81,9 @@ class _Request:
 
 
 def _states(
-    request: _Request, opened: _Opened, groups: list[list[int]], responses: "PromptResponses", workers: int
+    request: _Request, opened: _Opened, groups: list[list[int]], responses: PromptResponses, workers: int
 ) -> Iterator[_State]:
     """The states of all batches in order, to be added to the responses as they come."""
-    from metaprompts.utils.model_workers import in_chunks, in_model_workers
-
     if workers == 1:
         yield from _group_states(request, opened, groups, responses)
         return
@@ -102,12 +97,9 @@ def _states(
 
 
 def _group_states(
-    request: _Request, opened: _Opened, groups: list[list[int]], responses: "PromptResponses"
+    request: _Request, opened: _Opened, groups: list[list[int]], responses: PromptResponses
 ) -> Iterator[_State]:
     """The number of images and the state of each batch."""
-    from metaprompts.analysis.prompts import batch_responses
-    from metaprompts.training.dataloaders import validation_batches
-
     model, read, split = opened
     for batch in validation_batches(split, read, groups):
         yield len(batch["image"]), batch_responses(model, batch, responses.state(), request.level)
@@ -115,8 +107,6 @@ def _group_states(
 
 def _states_of_groups(request: _Request, groups: list[list[int]], begun: dict[str, Any]) -> list[_State]:
     """`_group_states` in a worker process."""
-    from metaprompts.analysis.prompts import begin_responses
-
     opened = _opened_once(request)
     responses = begin_responses(opened[0], request.level)
     responses.begin_at(begun)
@@ -125,14 +115,10 @@ def _states_of_groups(request: _Request, groups: list[list[int]], begun: dict[st
 
 @lru_cache(maxsize=1)
 def _opened_once(request: _Request) -> _Opened:
-    from metaprompts.utils.model_workers import worker_device
-
     return request.open(worker_device)
 
 
-def _write(responses: "Preferences | DepthPreferences", out: Path, title: str) -> None:
-    from metaprompts.utils.files import write_image, write_json, write_text
-
+def _write(responses: Preferences | DepthPreferences, out: Path, title: str) -> None:
     table = responses.table()
     write_json(out / "responses.json", responses.to_dict())
     write_text(out / "responses.md", f"# What the prompts respond to\n\n{title}\n\n{table}")

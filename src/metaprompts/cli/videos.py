@@ -1,6 +1,6 @@
 """The video options of ``metaprompts predict``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,13 +10,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
-    from metaprompts.cli.captions import CaptionOf
-    from metaprompts.cli.inference_options import InferenceOptions
-    from metaprompts.cli.prediction_files import PredictionFiles
     from metaprompts.data.io.video.frames import FrameSource, Selection
-    from metaprompts.inference.video.outputs import VideoOutput
-    from metaprompts.inference.video.run import VideoJob
-    from metaprompts.models.model import MetaPromptModel
 
 _VIDEO = "Video"
 
@@ -118,110 +112,3 @@ class VideoOptions:
             found.videos.append(open_video(source, fps=fps, selection=self.selection))
         except InputError as error:
             found.failures.append(str(error))
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoPredictions:
-    """Predicts videos with the models of a command.
-
-    Attributes:
-        options: the video options
-        inference: the models
-        captions: captions, if the models read them
-        batch_size: maximum number of frames per pass
-        files: the settings of the predictions' files
-    """
-
-    options: VideoOptions
-    inference: "InferenceOptions"
-    captions: "CaptionOf | None"
-    batch_size: int
-    files: "PredictionFiles"
-
-    def predict_all(self, videos: "Sequence[FrameSource]") -> tuple[list[str], list[str]]:
-        """Predict videos; one that fails does not stop the others.
-
-        Args:
-            videos: the videos to predict
-
-        Returns:
-            a line for each video that failed, and for each problem in the others
-        """
-        failures, problems = list[str](), list[str]()
-        for video in videos:
-            try:
-                problems += self.predict(video, self.files.names[video.path])
-            except InputError as error:
-                text = str(error)
-                failures.append(text if text.startswith(video.name) else f"{video.name}: {text}")
-        return failures, problems
-
-    def predict(self, video: "FrameSource", name: Path) -> list[str]:
-        """Predict a video with all models.
-
-        Args:
-            video: the video to predict
-            name: path of its results below the output folder, without endings
-
-        Returns:
-            parts of the video that could not be read, one line each
-
-        Raises:
-            InputError: nothing could be predicted
-            KeyboardInterrupt: after an interrupt; the predictions made so far are written
-        """
-        from metaprompts.inference.video.run import predict_source
-        from metaprompts.utils.progress import ProgressBar
-
-        height, width = video.size
-        self.inference.check_size(width, height)
-        jobs = [self._job(model, video, name) for model in self.inference.models]
-        with ProgressBar(f"predicting {video.name}", video.expected) as bar:
-            is_whole = predict_source(video, jobs, batch_size=self.batch_size, advance=bar.advance)
-        self._report(video, [job.output for job in jobs], is_whole=is_whole)
-        if not is_whole:
-            raise KeyboardInterrupt
-        return [f"{video.name}: {problem}" for problem in video.problems]
-
-    def _report(self, video: "FrameSource", outputs: "list[VideoOutput]", *, is_whole: bool) -> None:
-        from metaprompts.utils.progress import report_lines
-        from metaprompts.utils.wording import counted
-
-        for output in outputs:
-            done = f"{counted(output.frames, 'frame')} in {output.path}"
-            report_lines([f"{video.name}: {'' if is_whole else 'stopped, '}{done}"])
-            report_lines(f"{video.name}: {note}" for note in output.notes)
-
-    def _job(self, model: "MetaPromptModel", video: "FrameSource", name: Path) -> "VideoJob":
-        from metaprompts.inference.video.drawing import drawing_for, samples_for
-        from metaprompts.inference.video.outputs import VideoOutput
-        from metaprompts.inference.video.run import VideoJob
-        from metaprompts.inference.video.temporal import VideoPredictor
-        from metaprompts.utils.progress import report_lines
-
-        def predict(inputs: Any, raw_filter: Any) -> Iterator[Any]:
-            predictions = self.inference.predictions(model, inputs, raw_filter)
-            return (self.files.people.distinct(model, each) for each in predictions)
-
-        images = samples_for(model.task.name, video)
-        caption_of = self.captions if model.config.prompts.kind == "caption" else None
-        predictor = VideoPredictor(
-            predict,
-            model.task.name,
-            steady=self.options.temporal != "off",
-            boxes_of=self.files.people.detector if model.task.reads_boxes else None,
-            caption=None if caption_of is None else caption_of(video.path, images[0]),
-        )
-        drawing = drawing_for(list(predictor.sample(images)), legend=self.files.legend, min_score=self.files.min_score)
-        report_lines([f"{video.name}: {drawing.note}"] if drawing.note else [])
-        container, folder = self.options.video_format or "mp4", (self.files.out / name).parent
-        output = VideoOutput(
-            folder / f"{name.name}_{drawing.ending}.{container}",
-            stem=name.name,
-            container=container,
-            source=video,
-            drawing=drawing,
-            from_start=not self.options.start,
-            raw=folder / f"{name.name}_frames" if self.files.raw else None,
-        )
-        return VideoJob(predictor=predictor, output=output)

@@ -1,7 +1,6 @@
 """Responses of individual meta prompts: heatmaps in scenes with the prompt's preferred class or joint."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,11 +31,8 @@ _TEXTS = {
 }
 
 
-@dataclass(frozen=True)
-class _Row:
-    prompt: int
-    text: str
-    sample: Sample
+_Row = tuple[int, str, Sample]
+"""Number of a prompt, what it prefers, and the scene that shows it."""
 
 
 def prompts_gallery(
@@ -59,8 +55,8 @@ def prompts_gallery(
         title=f"Meta prompts of {model.task.name}: what they respond to",
         text=f"{_TEXTS[kind]} Blue is the weakest response, red the strongest.",
         columns=("image", "truth", "response of the prompt"),
-        rows=[_images(model, row) for row in rows],
-        names=[f"{row.text}; {scene_name(row.sample)}" for row in rows],
+        rows=[_images(model, prompt, sample) for prompt, _, sample in rows],
+        names=[f"{text}; {scene_name(sample)}" for _, text, sample in rows],
     )
 
 
@@ -72,7 +68,7 @@ def _by_depth(preferences: DepthPreferences, samples: Sequence[Sample]) -> Itera
         correlation = preferences.correlation[prompt]
         text = f"prompt {prompt} prefers {'far' if correlation > 0 else 'near'} things (correlation {correlation:.2f})"
         # The two prompts of a pair, far and near, share a scene.
-        yield _Row(prompt, text, samples[order[number // 2 % len(order)]])
+        yield prompt, text, samples[order[number // 2 % len(order)]]
 
 
 def _depth_spread(sample: Sample) -> float:
@@ -86,12 +82,11 @@ def _by_place(task: Task, preferences: Preferences, samples: Sequence[Sample]) -
         amounts = [task.amount_of(place, sample) for sample in samples]
         best = int(np.argmax(amounts))
         text = f"prompt {prompt} prefers {preferences.names[place]} (z {preferences.z[prompt, place]:.1f})"
-        yield _Row(prompt, text, samples[best])
+        yield prompt, text, samples[best]
 
 
-def _images(model: MetaPromptModel, row: _Row) -> list[ImageArray]:
-    sample = row.sample
-    (heatmap,) = prompt_heatmaps(model, sample.image, [row.prompt], boxes=box_of(sample))
+def _images(model: MetaPromptModel, prompt: int, sample: Sample) -> list[ImageArray]:
+    (heatmap,) = prompt_heatmaps(model, sample.image, [prompt], boxes=box_of(sample))
     # The pose model sees only the box.
     part = np.ix_(heatmap.seen.any(axis=1), heatmap.seen.any(axis=0))
     images = (sample.image, model.task.draw_target(sample), overlay_heat(sample.image, heatmap.map))

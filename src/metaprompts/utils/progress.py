@@ -130,24 +130,15 @@ class ConsoleProgress(Callback):
         self._recent: deque[tuple[int, float, float, float]] = deque(maxlen=_WINDOW)
         self._bar = ProgressBar("step", steps).__enter__()
 
-    def on_step_end(
-        self,
-        model: "nn.Module",
-        step: int,
-        losses: dict[str, float],
-        *,
-        lr: float,
-        images: int,
-        seconds: float,
-        waited: float | None = None,
-    ) -> None:
+    def on_step_end(self, model: "nn.Module", step: int, losses: dict[str, float], **facts: Any) -> None:
         """Move the bar, or print periodic lines."""
-        self._recent.append((images, seconds, losses["total"], waited or 0.0))
-        all_images, all_seconds, loss, all_waited = map(sum, zip(*self._recent, strict=True))
-        facts = f"loss {loss / len(self._recent):.4f}  lr {lr:.2e}  {all_images / all_seconds:.1f} images/s"
+        waited = facts.get("waited")
+        self._recent.append((facts["images"], facts["seconds"], losses["total"], waited or 0.0))
+        images, seconds, loss, all_waited = map(sum, zip(*self._recent, strict=True))
+        shown = f"loss {loss / len(self._recent):.4f}  lr {facts['lr']:.2e}  {images / seconds:.1f} images/s"
         if waited is not None:
-            facts += f"  {all_waited / all_seconds:.0%} waiting"
-        self._bar.update(step, facts, is_due=step % _LOG_EVERY == 0 or step == self._steps)
+            shown += f"  {all_waited / seconds:.0%} waiting"
+        self._bar.update(step, shown, is_due=step % _LOG_EVERY == 0 or step == self._steps)
 
     def on_validation_begin(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Show a second bar while validating."""

@@ -11,7 +11,7 @@ from metaprompts.data.io import decoding
 from metaprompts.data.io.decoding import decode, to_rgb
 from metaprompts.data.io.images import read_image
 from metaprompts.errors import InputError
-from metaprompts.utils import row_bands
+from metaprompts.utils import batches
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_bands_are_seamless(mode, monkeypatch):
     else:
         image = Image.fromarray(noise, "RGBA").convert("RGB" if mode in ("CMYK", "YCbCr", "P") else mode).convert(mode)
     whole = to_rgb(image, "it")
-    monkeypatch.setattr(row_bands, "_BAND_PIXELS", 13 * 5)
+    monkeypatch.setattr(batches, "_BAND_PIXELS", 13 * 5)
     assert np.array_equal(to_rgb(image, "it"), whole)
     assert whole.std() > 10
 

@@ -9,7 +9,7 @@ from metaprompts.data.io.large_png import write_large_png
 from metaprompts.tasks import preprocess
 from metaprompts.tasks.predictions import DepthPrediction, PersonPose, PosePrediction, SegmentationPrediction
 from metaprompts.tasks.preprocess import enlarged_bands
-from metaprompts.utils import row_bands
+from metaprompts.utils import batches
 
 RANDOM = np.random.default_rng(0)
 
@@ -17,7 +17,7 @@ RANDOM = np.random.default_rng(0)
 @pytest.fixture
 def small_bands(monkeypatch):
     """All images are large ones, and bands have a few rows."""
-    monkeypatch.setattr(row_bands, "_BAND_PIXELS", 50)
+    monkeypatch.setattr(batches, "_BAND_PIXELS", 50)
     monkeypatch.setattr(large_png, "_LARGE", 1)
     monkeypatch.setattr(preprocess, "_LARGE", 1)
 
