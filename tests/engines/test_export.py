@@ -30,7 +30,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.synthetic import generate_scene
 from metaprompts.tasks import TASKS, Depth
 from metaprompts.tasks.preprocess import view_size
-from metaprompts.utils.cache import CACHE_VARIABLE
+from metaprompts.utils.files import CACHE_VARIABLE
 from slow import slow_except
 from small import small_model, smooth_images, tiny_backbone
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from metaprompts.utils.cache import cache_folder
+from metaprompts.utils.files import cache_folder
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

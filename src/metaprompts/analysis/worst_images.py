@@ -66,9 +66,11 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     with eval_mode(model):
         drawn = [_row(model, evaluation, index) for index, _ in chosen]
     metric = _metric(model.task)
-    captions = [
-        [_tail(records[index]["name"]), "truth", f"prediction, {metric} {score:.4f}"] for index, score in chosen
-    ]
+    captions = []
+    for index, score in chosen:
+        name = records[index]["name"]
+        shown = name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+        captions.append([shown, "truth", f"prediction, {metric} {score:.4f}"])
     sheet = contact_sheet([images for images, _ in drawn], captions, cell=_CELL)
     legend = model.task.legend(set().union(*(entries for _, entries in drawn)), sheet.shape[1])
     write_image(path, sheet if legend is None else stack_down(sheet, legend))
@@ -97,7 +99,3 @@ def _predicted(model: Predictor, evaluation: Evaluation, index: int, sample: Sam
     box = np.zeros(4, np.float32) if sample.person is None else sample.person.box_xywh
     crop: dict[str, Any] = {name: batch[name][0].numpy() for name in ("center", "size") if name in batch}
     return model.task.assemble(sample.image, [(ModelInput(image=batch["image"][0], box_xywh=box, **crop), raw)])
-
-
-def _tail(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

@@ -5,8 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from metaprompts.synthetic import generate_scene
-from metaprompts.utils.cache import cache_folder
-from metaprompts.utils.files import write_image
+from metaprompts.utils.files import cache_folder, write_image
 
 SEEDS = (3, 35, 16, 6)
 _HEIGHT, _WIDTH = 320, 480

@@ -19,8 +19,8 @@ from metaprompts.errors import InputError
 from metaprompts.models.config import Prompts
 from metaprompts.models.text_prompts import text_encoder_of
 from metaprompts.utils.batches import batched
-from metaprompts.utils.cache import cache_folder
 from metaprompts.utils.distributed_env import is_first_process, process_count, process_rank
+from metaprompts.utils.files import cache_folder
 from metaprompts.utils.progress import ProgressBar
 
 logger = logging.getLogger(__name__)

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked: list[float] = []
     try:
         with ending_as_by_ctrl_c() as asked:
-            code = _ended(words)
+            code = _run(words)
             flush_streams()
             return code
     except KeyboardInterrupt:
@@ -77,28 +77,18 @@ def _with_home(word: str) -> str:
     return before + os.path.expanduser(path)  # noqa: PTH111
 
 
-def _ended(words: list[str]) -> int:
-    try:
-        return _run(words)
-    except SystemExit as end:
-        # Help exits with 0; rich exits the same way if the output pipe is closed.
-        if end.code not in (None, 0, 1):
-            raise
-        return OK
-
-
 def _run(words: list[str]) -> int:
     from metaprompts.cli.commands import command_line
 
     try:
         made = command_line().main(words, prog_name="metaprompts", standalone_mode=False)
+        # Help and --version end with their exit code.
+        return made if isinstance(made, int) else made.run()
     except click.UsageError as error:
-        raise InputError(_line(error)) from None
-    # Help and --version end with their exit code.
-    return made if isinstance(made, int) else made.run()
-
-
-def _line(error: click.UsageError) -> str:
-    """The one-line error for an invalid command line."""
-    said = error.format_message().rstrip(".")
-    return f"{said}; see {error.ctx.command_path if error.ctx else 'metaprompts'} --help"
+        said, command = error.format_message().rstrip("."), error.ctx.command_path if error.ctx else "metaprompts"
+        raise InputError(f"{said}; see {command} --help") from None
+    except SystemExit as end:
+        # Help exits with 0; rich exits the same way if the output pipe is closed.
+        if end.code not in (None, 0, 1):
+            raise
+        return OK

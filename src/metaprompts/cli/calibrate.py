@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaprompts.cli.console import say
 from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
+from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -41,34 +43,29 @@ class Calibrate(WithModelRecipeKeys):
 
     def run(self) -> int:
         """Calibrate."""
-        from metaprompts.cli.console import say
-        from metaprompts.engines.calibrate import calibrate
         from metaprompts.utils.locks import writing_into
 
-        if self.steps:
-            return self._calibrate_steps()
-        with writing_into(self.out, "calibrate"):
-            found = calibrate(self.model, self.overrides, out=self.out, recipe=self.recipe, shift_only=self.shift_only)
-        say(_table(found))
-        say(f"calibrated model in {self.out}\n")
-        return 0
-
-    def _calibrate_steps(self) -> int:
-        from metaprompts.cli.console import say
-        from metaprompts.engines.calibrate_steps import calibrate_steps
-        from metaprompts.errors import InputError
-        from metaprompts.utils.locks import writing_into
-
-        if self.shift_only:
+        if self.steps and self.shift_only:
             raise InputError("--shift-only is for depth, not for --steps: leave one of them out")
         with writing_into(self.out, "calibrate"):
-            found = calibrate_steps(self.model, self.overrides, out=self.out, recipe=self.recipe)
+            say(self._calibrate_steps() if self.steps else self._calibrate_depth())
+        return 0
+
+    def _calibrate_depth(self) -> str:
+        from metaprompts.engines.calibrate import calibrate
+
+        found = calibrate(self.model, self.overrides, out=self.out, recipe=self.recipe, shift_only=self.shift_only)
+        return f"{_table(found)}calibrated model in {self.out}\n"
+
+    def _calibrate_steps(self) -> str:
+        from metaprompts.engines.calibrate_steps import calibrate_steps
+
+        found = calibrate_steps(self.model, self.overrides, out=self.out, recipe=self.recipe)
         used = ", ".join(f"{counted(count, 'image')} with {steps} steps" for steps, count in found.step_counts.items())
-        say(
+        return (
             f"{found.metric} {found.adaptive:.4f} with --steps auto ({used}), {found.all_steps:.4f} with all steps\n"
             f"tolerance {found.tolerance:g}; calibrated model in {self.out}\n"
         )
-        return 0
 
 
 def _table(found: "Calibration") -> str:

@@ -59,7 +59,7 @@ class CaptionOptions:
     def _source(self, model: "MetaPromptModel") -> CaptionOf:
         from metaprompts.captioning.captioner import Captioner
         from metaprompts.data.io.caption_file import CaptionFile
-        from metaprompts.utils.cache import cache_folder
+        from metaprompts.utils.files import cache_folder
 
         if self.captions is not None:
             read = CaptionFile(self.captions, self.captions.parent)

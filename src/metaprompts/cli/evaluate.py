@@ -11,8 +11,6 @@ from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.utils.schema import Range
 
-_WORST_AT_MOST = 100
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(WithModelRecipeKeys, WithCalibration):
@@ -53,7 +51,7 @@ class Evaluate(WithModelRecipeKeys, WithCalibration):
     """Output folder; by default MODEL/evaluation, or ./evaluation-NAME."""
     resume: Literal["auto", "never"] = "auto"
     """auto: resume an interrupted evaluation; never: start over."""
-    worst: Annotated[int, Range(0, _WORST_AT_MOST)] = 8
+    worst: Annotated[int, Range(0, 100)] = 8
     """Number of worst images in worst.jpg, each next to ground truth and prediction, with name and score."""
     engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = "plain"
     """Engine that executes the model; plain is the model as in training."""
@@ -62,7 +60,6 @@ class Evaluate(WithModelRecipeKeys, WithCalibration):
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = "fp32"
     """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
     and activations (both openvino)."""
-
     steps: Annotated[int, Range(1, 64)] | Literal["auto"] | None = option(None, metavar="N|auto")
     """Use fewer refinement steps than in training, see metaprompts predict --help; not with engine plain."""
 

@@ -14,7 +14,7 @@ from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
     from metaprompts.scale.job import LabelJob
-    from metaprompts.scale.run import Runner, Summary
+    from metaprompts.scale.run import Runner
 
 _MODEL, _WORK = "Model", "Workers"
 
@@ -84,11 +84,15 @@ class Label(WithCalibration):
         """Label the images."""
         from metaprompts.scale.run import run
 
-        part = _part(self.part)
-        runner = self._runner()
-        job = self._job()
+        part, runner, job = _part(self.part), self._runner(), self._job()
         summary = run(job, runner, part, review=self.review or 0)
-        _report(summary, job)
+        say(f"{counted(summary.images, 'image')}, {summary.earlier} of them labeled earlier, ")
+        say(f"{summary.errors} with errors\n")
+        if summary.unfinished:
+            say(f"other parts still have to label {counted(summary.unfinished, 'slice')}\n")
+        say(f"labels in {job.folder.url}\n")
+        if summary.errors == summary.images > 0:
+            raise InputError("no image could be labeled: see the error column of the results")
         return 0
 
     def _job(self) -> "LabelJob":
@@ -150,14 +154,3 @@ def _part(text: str | None) -> tuple[int, int]:
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise InputError(f"--part is {text}; expected I/N with 0 <= I < N, for example 0/8 to 7/8")
     return int(index), int(count)
-
-
-def _report(summary: "Summary", job: "LabelJob") -> None:
-    say(
-        f"{counted(summary.images, 'image')}, {summary.earlier} of them labeled earlier, {summary.errors} with errors\n"
-    )
-    if summary.unfinished:
-        say(f"other parts still have to label {counted(summary.unfinished, 'slice')}\n")
-    say(f"labels in {job.folder.url}\n")
-    if summary.errors == summary.images > 0:
-        raise InputError("no image could be labeled: see the error column of the results")

@@ -67,7 +67,14 @@ class Memory(WithRecipeKeys):
 
         # Report a bad recipe before loading PyTorch's fake tensors, which takes seconds. The initial weights do not
         # affect memory, and random weights would not allow a frozen UNet.
-        overrides = (*self.overrides, *self._short(), "--training.init_from=none")
+        short = {
+            "training.micro_batch_size": self.batch_size,
+            "training.precision": self.precision,
+            "training.trainable": self.trainable,
+            "backbone.gradient_checkpointing": self.checkpointing,
+        }
+        given = [f"--{key}={value}" for key, value in short.items() if value is not None]
+        overrides = (*self.overrides, *given, "--training.init_from=none")
         recipes = {name: read_recipe(name, overrides) for name in self.recipes}
 
         from metaprompts.training.memory_estimate import training_memory
@@ -82,16 +89,6 @@ class Memory(WithRecipeKeys):
         for name, memory in computed.items():
             console.print(_table(name, recipes[name], memory, self.processes))
         return 0
-
-    def _short(self) -> list[str]:
-        """The recipe keys for which the options are short forms."""
-        keys = {
-            "training.micro_batch_size": self.batch_size,
-            "training.precision": self.precision,
-            "training.trainable": self.trainable,
-            "backbone.gradient_checkpointing": self.checkpointing,
-        }
-        return [f"--{key}={value}" for key, value in keys.items() if value is not None]
 
 
 def _table(name: str, recipe: "Recipe", memory: "TrainingMemory", processes: int) -> "Table":

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from metaprompts.errors import InputError
-from metaprompts.utils.cache import CACHE_VARIABLE, cache_folder
-from metaprompts.utils.files import read_json, scratch_folder, write_json
+from metaprompts.utils.files import CACHE_VARIABLE, cache_folder, read_json, scratch_folder, write_json
 from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.scratch import is_scratch, remove_scratch
 

@@ -22,7 +22,7 @@ from metaprompts.modules.meta_prompts import (
     MetaPrompts,
     RecurrentRefinement,
 )
-from metaprompts.utils.recompute import recomputed
+from metaprompts.utils.torch_modules import recomputed
 
 if TYPE_CHECKING:
     from metaprompts.inference.video.api import VideoResult

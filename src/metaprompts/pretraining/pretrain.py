@@ -13,7 +13,6 @@ from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows, read_notes
 from metaprompts.pretraining.config import Learning, Pretraining, StageName
 from metaprompts.pretraining.diffusion_stage import Words, diffusion_is_finished, train_diffusion
-from metaprompts.pretraining.latents_stage import latents_of, vae_fingerprint, write_latents
 from metaprompts.pretraining.sampling import captioned_sheet, generate_images
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
 from metaprompts.pretraining.text_to_image import (
@@ -26,7 +25,15 @@ from metaprompts.pretraining.text_to_image import (
 )
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer, write_tokenizer
 from metaprompts.pretraining.train_loop import TrainConfig
-from metaprompts.pretraining.vae_stage import check_vae_quality, take_over_vae, train_vae, vae_is_finished
+from metaprompts.pretraining.vae_stage import (
+    check_vae_quality,
+    latents_of,
+    take_over_vae,
+    train_vae,
+    vae_fingerprint,
+    vae_is_finished,
+    write_latents,
+)
 from metaprompts.training.data_parallel import ProcessGroup, training_together
 from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json

@@ -1,5 +1,6 @@
-"""Stage vae: train the image autoencoder, standardize its latents, measure it."""
+"""Stages vae and latents: train the image autoencoder, standardize its latents, measure it; encode all scenes once."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
-from metaprompts.pretraining.array_shards import Rows
+from metaprompts.pretraining.array_shards import Rows, missing_parts, write_part
 from metaprompts.pretraining.config import Vae
 from metaprompts.pretraining.reconstruction import (
     Reconstruction,
@@ -27,6 +28,8 @@ from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.utils.batches import batched
 from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
+from metaprompts.utils.fingerprint import file_fingerprint
+from metaprompts.utils.progress import tracked
 from metaprompts.utils.schema import from_dict
 from metaprompts.utils.torch_modules import channels_last
 from metaprompts.visualize.sheets import contact_sheet
@@ -35,6 +38,8 @@ _STANDARDIZED_ON = 1_000
 _LEAST_SPREAD = 1e-3
 _SHOWN = 8
 _BATCH = 8
+_LATENTS_BATCH = 10
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
 _MARGIN_DB = 1.0
 _CHROMA_TOLERANCE = 0.15
 
@@ -248,3 +253,59 @@ def _measure(vae: AutoencoderKL, held_out: Rows, sheet: Path) -> Reconstruction:
     captions = [[f"{name} {index}" for index in range(len(rows[0]))] for name in ("truth", "VAE", "averaged blocks")]
     write_image(sheet, contact_sheet([list(row) for row in rows], captions, cell=(truth.shape[2], truth.shape[3])))
     return Reconstruction.measure((truth + 1) / 2, (found.clamp(-1, 1) + 1) / 2)
+
+
+def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
+    """Encode the images that have no latents yet.
+
+    Args:
+        vae_folder: folder of the trained VAE
+        images: rows (H, W, 3) in 0..255
+        folder: output folder for vae.json, which identifies the VAE, and for the latents, in parts: rows (2, C, H / 8,
+            W / 8) of an image and its mirror image, in half precision
+
+    Raises:
+        InputError: the VAE is missing, or the folder cannot be written
+    """
+    identity = {"vae": vae_fingerprint(vae_folder)}
+    if latents_of(folder) != identity["vae"]:
+        for stale in folder.glob("*.npy"):
+            stale.unlink()
+        write_json(folder / "vae.json", identity)
+    vae = AutoencoderKL.from_pretrained(vae_folder)
+    channels_last(vae)
+    height, width = images[0].shape[:2]
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    missing = missing_parts(folder, len(images), (2, vae.config.latent_channels, height // stride, width // stride))
+    batches = sum(len(batched(rows, _LATENTS_BATCH)) for rows in missing)
+    for _ in tracked(_encoded(vae, images, missing, folder), batches, what="encoding batches of scenes"):
+        pass
+
+
+def vae_fingerprint(vae_folder: Path) -> str:
+    """A fingerprint of the VAE's weights.
+
+    Raises:
+        InputError: the VAE has no weights
+    """
+    if not (vae_folder / _WEIGHTS).is_file():
+        raise InputError(f"no VAE in {vae_folder}: run stage vae first")
+    return file_fingerprint(vae_folder / _WEIGHTS)
+
+
+def latents_of(folder: Path) -> str | None:
+    """The `vae_fingerprint` of the VAE that made the latents in a folder; None if there are none."""
+    path = folder / "vae.json"
+    return str(read_json(path)["vae"]) if path.is_file() else None
+
+
+def _encoded(vae: AutoencoderKL, images: Rows, missing: list[range], folder: Path) -> Iterator[None]:
+    for rows in missing:
+        latents = []
+        for batch in batched(rows, _LATENTS_BATCH):
+            gathered = images.gather(batch)
+            both = np.concatenate([gathered, gathered[:, :, ::-1]])
+            plain, mirrored = np.split(encode(vae, both).numpy().astype(np.float16), 2)
+            latents.append(np.stack([plain, mirrored], axis=1))
+            yield
+        write_part(folder, rows, np.concatenate(latents))

@@ -1,4 +1,4 @@
-"""Atomic file writes, and readers of user-written text files."""
+"""Atomic file writes, readers of user-written text files, and the cache folder."""
 
 import codecs
 import errno
@@ -21,12 +21,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+CACHE_VARIABLE = "METAPROMPTS_CACHE"
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _DEPTH = 64
 # Smaller than the smallest block that writers request.
 _FULL = 2**20
 _TEXT_LIMIT, _TOML_LIMIT = 2**31, 2**23
 _PIECE = 2**20
+
+
+def cache_folder() -> Path:
+    """Folder for compiled models, captions and encodings: $METAPROMPTS_CACHE, or metaprompts/ in the user's cache."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "metaprompts"
 
 
 @contextmanager

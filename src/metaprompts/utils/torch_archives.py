@@ -194,15 +194,9 @@ class _Reader(pickle._Unpickler):
             raise ValueError(f"storage {key} is larger than its entry")
         return self._file[offset : offset + length], storage.dtype
 
-    def _ignore_state(self) -> None:
-        self.stack.pop()
-
     def _set_item(self) -> None:
         value = self.stack.pop()
         self._put([self.stack.pop(), value])
-
-    def _set_items(self) -> None:
-        self._put(self.pop_mark())
 
     def _make_dict(self) -> None:
         items = self.pop_mark()
@@ -222,9 +216,9 @@ class _Reader(pickle._Unpickler):
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
         **pickle._Unpickler.dispatch,
-        pickle.BUILD[0]: _ignore_state,
+        pickle.BUILD[0]: lambda self: self.stack.pop() and None,
         pickle.SETITEM[0]: _set_item,
-        pickle.SETITEMS[0]: _set_items,
+        pickle.SETITEMS[0]: lambda self: self._put(self.pop_mark()),
         pickle.DICT[0]: _make_dict,
         pickle.FROZENSET[0]: _make_no_set,
         pickle.ADDITEMS[0]: lambda self: self.pop_mark() and None,
