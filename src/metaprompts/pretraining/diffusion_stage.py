@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from metaprompts.pretraining.array_shards import Rows
@@ -28,7 +28,7 @@ class DiffusionObjective:
     """Velocity prediction on noised latents.
 
     Attributes:
-        model: the networks to train, a `TextToImageModel`
+        model: the networks to train
         latents: rows (2, C, h, w): latents of an image and its mirror image
         tokens: (N, L), tokens of the captions, padded
         empty: (L,), tokens of the empty caption
@@ -37,7 +37,7 @@ class DiffusionObjective:
         process_group: the processes that train together, each on its own rows of a batch
     """
 
-    model: nn.Module
+    model: TextToImageModel
     latents: Rows
     tokens: Tensor
     empty: Tensor

@@ -38,7 +38,9 @@ logger = logging.getLogger(__name__)
 class Objective(Protocol):
     """The objective of a stage: a model and its losses."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The model to train."""
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """The loss terms of one step, counted from 0; all random numbers come from `step_generators`."""

@@ -1,7 +1,7 @@
 """Stages vae and latents: train the image autoencoder, standardize its latents, measure it; encode all scenes once."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows, missing_parts, write_part
@@ -68,32 +68,30 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return vae.decode(latents).sample  # type: ignore[no-any-return]
 
 
+@dataclass
 class VaeObjective:
     """The objective: reconstruct crops, and at the end whole images.
 
-    Args:
-        vae: the VAE to train
+    Attributes:
+        model: the VAE to train
         images: rows (H, W, 3) in 0..255
         settings: settings of the stage
         seed: seed of crops, flips and latent noise
     """
 
-    def __init__(self, vae: AutoencoderKL, images: Rows, settings: Vae, seed: int) -> None:
-        self.model: nn.Module = vae
-        self._vae = vae
-        self._images = images
-        self._settings = settings
-        self._seed = seed
-        self._whole_from = settings.steps - round(settings.steps * settings.whole_share)
+    model: AutoencoderKL
+    images: Rows
+    settings: Vae
+    seed: int
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """The weighted loss terms."""
-        settings = self._settings
-        numbers, noise = step_generators(self._seed, step)
+        settings = self.settings
+        numbers, noise = step_generators(self.seed, step)
         pixels = to_pixels(self._batch(step, numbers))
-        posterior = self._vae.encode(pixels).latent_dist
+        posterior = self.model.encode(pixels).latent_dist
         drawn = torch.randn(posterior.mean.shape, generator=noise)
-        error = self._vae.decode(posterior.mean + posterior.std * drawn).sample - pixels
+        error = self.model.decode(posterior.mean + posterior.std * drawn).sample - pixels
         kl_weight = settings.kl_weight * min(1.0, (step + 1) / max(settings.kl_warmup_steps, 1))
         return {
             "color": color_loss(error),
@@ -104,17 +102,17 @@ class VaeObjective:
         }
 
     def _batch(self, step: int, numbers: np.random.Generator) -> Any:
-        settings = self._settings
-        height, width = self._images[0].shape[:2]
+        settings = self.settings
+        height, width = self.images[0].shape[:2]
         down, across, size = settings.crop, settings.crop, settings.batch_size
-        if step >= self._whole_from:
+        if step >= settings.steps - round(settings.steps * settings.whole_share):
             # As many pixels per batch as with crops.
             size = max(1, size * down * across // (height * width))
             down, across = height, width
         crops = []
-        for row in numbers.integers(len(self._images), size=size):
+        for row in numbers.integers(len(self.images), size=size):
             top, left = numbers.integers(height - down + 1), numbers.integers(width - across + 1)
-            crop = self._images[int(row)][top : top + down, left : left + across]
+            crop = self.images[int(row)][top : top + down, left : left + across]
             crops.append(crop[:, ::-1] if numbers.random() < 0.5 else crop)
         return np.stack(crops)
 

@@ -199,8 +199,7 @@ class Recipe:
     @property
     def images_repeat(self) -> bool:
         """Whether training sees each image, or its mirror image, bit-identical in every epoch."""
-        repeat: bool = self.augment.keeps_images(self.data)
-        return repeat
+        return bool(self.augment.keeps_images(self.data))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":

@@ -59,33 +59,29 @@ class LatentError:
     vae_parameters: int
 
 
+@dataclass
 class DistillationObjective:
     """The objective: reproduce the teacher's latents for crops of images.
 
-    Args:
-        student: the encoder to train
+    Attributes:
+        model: the encoder to train
         teacher: the VAE's encoder
         images: source of crops
         settings: settings of the distillation
     """
 
-    def __init__(self, student: SmallEncoder, teacher: LatentEncoder, images: Images, settings: Distillation) -> None:
-        self.model: nn.Module = student
-        self._teacher = teacher
-        self._images = images
-        self._settings = settings
-        self._scale = student.shape.latent_scale
-        self._device = next(student.parameters()).device
+    model: SmallEncoder
+    teacher: LatentEncoder
+    images: Images
+    settings: Distillation
 
     def losses(self, step: int) -> dict[str, Tensor]:
         """The mean absolute and the mean squared error, in standard deviations of the VAE's latents."""
-        numbers, _ = step_generators(self._settings.seed, step)
-        crops = [
-            random_crop(self._images.draw(numbers), self._settings.crop, numbers)
-            for _ in range(self._settings.batch_size)
-        ]
-        images = to_images(crops).to(self._device)
-        error = (self.model(images) - self._teacher(images)) * self._scale
+        settings = self.settings
+        numbers, _ = step_generators(settings.seed, step)
+        crops = [random_crop(self.images.draw(numbers), settings.crop, numbers) for _ in range(settings.batch_size)]
+        images = to_images(crops).to(next(self.model.parameters()).device)
+        error = (self.model(images) - self.teacher(images)) * self.model.shape.latent_scale
         return {"absolute": error.abs().mean(), "squared": error.square().mean()}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -19,16 +18,6 @@ from metaprompts.visualize.text import ImageArray
 _HELD_OUT_OF = 5
 _LARGEST_SCALE = 2.0
 _SCENE_MULTIPLE = 64
-
-
-class Images(Protocol):
-    """Images at least as large as the crop."""
-
-    def draw(self, generator: np.random.Generator) -> ImageArray:
-        """A training image, (H, W, 3) RGB in 0..255."""
-
-    def held_out(self) -> Sequence[ImageArray]:
-        """Evaluation images, (H, W, 3) RGB in 0..255."""
 
 
 class SceneImages:
@@ -91,6 +80,10 @@ class FolderImages:
         """Evaluation images, (H, W, 3) RGB in 0..255, with a shorter side of up to two crops."""
         largest = round(self._crop * _LARGEST_SCALE)
         return [scaled(read_image(path), largest, least=self._crop) for path in self._held_out]
+
+
+Images = SceneImages | FolderImages
+"""Images at least as large as the crop."""
 
 
 def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
