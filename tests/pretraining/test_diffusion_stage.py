@@ -142,7 +142,7 @@ def test_peers_share_a_batch_out_without_changing_it(tmp_path):
     whole.losses(5)
     halves = [objective(tmp_path, batch_size=8) for _ in range(2)]
     for rank, half in enumerate(halves):
-        half._process_group = ProcessGroup(rank, 2)
+        half.process_group = ProcessGroup(rank, 2)
         half.losses(5)
         for target, found in zip(whole.model.seen, half.model.seen, strict=True):
             assert torch.equal(found, target[rank::2])
