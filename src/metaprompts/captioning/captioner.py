@@ -16,7 +16,6 @@ from metaprompts.errors import CaptionerError, InputError
 from metaprompts.utils.hub import hub_folder, without_progress_bars
 
 _LONGEST = 40
-_WEIGHTS = ("*.safetensors", "*.bin")
 _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -105,15 +104,12 @@ def _load(source: str, device: torch.device) -> tuple[Any, Any]:
     try:
         folder = Path(source).expanduser()
         if not folder.is_dir():
-            folder = _download(source)
+            folder = hub_folder(source, [*_FILES, "*.safetensors"])
+            if not any(folder.glob("*.safetensors")):
+                folder = hub_folder(source, [*_FILES, "*.bin"])
         with without_progress_bars():
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
             model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True)
     except Exception as error:  # the hub, transformers, safetensors and pickle raise their own error types
         raise CaptionerError(f"captioner {source} cannot be loaded: {' '.join(str(error).split())}") from error
     return processor, model.eval().to(device)
-
-
-def _download(source: str) -> Path:
-    folder = hub_folder(source, [*_FILES, _WEIGHTS[0]])
-    return folder if any(folder.glob(_WEIGHTS[0])) else hub_folder(source, [*_FILES, _WEIGHTS[1]])

@@ -72,7 +72,11 @@ class Check(WithRecipeKeys):
             wrong = [str(error)]
         for line in () if recipe.data.shards else _unlabeled(recipe):
             say(f"  {line}\n")
-        _list_bad([fault for report in reports for fault in (*report.bad, *report.faults)] + wrong)
+        faults = [fault for report in reports for fault in (*report.bad, *report.faults)] + wrong
+        for fault in faults[:_NAMED_AT_MOST]:
+            say(f"bad: {fault}\n")
+        if len(faults) > _NAMED_AT_MOST:
+            say(f"and {counted(len(faults) - _NAMED_AT_MOST, 'more bad file')}\n")
         if out is not None:
             _write_sheet(reports, recipe, out)
             say(f"wrote {out}\n")
@@ -194,10 +198,3 @@ def _unlabeled(recipe: "Recipe") -> Iterator[str]:
         official = recipe.data.official()[name]
         found = f"{count} of {counted(official, 'image')}" if count else f"no images in {folder}"
         yield f"{name:<14} {found}; their labels are not published, and no command needs them"
-
-
-def _list_bad(faults: list[str]) -> None:
-    for fault in faults[:_NAMED_AT_MOST]:
-        say(f"bad: {fault}\n")
-    if len(faults) > _NAMED_AT_MOST:
-        say(f"and {counted(len(faults) - _NAMED_AT_MOST, 'more bad file')}\n")

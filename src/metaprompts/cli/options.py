@@ -155,12 +155,13 @@ class _Option(click.Option):
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         """Convert a value, and reject values that no option can use."""
+        shown = f"Option '{self.opts[0]}'"
         for text in value if isinstance(value, tuple) else (value,):
             # An empty path would mean the current folder. A caption may be any text.
             if text == "" and self.name != "caption":
-                raise click.BadOptionUsage(self.opts[0], f"{self._shown} is empty: give a value, or leave it out", ctx)
+                raise click.BadOptionUsage(self.opts[0], f"{shown} is empty: give a value, or leave it out", ctx)
             if isinstance(text, str) and text.startswith("--") and self.name != "caption":
-                raise click.BadOptionUsage(self.opts[0], f"{self._shown} needs a value, got the option {text}", ctx)
+                raise click.BadOptionUsage(self.opts[0], f"{shown} needs a value, got the option {text}", ctx)
         converted = super().process_value(ctx, value)
         for number in converted if isinstance(converted, tuple) else (converted,):
             if isinstance(number, float) and not math.isfinite(number):
@@ -168,10 +169,6 @@ class _Option(click.Option):
             if isinstance(number, int) and abs(number) > _LARGEST:
                 raise click.BadParameter(f"{number} is not in the range {-_LARGEST}<=x<={_LARGEST}.", ctx, self)
         return converted
-
-    @property
-    def _shown(self) -> str:
-        return f"Option '{self.opts[0]}'"
 
 
 def _normalized(name: str) -> str:
