@@ -65,10 +65,7 @@ class EagerParts:
 class CompiledParts(EagerParts):
     """Parts that are compiled at the first call with a new size; PyTorch keeps its own disk cache.
 
-    Args:
-        prepared: as for `EagerParts`
-        dtype: compute precision
-        encoder: the model's own encoder
+    Arguments are those of `EagerParts`.
     """
 
     def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:

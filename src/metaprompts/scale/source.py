@@ -162,11 +162,9 @@ def _items(text: str, out: str, skipped: Counter[str], *, listed: bool = False) 
             yield Item(name, file, row, -1, version(text)) if row >= 0 else _file(file, listed=True)
     elif suffix == _LIST:
         yield from _in_list(text, out, skipped)
-    elif suffix in IMAGE_SUFFIXES:
-        yield _checked(text, listed=listed)
-    elif is_url(text):
+    elif suffix not in IMAGE_SUFFIXES and is_url(text):
         yield from _in_remote_folder(text, out, skipped)
-    elif Path(text).is_dir():
+    elif suffix not in IMAGE_SUFFIXES and Path(text).is_dir():
         yield from _in_folder(Path(text), out, skipped)
     else:
         # A file that is named explicitly may have any extension.
