@@ -71,7 +71,7 @@ def test_the_oldest_files_are_removed(tmp_path):
         path = tmp_path / f"upload{number}"
         path.write_bytes(bytes(1000))
         os.utime(path, (number, number))
-    name = results.new()
+    name = results.new().folder.name
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["upload2", "upload3", name])
     with pytest.raises(InputError, match="has expired: predict the image again"):
         results.get(name)

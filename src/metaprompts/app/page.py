@@ -1,6 +1,7 @@
 """The page: a tab for each model."""
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,12 +118,13 @@ def _connect(
 
     @reporting
     def predict(upload: str | None, *caption: str) -> list[Any]:
-        name, result = _predict(tab, upload, *caption)
-        return [name, gr.Tabs(selected="main"), *(value for view in views for value in view.update(result))]
+        result = _predict(tab, upload, *caption)
+        values = [value for view in views for value in view.update(result)]
+        return [result.folder.name, gr.Tabs(selected="main"), *values]
 
     @reporting
     def predict_for_api(upload: str | None, *caption: str) -> tuple[list[str], dict[str, Any]]:
-        _, result = _predict(tab, upload, *caption)
+        result = _predict(tab, upload, *caption)
         return result.downloads(), result.facts()
 
     settings: dict[str, Any] = {
@@ -147,15 +149,13 @@ def _connect(
     )
 
 
-def _predict(tab: Tab, upload: str | None, caption: str | None = None) -> tuple[str, Result]:
-    """Predict an upload; returns the name of the result's folder, and the result."""
+def _predict(tab: Tab, upload: str | None, caption: str | None = None) -> Result:
     if upload is None:
         raise InputError("no image selected: upload one, or click an example")
-    name = tab.results.new()
-    folder = tab.results.folder(name)
+    result = tab.results.new()
     try:
-        tab.models.call(tab.index, "predict", Path(upload), folder, caption)
+        tab.models.call(tab.index, "predict", Path(upload), result.folder, caption)
     except BaseException:
-        tab.results.discard(name)
+        shutil.rmtree(result.folder, ignore_errors=True)
         raise
-    return name, Result(folder)
+    return result

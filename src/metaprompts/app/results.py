@@ -1,7 +1,6 @@
 """Results of predictions on disk: the files to download, and the data that the views of the page need."""
 
 import secrets
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,20 +90,12 @@ class Results:
     def __init__(self, root: Path, most_bytes: int = 4 * 10**9) -> None:
         self._root, self._most_bytes = root, most_bytes
 
-    def new(self) -> str:
-        """Create a new folder, and return its name."""
+    def new(self) -> Result:
+        """A result with a new folder; all else is still to be written."""
         self._remove_oldest()
-        name = secrets.token_hex(16)
-        (self._root / name / "files").mkdir(parents=True)
-        return name
-
-    def folder(self, name: str) -> Path:
-        """The folder with a name that `new` returned."""
-        return self._root / name
-
-    def discard(self, name: str) -> None:
-        """Remove the folder of a prediction that failed."""
-        shutil.rmtree(self._root / name, ignore_errors=True)
+        result = Result(self._root / secrets.token_hex(16))
+        result.files.mkdir(parents=True)
+        return result
 
     def get(self, name: str | None) -> Result:
         """A result by the name of its folder.

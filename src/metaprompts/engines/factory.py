@@ -39,11 +39,12 @@ PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
 CONVERTING = ("openvino", "onnx")
 """Engines that run a converted network, which is cached on disk."""
 
-_NEEDS: Mapping[str, tuple[str, ...]] = {
+NEEDS: Mapping[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
-    "onnx": ("onnxruntime", "onnx", "onnxscript"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "nncf": ("nncf",),
 }
+"""The packages that engines, exports to their formats, and 8-bit precisions require."""
 _EXTRAS = {"nncf": "int8"}
 _EIGHT_BITS = ("w8a16", "w8a8")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -177,7 +178,7 @@ def weights_type(
 
 def installed(engine: str) -> bool:
     """Whether all packages that an engine, or "nncf" for 8-bit precisions, requires are installed."""
-    return all(find_spec(name) for name in _NEEDS.get(engine, ()))
+    return all(find_spec(name) for name in NEEDS.get(engine, ()))
 
 
 def check_engine(engine: EngineName, precision: Precision, device: torch.device) -> None:
@@ -218,7 +219,7 @@ class _Order:
 
     def what(self, engine: str) -> dict[str, object]:
         """Everything on which the converted model depends."""
-        packages = ("torch", *_NEEDS[engine], *(_NEEDS["nncf"] if self.precision in _EIGHT_BITS else ()))
+        packages = ("torch", *NEEDS[engine], *(NEEDS["nncf"] if self.precision in _EIGHT_BITS else ()))
         quantization: dict[str, object] = {}
         if self.precision == "w8a8":
             quantization = {

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from metaprompts.engines.adaptive_steps import warn_of_untrained_steps
 from metaprompts.engines.export.formats import FORMATS, Format, write_connected
 from metaprompts.engines.export.full_model import WholeModel, description
-from metaprompts.engines.factory import quantized_networks
+from metaprompts.engines.factory import NEEDS, quantized_networks
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.quantization.build import REPORT, quantize_layers
 from metaprompts.engines.quantization.calibration import Calibration, of_scenes
@@ -84,7 +84,7 @@ def export_model(
             captions, the format cannot compute its second encoder, or the folder cannot be written
     """
     chosen = FORMATS[kind]
-    if missing := [name for name in chosen.needs if not find_spec(name)]:
+    if missing := [name for name in NEEDS.get(kind, ()) if not find_spec(name)]:
         raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
     check_precision(kind, precision)
     if model.config.prompts.kind == "caption":

@@ -32,7 +32,6 @@ class Format:
 
     Attributes:
         suffix: suffix of the file
-        needs: packages required to write and run the file
         runtime: packages required to run the file
         precisions: supported precisions
         write: (model, (height, width), path)
@@ -41,7 +40,6 @@ class Format:
     """
 
     suffix: str
-    needs: tuple[str, ...]
     runtime: str
     precisions: tuple[str, ...]
     write: Callable[[WholeModel, tuple[int, int], Path], None]
@@ -195,7 +193,6 @@ def _open_openvino(path: Path) -> Run:
 FORMATS = {
     "torch": Format(
         suffix=".pt2",
-        needs=(),
         runtime="torch",
         precisions=("fp32",),
         write=_write_torch,
@@ -209,7 +206,6 @@ FORMATS = {
     ),
     "onnx": Format(
         suffix=".onnx",
-        needs=("onnx", "onnxscript", "onnxruntime"),
         runtime="onnxruntime",
         precisions=("fp32", "w8a8"),
         write=_write_onnx,
@@ -222,7 +218,6 @@ FORMATS = {
     ),
     "openvino": Format(
         suffix=".xml",
-        needs=("openvino",),
         runtime="openvino",
         precisions=("fp32", "w8a8"),
         write=_write_openvino,
