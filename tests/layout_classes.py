@@ -3,7 +3,7 @@
 import csv
 from importlib import resources
 
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES
 
 
 def vistas(version, *, evaluated=False):

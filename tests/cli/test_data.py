@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.cli import main
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES
 from metaprompts.synthetic.layouts import write_scenes
 
 TASKS = {

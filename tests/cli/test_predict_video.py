@@ -13,7 +13,6 @@ from PIL import Image
 
 from clips import plain_frames, read_clip, sound_packets, write_clip
 from metaprompts.cli import main
-from metaprompts.data.io.video import camera
 from metaprompts.inference import predict as inference_predict
 from metaprompts.inference import windowed
 from metaprompts.inference.video import outputs
@@ -193,7 +192,7 @@ def test_a_camera_is_predicted_until_the_end(models, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
     clock = count()
-    monkeypatch.setattr(camera, "time", SimpleNamespace(monotonic=lambda: next(clock) / 16))
+    monkeypatch.setattr("metaprompts.data.io.video.open.time", SimpleNamespace(monotonic=lambda: next(clock) / 16))
     out = tmp_path / "out"
     assert predict(models / "depth", "--camera", "3", "--end", "0.2", "--out", out, "--no-legend") == 0
     times, frames = read_clip(out / "camera3_depth.mp4")

@@ -36,6 +36,7 @@ from metaprompts.training.ema import WeightAverage
 from metaprompts.training.logger import read_lines
 from metaprompts.training.train_state import TrainState
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
+from open_split import open_split
 from small import small_model
 
 SEED = np.random.default_rng(0)
@@ -115,7 +116,7 @@ def masks() -> dict[str, Reader]:
     both = {"a.png": image_file(), "train.txt": b"a.png m.png\n"}
 
     def read(folder: Path) -> Any:
-        return replace(data, root=folder).dataset("train", 4)[0]
+        return open_split(replace(data, root=folder), "train", 4)[0]
 
     return {
         f"mask_{kind}": Reader(files={**both, "m.png": content}, target="m.png", read=read)
@@ -136,7 +137,7 @@ def depths() -> dict[str, Reader]:
         files = {"a.png": image_file(), "train.txt": f"a.png d.{ending}\n".encode(), f"d.{ending}": content}
 
         def read(folder: Path) -> Any:
-            return DepthData(root=folder, val="train.txt").dataset("train")[0]
+            return open_split(DepthData(root=folder, val="train.txt"), "train")[0]
 
         made[f"depth_{ending}"] = Reader(files=files, target=f"d.{ending}", read=read)
     return made
@@ -306,11 +307,11 @@ def shards(folder: Path) -> dict[str, Reader]:
     data = PoseData(root=root, train="truth.json", train_images="", val="truth.json", val_images="")
     begin(folder / "shards", Origin(task="pose", classes=None, shard_bytes=1, data=data.sample_settings()))
     for split in ("train", "val"):
-        write_split(folder / "shards", split, data.dataset(split))
+        write_split(folder / "shards", split, open_split(data, split))
     files = read_all(folder / "shards")
 
     def read(folder: Path) -> Any:
-        samples = replace(data, root=None, shards=folder).dataset("train")
+        samples = open_split(replace(data, root=None, shards=folder), "train")
         return [samples[index] for index in range(len(samples))], samples.path(0)
 
     return {

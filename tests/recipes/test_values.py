@@ -5,8 +5,8 @@ import torch
 
 import metaprompts.models.released
 from golden import layout, needs_golden
+from metaprompts.data.class_names import ADE20K, CITYSCAPES
 from metaprompts.data.config.depth import DepthData
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
 from metaprompts.data.transforms.geometric import KittiCrop
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.loading import build_backbone, named_config

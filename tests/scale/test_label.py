@@ -19,6 +19,7 @@ from metaprompts.scale import Labeler, review
 from metaprompts.scale.job import Done
 from metaprompts.scale.local import label_here
 from metaprompts.scale.run import run
+from open_split import open_split
 from slow import slow_except
 
 CLASSES = ("ground", "sky")
@@ -241,7 +242,7 @@ class TestTraining:
 
     def test_segmentation(self, job, models, photos):
         data = SegmentationData(shards=self.shards(job, "segmentation", photos))
-        samples = data.dataset("train", CLASSES)
+        samples = open_split(data, "train", CLASSES)
         model = metaprompts.load(models / "segmentation")
         assert len(samples) == 5
         for place in range(5):
@@ -250,18 +251,18 @@ class TestTraining:
             assert np.array_equal(sample.image, stored)
             assert np.mean(sample.labels == model.predict(stored).labels) > 0.999
         with pytest.raises(InputError, match=r"different task.classes"):
-            data.dataset("train", ("sky", "ground"))
+            open_split(data, "train", ("sky", "ground"))
 
     @pytest.mark.slow
     def test_depth(self, job, models, photos):
-        sample = DepthData(shards=self.shards(job, "depth", photos), depth_scale=256.0).dataset("train")[0]
+        sample = open_split(DepthData(shards=self.shards(job, "depth", photos), depth_scale=256.0), "train")[0]
         expected = metaprompts.load(models / "depth").predict(photos / "a.png").depth_m
         assert np.abs(sample.depth_m - expected).max() < 0.001
 
     @pytest.mark.slow
     def test_pose(self, job, models, photos):
         shards = self.shards(job, "pose", photos)
-        samples = PoseData(shards=shards).dataset("train")
+        samples = open_split(PoseData(shards=shards), "train")
         expected = metaprompts.load(models / "pose").predict(photos / "a.png").people[0]
         assert np.allclose(samples[0].person.keypoints[:, :2], expected.keypoints, atol=1e-3)
         content = json.loads(samples.annotation_path.read_text())
@@ -272,10 +273,10 @@ class TestTraining:
     def test_uncertain_pixels_have_no_label(self, job, models, photos):
         """The histogram that balances classes counts the same pixels."""
         shards = self.shards(job, "segmentation", photos)
-        whole = SegmentationData(shards=shards).dataset("train", CLASSES)
+        whole = open_split(SegmentationData(shards=shards), "train", CLASSES)
         confidence = margin(metaprompts.load(models / "segmentation"), photos / "a.png")
         least = float(np.median(confidence))
-        masked = SegmentationData(shards=shards, min_confidence=least).dataset("train", CLASSES)
+        masked = open_split(SegmentationData(shards=shards, min_confidence=least), "train", CLASSES)
         labels = masked[0].labels
         ignored = labels == 255
         assert 0.1 < ignored.mean() < 0.9
@@ -288,7 +289,7 @@ class TestTraining:
     @pytest.mark.slow
     def test_uncertain_depth_and_joints_have_no_target(self, job, models, photos):
         shards = self.shards(job, "depth", photos)
-        whole, none = (DepthData(shards=shards, min_confidence=least).dataset("train")[0] for least in (0, 1))
+        whole, none = (open_split(DepthData(shards=shards, min_confidence=least), "train")[0] for least in (0, 1))
         assert (whole.depth_m > 0).all()
         kept = none.depth_m > 0
         assert 0 < kept.mean() < 1
@@ -296,7 +297,7 @@ class TestTraining:
         shards = self.shards(job, "pose", photos)
         scores = metaprompts.load(models / "pose").predict(photos / "a.png").people[0].scores
         least = float(np.clip(np.median(scores), 0, 1))
-        person = PoseData(shards=shards, min_confidence=least).dataset("train")[0].person
+        person = open_split(PoseData(shards=shards, min_confidence=least), "train")[0].person
         assert np.array_equal(person.keypoints[:, 2] == 2, scores >= least)
 
     @pytest.mark.slow
@@ -309,14 +310,14 @@ class TestTraining:
         ordered = np.sort(largest)
         place = np.diff(ordered).argmax()
         least = float(ordered[place : place + 2].mean())
-        samples = SegmentationData(shards=shards, min_confidence=least).dataset("train", CLASSES)
+        samples = open_split(SegmentationData(shards=shards, min_confidence=least), "train", CLASSES)
         expected = [name for name, each in zip(names, largest, strict=True) if each >= least]
         assert 0 < len(expected) < 5
         assert [samples.path(place) for place in range(len(samples))] == [str(photos / name) for name in expected]
         said = f"{5 - len(expected)} of 5 samples in {shards} have no pixel or joint of confidence {least:g} or more"
         assert [f"{said}: dropped"] == [record.getMessage() for record in caplog.records if "dropped" in record.msg]
         with pytest.raises(InputError, match=r"5 of 5 samples .*: lower data.min_confidence"):
-            SegmentationData(shards=shards, min_confidence=1.0).dataset("train", CLASSES)
+            open_split(SegmentationData(shards=shards, min_confidence=1.0), "train", CLASSES)
 
     @pytest.mark.slow
     def test_people_of_whom_no_joint_is_left_are_dropped(self, job, models, photos):
@@ -324,7 +325,7 @@ class TestTraining:
         model, names = metaprompts.load(models / "pose"), ("a.png", "b/c.png", "d.png", "e.png", "f.png")
         largest = [max(0, *model.predict(photos / name).people[0].scores) for name in names]
         least = float(np.clip(sorted(largest)[2], 0, 1)) - 1e-6
-        samples = PoseData(shards=shards, min_confidence=least).dataset("train")
+        samples = open_split(PoseData(shards=shards, min_confidence=least), "train")
         assert len(samples) == sum(each >= least for each in largest)
         assert all((samples[place].person.keypoints[:, 2] == 2).any() for place in range(len(samples)))
 
@@ -338,25 +339,25 @@ class TestTraining:
         for name in ("train", "val"):
             (real / f"{name}.txt").write_text("a.png depth.png\n")
         data = DepthData(root=real, shards=shards, add_shards=True, min_confidence=0.5, depth_scale=256.0)
-        samples = data.dataset("train")
+        samples = open_split(data, "train")
         assert len(samples) == 6
         assert (samples[0].depth_m == 10).all()
         assert np.array_equal(
-            samples[1].depth_m, DepthData(shards=shards, min_confidence=0.5).dataset("train")[0].depth_m
+            samples[1].depth_m, open_split(DepthData(shards=shards, min_confidence=0.5), "train")[0].depth_m
         )
-        assert len(data.dataset("val")) == 1
+        assert len(open_split(data, "val")) == 1
         with pytest.raises(InputError, match=r"data.add_shards is true, but data.shards is none"):
             DepthData(root=real, add_shards=True)
 
     @pytest.mark.slow
     def test_min_confidence_needs_confidence(self, job, photos, tmp_path):
         with pytest.raises(InputError, match=r"data.min_confidence is 0.5, but the training images are from no shards"):
-            DepthData(root=tmp_path, min_confidence=0.5).dataset("train")
+            open_split(DepthData(root=tmp_path, min_confidence=0.5), "train")
         made = job("depth", photos, options={"confidence": False})
         run(made, label_here)
         data = DepthData(shards=Path(made.folder.url), min_confidence=0.5)
         with pytest.raises(InputError, match=r"from the shards in .*, which have no confidence"):
-            data.dataset("train")
+            open_split(data, "train")
 
     @pytest.mark.slow
     def test_nothing_to_train_on_in_a_slice(self, job, photos):

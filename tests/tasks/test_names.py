@@ -6,6 +6,7 @@ from metaprompts.cli import main
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Pose, Segmentation
+from open_split import open_split
 
 BROKEN = ["a\nb", "a\rb", "a\u2028b", "a\u2029b", "a\x85b", "a\x0bb", "a\x1b[1mb", "a\tb"]
 
@@ -42,5 +43,7 @@ def test_names_of_a_file(tmp_path, change, words):
     content = {"images": [], "annotations": [], "categories": [category]}
     (tmp_path / "train.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"train\.json.*" + words) as refused:
-        read_recipe("micro_pose", ["--data.root", str(tmp_path), "--data.train", "train.json"]).data.dataset("train")
+        open_split(
+            read_recipe("micro_pose", ["--data.root", str(tmp_path), "--data.train", "train.json"]).data, "train"
+        )
     assert "\n" not in str(refused.value)

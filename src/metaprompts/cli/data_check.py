@@ -84,7 +84,7 @@ class Check(WithRecipeKeys):
 
     def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
         from metaprompts.data.check import check_part
-        from metaprompts.data.datasets.overlap import describe_overlap
+        from metaprompts.data.datasets.held_out import describe_overlap
         from metaprompts.utils.progress import tracked
 
         # A shard may merge several published parts.

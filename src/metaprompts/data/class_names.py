@@ -1,4 +1,4 @@
-"""Compare class names."""
+"""Compare class names, and the classes of the data sets on which published checkpoints were trained."""
 
 import re
 from collections.abc import Sequence
@@ -61,3 +61,29 @@ def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:
 def plain_names(names: Sequence[str]) -> list[str]:
     """Normalize names: lower-case them, and replace runs of spaces, dashes and underscores with one space."""
     return [" ".join(re.split(r"[\s_-]+", name.strip().lower())) for name in names]
+
+
+CITYSCAPES = tuple(
+    (
+        "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, "
+        "rider, car, truck, bus, train, motorcycle, bicycle"
+    ).split(", ")
+)
+
+ADE20K = tuple(
+    (
+        "wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, "
+        "door, table, mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, "
+        "field, armchair, seat, fence, desk, rock, wardrobe, lamp, bathtub, railing, cushion, base, box, column, "
+        "signboard, chest of drawers, counter, sand, sink, skyscraper, fireplace, refrigerator, grandstand, path, "
+        "stairs, runway, case, pool table, pillow, screen door, stairway, river, bridge, bookcase, blind, "
+        "coffee table, toilet, flower, book, hill, bench, countertop, stove, palm, kitchen island, computer, "
+        "swivel chair, boat, bar, arcade machine, hovel, bus, towel, light, truck, tower, chandelier, awning, "
+        "streetlight, booth, television receiver, airplane, dirt track, apparel, pole, land, bannister, escalator, "
+        "ottoman, bottle, buffet, poster, stage, van, ship, fountain, conveyer belt, canopy, washer, plaything, "
+        "swimming pool, stool, barrel, basket, waterfall, tent, bag, minibike, cradle, oven, ball, food, step, tank, "
+        "trade name, microwave, pot, animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood, sconce, "
+        "vase, traffic light, tray, ashcan, fan, pier, crt screen, plate, monitor, bulletin board, shower, radiator, "
+        "glass, clock, flag"
+    ).split(", ")
+)

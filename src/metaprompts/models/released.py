@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES
 from metaprompts.errors import InputError, one_line
 from metaprompts.models.config import Architecture, ModelConfig, Prompts, Refinement
 from metaprompts.models.model import MetaPromptModel

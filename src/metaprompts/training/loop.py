@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.data.datasets.overlap import warn_of_overlap
+from metaprompts.data.datasets.held_out import warn_of_overlap
 from metaprompts.evaluation.dataset import EvalDataset, seen_batches
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.models.model import MetaPromptModel

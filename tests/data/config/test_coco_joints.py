@@ -8,6 +8,7 @@ from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks.pose import COCO_SKELETON
+from open_split import open_split
 
 HORSE = ["muzzle", "left_hoof", "right_hoof"]
 
@@ -58,4 +59,4 @@ def test_a_file_that_says_nothing_changes_nothing(tmp_path, content):
     words = ["--data.root", str(tmp_path), "--data.train", "train.json"]
     assert read_recipe("micro_pose", words).task.joints == COCO_JOINTS
     with pytest.raises(InputError):
-        read_recipe("micro_pose", words).data.dataset("train")
+        open_split(read_recipe("micro_pose", words).data, "train")

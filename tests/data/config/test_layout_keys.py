@@ -16,6 +16,7 @@ from metaprompts.data.layouts.nyu import NyuDepth
 from metaprompts.errors import InputError
 from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.utils.schema import from_dict, to_dict
+from open_split import open_split
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ class TestSegmentation:
     )
     def test_the_root_is_all_that_must_be_said(self, root, settings, classes):
         data = SegmentationData(root=root / settings["layout"], **settings)
-        assert len(data.dataset("train", classes)) == {"cityscapes": 2}.get(data.layout, 3)
-        assert data.dataset("val", classes)[0].labels.shape == (64, 96)
+        assert len(open_split(data, "train", classes)) == {"cityscapes": 2}.get(data.layout, 3)
+        assert open_split(data, "val", classes)[0].labels.shape == (64, 96)
         assert from_dict(SegmentationData, to_dict(data)) == data
 
     def test_classes_in_another_order_are_numbered_by_name(self, root, caplog):
@@ -54,7 +55,7 @@ class TestSegmentation:
             ({"layout": "ade20k"}, ADE20K),
         ):
             data = SegmentationData(root=root / settings["layout"], **settings)
-            expected, found = (data.dataset("val", order)[0].labels for order in (names, names[::-1]))
+            expected, found = (open_split(data, "val", order)[0].labels for order in (names, names[::-1]))
             counted = expected != 255
             assert np.array_equal(counted, found != 255)
             assert np.array_equal(found[counted], len(names) - 1 - expected[counted])
@@ -63,21 +64,21 @@ class TestSegmentation:
     def test_names_are_compared_as_people_spell_them(self, root):
         names = [name.upper().replace(" ", "_") for name in CITYSCAPES]
         data = SegmentationData(root=root / "cityscapes", layout="cityscapes")
-        assert np.array_equal(data.dataset("val", names)[0].labels, data.dataset("val", CITYSCAPES)[0].labels)
+        assert np.array_equal(open_split(data, "val", names)[0].labels, open_split(data, "val", CITYSCAPES)[0].labels)
 
     def test_foreign_classes_are_refused(self, root):
         names = ("auto", *CITYSCAPES[1:])
         with pytest.raises(
             InputError, match=r"'auto', which is not a class of data.layout cityscapes, and lacks 'road'"
         ):
-            SegmentationData(root=root / "cityscapes", layout="cityscapes").dataset("val", names)
+            open_split(SegmentationData(root=root / "cityscapes", layout="cityscapes"), "val", names)
         with pytest.raises(InputError, match="a class twice, and lacks 'road'"):
-            SegmentationData(root=root / "cityscapes", layout="cityscapes").dataset("val", ("sky", *CITYSCAPES[1:]))
+            open_split(SegmentationData(root=root / "cityscapes", layout="cityscapes"), "val", ("sky", *CITYSCAPES[1:]))
 
     def test_lists_are_the_default(self, root):
         data = SegmentationData(root=root / "ade20k", reduce_zero_label=True)
         official = Ade20k(root / "ade20k", "train")
-        found = data.dataset("train", ADE20K)
+        found = open_split(data, "train", ADE20K)
         assert [sample.path for sample in found] == [sample.path for sample in official]
         assert data.official() == {}
 
@@ -94,7 +95,7 @@ class TestSegmentation:
         data = SegmentationData(root=folder, layout="cityscapes", extra="auto")
         assert list(data.parts("train", CITYSCAPES)) == ["train", "train_extra"]
         assert list(data.parts("val", CITYSCAPES)) == ["val"]
-        samples = data.dataset("train", CITYSCAPES)
+        samples = open_split(data, "train", CITYSCAPES)
         assert len(samples) == 3
         assert np.unique(samples[2].labels).tolist() == [13]
 
@@ -125,7 +126,7 @@ class TestDepth:
     def test_the_root_is_all_that_must_be_said(self, root, layout, kind, units):
         data = DepthData(root=root / layout, layout=layout)
         for split, count in (("train", 3), ("val", 1)):
-            samples = data.dataset(split)
+            samples = open_split(data, split)
             assert isinstance(samples, kind)
             assert len(samples) == count
         assert samples.encoding.depth_scale == data.stored_depth_scale == units
@@ -133,15 +134,15 @@ class TestDepth:
 
     def test_selection(self, root):
         data = DepthData(root=root / "kitti", layout="kitti", val_selection=True)
-        assert isinstance(data.dataset("val"), KittiSelection)
-        assert isinstance(data.dataset("train"), KittiEigen)
+        assert isinstance(open_split(data, "val"), KittiSelection)
+        assert isinstance(open_split(data, "train"), KittiEigen)
 
     def test_named_lists(self, root):
         data = DepthData(root=root / "nyu", layout="nyu", train_list="test_list.txt", val_list="none.txt")
         with pytest.raises(InputError, match=r"no none\.txt in "):
-            data.dataset("val")
+            open_split(data, "val")
         with pytest.raises(InputError, match=r"test_list\.txt, line 1: no file"):
-            data.dataset("train")
+            open_split(data, "train")
 
     def test_cutdepth_gets_the_units_of_the_layout(self):
         """CutDepth as released wraps stored integers: with 1000 in place of 256 it would draw other strips."""
@@ -151,7 +152,7 @@ class TestDepth:
 
     def test_mat_files_are_searched(self, root):
         with pytest.raises(InputError, match=r"no nyu_depth_v2_labeled\.mat"):
-            DepthData(root=root / "nyu", layout="nyu_mat").dataset("train")
+            open_split(DepthData(root=root / "nyu", layout="nyu_mat"), "train")
 
     @pytest.mark.parametrize(
         ("settings", "words"),
@@ -172,17 +173,17 @@ class TestDepth:
 class TestPose:
     def test_the_root_is_all_that_must_be_said(self, root):
         data = PoseData(root=root / "coco")
-        assert data.dataset("train")[0].person is not None
-        assert len(data.dataset("val")) > 0
+        assert open_split(data, "train")[0].person is not None
+        assert len(open_split(data, "val")) > 0
         assert data.official() == {"train": 149813, "val": 6352}
 
     def test_genuine_sample(self, shared_data):
         boxes = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
         root = shared_data / "formats/coco"
-        assert len(PoseData(root=root).dataset("val")) == 12
+        assert len(open_split(PoseData(root=root), "val")) == 12
         data = PoseData(root=root, val_boxes=boxes)
         assert list(data.parts("val")) == ["val_boxes"]
-        assert len(data.dataset("val")) == 118
+        assert len(open_split(data, "val")) == 118
         assert data.official()["val_boxes"] == 104125
 
     def test_other_files_have_no_official_number(self):

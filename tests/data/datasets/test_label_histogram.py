@@ -12,6 +12,7 @@ from metaprompts.data.datasets import label_histogram
 from metaprompts.data.datasets.label_histogram import check_any_label, count_labels
 from metaprompts.data.datasets.views import ConcatSamples
 from metaprompts.errors import InputError
+from open_split import open_split
 
 NAMES = ("background", "object")
 
@@ -75,7 +76,7 @@ class TestCounting:
         masks = [[[0, 1, 255, 255]], [[0, 0, 0, 255]]]
         samples = folder(tmp_path, *masks)
         data = SegmentationData(root=tmp_path, train="images", train_labels="masks", val="images", val_labels="masks")
-        sharded = shard(data, tmp_path / "out", NAMES).dataset("train", NAMES)
+        sharded = open_split(shard(data, tmp_path / "out", NAMES), "train", NAMES)
         for found in (sharded, ConcatSamples([samples]), [samples[0], samples[1]]):
             counted = count_labels(found, NAMES)
             assert ([counted.pixels[0], counted.pixels[1]], counted.pixels.total()) == ([4, 1], 8)

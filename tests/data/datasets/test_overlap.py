@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.cli import main
-from metaprompts.data.datasets.overlap import describe_overlap, warn_of_overlap
+from metaprompts.data.datasets.held_out import describe_overlap, warn_of_overlap
 from metaprompts.data.io.coco_annotations import parse_images
 from metaprompts.data.io.list_files import read_pairs
 from metaprompts.errors import InputError

@@ -6,6 +6,7 @@ from PIL import Image
 
 from metaprompts.data.config.depth import DepthData
 from metaprompts.errors import InputError
+from open_split import open_split
 
 SIZE = (16, 24)
 
@@ -29,7 +30,7 @@ def root(tmp_path):
 
 def opened(root, **settings):
     names = {"train": "images", "train_labels": "depth", "val": "images", "val_labels": "depth"}
-    return DepthData(root=root, **(names | settings)).dataset("train")
+    return open_split(DepthData(root=root, **(names | settings)), "train")
 
 
 @pytest.mark.parametrize(("sky_class", "rows"), [(13, [0]), (None, [0, 1]), (2, [1])])

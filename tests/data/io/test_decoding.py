@@ -12,6 +12,7 @@ from metaprompts.data.io.decoding import decode, to_rgb
 from metaprompts.data.io.images import read_image
 from metaprompts.errors import InputError
 from metaprompts.utils import batches
+from open_split import open_split
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ class TestWhiteLevel:
         gray(tmp_path / "a.png", [[0, 4095]])
         gray(tmp_path / "d.png", [[1, 2]])
         (tmp_path / "train.txt").write_text("a.png d.png\n")
-        (sample,) = DepthData(root=tmp_path, white_level=4095).dataset("train")
+        (sample,) = open_split(DepthData(root=tmp_path, white_level=4095), "train")
         assert sample.image[0, :, 0].tolist() == [0, 255]
 
 

@@ -11,6 +11,7 @@ from metaprompts.data.config.pose import PoseData
 from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.io.decoding import turned
 from metaprompts.errors import InputError
+from open_split import open_split
 
 SIZE = (16, 24)
 """Height and width of the image as it is stored."""
@@ -42,8 +43,8 @@ def save(root, orientation, labels, *, own=None, depth=False):
 def sample(root, rule="check", depth=False):
     section = {"root": root, "train": "images", "train_labels": "labels", "exif": rule}
     if depth:
-        return DepthData(**section).dataset("train")[0]
-    return SegmentationData(**section).dataset("train", ("a", "b"))[0]
+        return open_split(DepthData(**section), "train")[0]
+    return open_split(SegmentationData(**section), "train", ("a", "b"))[0]
 
 
 def overlaps(sample):
@@ -126,7 +127,7 @@ class TestAnnotations:
             }
             (tmp_path / "people.json").write_text(json.dumps(content))
             data = PoseData(root=tmp_path, train="people.json", train_images="", exif=rule)
-            return data.dataset("train")[0].image
+            return open_split(data, "train")[0].image
 
         return run
 
@@ -164,6 +165,6 @@ def test_shards_hold_what_was_read(tmp_path):
         exif="ignore",
     )
     sharded = shard(section, tmp_path / "shards", ("a", "b"))
-    assert overlaps(sharded.dataset("train", ("a", "b"))[0])
+    assert overlaps(open_split(sharded, "train", ("a", "b"))[0])
     with pytest.raises(InputError, match=r"made with data\.exif ignore, but the recipe has apply"):
-        replace(sharded, exif="apply").dataset("train", ("a", "b"))
+        open_split(replace(sharded, exif="apply"), "train", ("a", "b"))

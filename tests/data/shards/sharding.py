@@ -6,13 +6,14 @@ import numpy as np
 
 from metaprompts.data.shards.index import Origin
 from metaprompts.data.shards.writer import begin, write_split
+from open_split import open_split
 
 SPLITS = ("train", "val")
 BOXES = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
 
 
 def dataset(data, split, classes=None):
-    return data.dataset(split, *([] if classes is None else [classes]))
+    return open_split(data, split, *([] if classes is None else [classes]))
 
 
 def origin(data, classes=None, shard_bytes=1):

@@ -15,6 +15,7 @@ from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.shards import writer
 from metaprompts.data.shards.index import read_index
 from metaprompts.errors import InputError
+from open_split import open_split
 
 
 class TestInterrupted:
@@ -37,7 +38,7 @@ class TestInterrupted:
         assert not any(path.name.startswith(".train") for path in out.iterdir())
         whole = len(list(out.glob("*.tar")))
         with pytest.raises(InputError, match=r"the train shards in .* are not finished: run the same metaprompts"):
-            replace(nyu, shards=out).dataset("train")
+            open_split(replace(nyu, shards=out), "train")
         again = []
         shard(
             nyu,
@@ -110,7 +111,7 @@ class TestInterrupted:
     @pytest.mark.parametrize("workers", [0, 2])
     def test_a_bad_sample_stops_it_until_it_is_mended(self, nyu, tmp_path, workers):
         expected = self.expected(nyu, tmp_path)
-        path = nyu.dataset("train")[4].path
+        path = open_split(nyu, "train")[4].path
         good = nyu.root.parent / "good.jpg"
         shutil.move(path, good)
         Path(path).write_bytes(b"no image")
@@ -129,19 +130,19 @@ class TestLeftOut:
             return Spoiled(samples, InputError("a.jpg is bad"), bad if len(samples) == 6 else ())
 
         made = shard(nyu, tmp_path / "out", shard_bytes=shard_bytes, change=spoil, at_most=3)
-        assert_same_samples(made.dataset("train"), SkipBadSamples(spoil(nyu.dataset("train")), 3))
-        assert [each.samples for each in made.dataset("train").left_out] == [(place,) for place in sorted(bad)]
+        assert_same_samples(open_split(made, "train"), SkipBadSamples(spoil(open_split(nyu, "train")), 3))
+        assert [each.samples for each in open_split(made, "train").left_out] == [(place,) for place in sorted(bad)]
         assert caplog.text.count("skipped 1 of 6 samples: a.jpg is bad") == len(bad)
 
     def test_everybody_in_a_image(self, roots, tmp_path):
         root = shutil.copytree(roots / "coco", tmp_path / "coco")
         data = PoseData(root=root)
-        people = data.dataset("train")
+        people = open_split(data, "train")
         group = next(group for group in people.by_image() if len(group) > 1)
         Image.new("RGB", (5, 5)).save(people[group[0]].path)
-        found = shard(data, tmp_path / "out", at_most=len(group)).dataset("train")
+        found = open_split(shard(data, tmp_path / "out", at_most=len(group)), "train")
         assert [each.samples for each in found.left_out] == [tuple(group)]
-        assert_same_samples(found, SkipBadSamples(data.dataset("train"), len(group)))
+        assert_same_samples(found, SkipBadSamples(open_split(data, "train"), len(group)))
 
     @pytest.mark.parametrize(("bad", "at_most"), [({1, 2}, 1), (set(range(6)), 100)])
     def test_too_many(self, nyu, tmp_path, bad, at_most):

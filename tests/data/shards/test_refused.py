@@ -15,6 +15,7 @@ from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.errors import InputError
+from open_split import open_split
 
 
 def of_two(nyu):
@@ -30,31 +31,31 @@ class TestRefused:
         with pytest.raises(
             InputError, match=r"made with task depth, but the recipe has segmentation: use the same value"
         ):
-            SegmentationData(shards=made.shards).dataset("train", ("a", "b"))
+            open_split(SegmentationData(shards=made.shards), "train", ("a", "b"))
         with pytest.raises(InputError, match=r"made with task depth, but the recipe has pose"):
-            PoseData(shards=made.shards).dataset("val")
+            open_split(PoseData(shards=made.shards), "val")
         data = SegmentationData(root=roots / "ade20k", layout="ade20k")
         made = shard(data, tmp_path / "ade20k", ADE20K)
         with pytest.raises(InputError, match=r"made with number of classes 150, but the recipe has 19"):
-            made.dataset("train", CITYSCAPES)
+            open_split(made, "train", CITYSCAPES)
         with pytest.raises(InputError, match=r"different task.classes \(class 0 is 'wall', not 'flag'\)"):
-            made.dataset("train", ADE20K[::-1])
+            open_split(made, "train", ADE20K[::-1])
 
     def test_other_joints(self, roots, tmp_path):
         made = shard(PoseData(root=roots / "coco"), tmp_path / "out")
         with pytest.raises(InputError, match=r"has the joints nose, .* task.joints are head: use the same joints"):
-            made.dataset("train").check_joints(("head",))
+            open_split(made, "train").check_joints(("head",))
 
     def test_keys_that_decide_what_is_in_a_split(self, nyu, roots, tmp_path):
         made = shard(nyu, tmp_path / "out")
         with pytest.raises(
             InputError, match=r"made with data.layout nyu, but the recipe has lists: use the same value"
         ):
-            DepthData(shards=made.shards).dataset("train")
+            open_split(DepthData(shards=made.shards), "train")
         made = shard(PoseData(root=roots / "coco", val_boxes=BOXES), tmp_path / "coco")
         with pytest.raises(InputError, match=rf"made with data.val_boxes {BOXES}, but the recipe has none"):
-            replace(made, val_boxes=None).dataset("val")
-        assert len(replace(made, val_boxes=None, train="another.json").dataset("train")) > 0
+            open_split(replace(made, val_boxes=None), "val")
+        assert len(open_split(replace(made, val_boxes=None, train="another.json"), "train")) > 0
 
     def test_shards_of_other_data_are_not_written_over(self, nyu, tmp_path):
         out = tmp_path / "out"
@@ -68,7 +69,7 @@ class TestRefused:
         with pytest.raises(InputError, match=r"that differ in --shard-bytes"):
             begin(out, origin(nyu, shard_bytes=7))
         with pytest.raises(InputError, match=r"has shards of 6 train samples, but the data now has 2"):
-            write_split(out, "train", other.dataset("train"))
+            write_split(out, "train", open_split(other, "train"))
         assert files(out) == before
 
     def test_restart_discards_them(self, nyu, tmp_path):
@@ -123,17 +124,19 @@ class TestDamaged:
         with pytest.raises(
             InputError, match=rf"^shard {re.escape(str(path))} \(samples {first:08d} to .* {words}.*: copy"
         ):
-            made.dataset("train")
-        assert len(made.dataset("val")) == 1
+            open_split(made, "train")
+        assert len(open_split(made, "val")) == 1
         # Who wants bad samples to be skipped gets the others.
-        samples = replace(made, on_error="skip").dataset("train")
+        samples = open_split(replace(made, on_error="skip"), "train")
         with pytest.raises(
             InputError, match=rf"^{first:08d}\.\w+ of shard {re.escape(str(path))} (cannot be read|is truncated)"
         ):
             samples[first]
         bad = [record.samples[0] for record in samples.shards[1].records]
         skip_bad = SkipBadSamples(samples, len(bad))
-        assert_same_samples(skip_bad, SkipBadSamples(Spoiled(nyu.dataset("train"), InputError("bad"), bad), len(bad)))
+        assert_same_samples(
+            skip_bad, SkipBadSamples(Spoiled(open_split(nyu, "train"), InputError("bad"), bad), len(bad))
+        )
         assert skip_bad.bad == bad != []
 
     def test_one_bit(self, made):
@@ -141,7 +144,7 @@ class TestDamaged:
         path, first = self.second(made)
         for ending, place in read_index(made.shards).splits["train"].shards[1].records[0].members.items():
             change_byte(path, place.offset + place.size // 2)
-            samples = made.dataset("train")
+            samples = open_split(made, "train")
             with pytest.raises(
                 InputError, match=rf"^{first:08d}\.{ending} of shard {re.escape(str(path))} is damaged: copy"
             ):
@@ -152,7 +155,7 @@ class TestDamaged:
     def test_validation_always_stops(self, made):
         (made.shards / "val-000000.tar").unlink()
         with pytest.raises(InputError, match=r"val-000000\.tar .*does not exist"):
-            replace(made, on_error="skip").dataset("val")
+            open_split(replace(made, on_error="skip"), "val")
 
     @pytest.mark.parametrize(
         ("spoil", "words"),
@@ -169,7 +172,7 @@ class TestDamaged:
     def test_index(self, made, spoil, words):
         spoil(made.shards / "shards.json")
         with pytest.raises(InputError, match=re.escape(words)):
-            made.dataset("train")
+            open_split(made, "train")
 
     @pytest.mark.parametrize(
         ("old", "new"),
@@ -200,13 +203,13 @@ class TestDamaged:
         assert times == 1
         path.write_text(changed)
         with pytest.raises(InputError, match=r"shards.json is damaged|not valid JSON") as caught:
-            made.dataset("train")
+            open_split(made, "train")
         assert "\n" not in str(caught.value)
 
     def test_annotations(self, roots, tmp_path):
         made = shard(PoseData(root=roots / "coco"), tmp_path / "out")
         (tmp_path / "out/val_annotations.json").unlink()
         with pytest.raises(InputError, match=r"annotation file .*val_annotations.json does not exist: copy it again"):
-            made.dataset("val")
+            open_split(made, "val")
         shard(PoseData(root=roots / "coco"), tmp_path / "out")
-        assert isinstance(made.dataset("val")[0].image, np.ndarray)
+        assert isinstance(open_split(made, "val")[0].image, np.ndarray)

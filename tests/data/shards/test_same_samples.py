@@ -20,6 +20,7 @@ from metaprompts.data.config.segmentation import SegmentationData
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.errors import InputError
+from open_split import open_split
 
 # Section, its keys, classes of the task; named by the layout of the scenes.
 SECTIONS = {
@@ -65,15 +66,15 @@ class TestSame:
         data = DepthData(root=tmp_path, layout="nyu_mat")
         made = shard(data, tmp_path / "out")
         for split in SPLITS:
-            assert_same_samples(made.dataset(split), data.dataset(split))
+            assert_same_samples(open_split(made, split), open_split(data, split))
 
     def test_a_relative_root_stays_relative(self, nyu, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         data = replace(nyu, root=nyu.root.relative_to(tmp_path))
         made = shard(data, tmp_path / "out")
         monkeypatch.undo()
-        assert made.dataset("train")[0].path == str(
-            data.root / "sync" / made.dataset("train")[0].path.split("sync/")[1]
+        assert open_split(made, "train")[0].path == str(
+            data.root / "sync" / open_split(made, "train")[0].path.split("sync/")[1]
         )
 
     def test_people_who_share_a_image(self, roots, tmp_path):
@@ -84,10 +85,10 @@ class TestSame:
         content["annotations"].sort(key=lambda entry: entry["id"] % 3)
         path.write_text(json.dumps(content))
         data = PoseData(root=root)
-        people = data.dataset("train")
+        people = open_split(data, "train")
         images = [people.person(index).image_id for index in range(len(people))]
         assert images != sorted(images)
-        found = shard(data, tmp_path / "out").dataset("train")
+        found = open_split(shard(data, tmp_path / "out"), "train")
         assert_same_samples(found, people)
         assert sum(len(shard.records) for shard in found.shards) == len(set(images)) < len(people)
 
@@ -95,8 +96,8 @@ class TestSame:
     def test_any_process_in_any_order(self, nyu, tmp_path, workers):
         """Workers are forked from a process that reads the same shard: they must not move its place in the file."""
         made = shard(nyu, tmp_path / "out", shard_bytes=10**9, workers=workers)
-        expected = [bits(sample) for sample in nyu.dataset("train")]
-        found = made.dataset("train")
+        expected = [bits(sample) for sample in open_split(nyu, "train")]
+        found = open_split(made, "train")
         assert bits(found[0]) == expected[0]
         loader = DataLoader(
             found, batch_size=None, sampler=[5, 0, 3, 1, 4, 2] * 5, num_workers=workers, collate_fn=bits
@@ -108,29 +109,29 @@ class TestSame:
         assert read == [expected[index] for index in [5, 0, 3, 1, 4, 2] * 5]
 
     def test_pickled(self, nyu, tmp_path):
-        found = shard(nyu, tmp_path / "out").dataset("train")
+        found = open_split(shard(nyu, tmp_path / "out"), "train")
         assert bits(found[2]) == bits(pickle.loads(pickle.dumps(found))[2])
 
     def test_more_shards_than_files_may_be_open(self, nyu, tmp_path, monkeypatch):
         monkeypatch.setattr("metaprompts.data.shards.dataset._OPEN_AT_MOST", 2)
-        found = shard(nyu, tmp_path / "out").dataset("train")
+        found = open_split(shard(nyu, tmp_path / "out"), "train")
         for _ in range(2):
-            assert_same_samples(found, nyu.dataset("train"))
+            assert_same_samples(found, open_split(nyu, "train"))
         assert len(found._files._files) == 2
 
 
 class TestBesideFolders:
     def test_a_split_that_is_not_there_is_read_from_the_root(self, nyu, tmp_path):
         begin(tmp_path / "out", origin(nyu))
-        write_split(tmp_path / "out", "train", nyu.dataset("train"))
+        write_split(tmp_path / "out", "train", open_split(nyu, "train"))
         both = replace(nyu, shards=tmp_path / "out")
-        assert_same_samples(both.dataset("val"), nyu.dataset("val"))
+        assert_same_samples(open_split(both, "val"), open_split(nyu, "val"))
         shutil.rmtree(nyu.root / "sync")
-        assert len(both.dataset("train")) == 6
+        assert len(open_split(both, "train")) == 6
         with pytest.raises(
             InputError, match=r"data.root is not set, and .*out does not hold this split: pass --data.root"
         ):
-            replace(both, root=None).dataset("val")
+            open_split(replace(both, root=None), "val")
 
 
 def test_mapped_values_are_written_as_classes(tmp_path):
@@ -141,9 +142,9 @@ def test_mapped_values_are_written_as_classes(tmp_path):
     data = SegmentationData(root=tmp_path, train="list.txt", val="list.txt", label_map=label_map)
     names = ("background", "object")
     made = shard(data, tmp_path / "out", names)
-    assert made.dataset("train", names)[0].labels.tolist() == [[0, 1]]
+    assert open_split(made, "train", names)[0].labels.tolist() == [[0, 1]]
     with pytest.raises(InputError, match=r"made with data.label_map {'255': 'object'}, but the recipe has none"):
-        replace(made, label_map=None).dataset("train", names)
+        open_split(replace(made, label_map=None), "train", names)
 
 
 class TestFormat:
@@ -151,7 +152,7 @@ class TestFormat:
         """Files of a sample follow each other and share what is before the first dot; read as a stream."""
         data = SegmentationData(root=roots / "ade20k", layout="ade20k")
         made = shard(data, tmp_path / "out", ADE20K, shard_bytes=10**9)
-        samples = made.dataset("train", ADE20K)
+        samples = open_split(made, "train", ADE20K)
         groups = []
         with tarfile.open(tmp_path / "out/train-000000.tar", "r|") as tar:
             for info in tar:
@@ -183,7 +184,7 @@ class TestFormat:
                 assert expected == {info.name: tar.extractfile(info).read() for info in tar}
 
     def test_a_shard_is_closed_when_it_is_large_enough(self, nyu, tmp_path):
-        found = shard(nyu, tmp_path / "out", shard_bytes=10_000).dataset("train")
+        found = open_split(shard(nyu, tmp_path / "out", shard_bytes=10_000), "train")
         contents = [
             sum(place.size for record in each.records for place in record.members.values()) for each in found.shards
         ]

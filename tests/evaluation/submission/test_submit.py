@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.cli import main
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES
 from metaprompts.errors import InputError
 from metaprompts.evaluation.submission.archive import packed
 from metaprompts.evaluation.submission.formats import CITYSCAPES_LABEL_IDS, ade20k_ids, cityscapes_ids, kitti_depth

@@ -7,7 +7,7 @@ from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from PIL import Image
 
 from labeled_folders import segmentation_folder
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES
 from metaprompts.synthetic import CLASSES
 from metaprompts.synthetic.layouts.mapillary import label_ids
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from interrupted import dead_scratch
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES
 from metaprompts.data.datasets.keypoints import CocoKeypoints
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.synthetic import CLASSES
 from metaprompts.synthetic.layouts import LAYOUTS, write_scenes
 from metaprompts.synthetic.layouts.plan import Plan
+from open_split import open_split
 
 SMALL = {"height": 32, "width": 48}
 
@@ -123,7 +124,7 @@ def test_the_readmes_command_reads_the_data(written, name):
     read = read_recipe(recipe, [values.get(word, word) for word in overrides])
     task = read.task
     for split in ("train", "val"):
-        dataset = read.data.dataset(split, *([task.classes] if task.name == "segmentation" else []))
+        dataset = open_split(read.data, split, *([task.classes] if task.name == "segmentation" else []))
         sample = dataset[0]
         if task.name == "depth":
             assert sample.depth_m.max() <= task.max_depth_m

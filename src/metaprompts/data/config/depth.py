@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from metaprompts.data.config.base import Openers, PairedSection, Probability, Side, joined
+from metaprompts.data.config.base import Openers, PairedSection, Probability, Side
 from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.datasets.sky import with_sky
 from metaprompts.data.io.depth_files import LARGEST_SCALE, SMALLEST_SCALE, DepthEncoding, DepthKind
@@ -88,10 +88,6 @@ class DepthData(PairedSection):
         if self.depth_scale is not None and self.depth_kind == "depth":
             return self.depth_scale
         return kitti.DEPTH_SCALE if self.layout == "kitti" else nyu.DEPTH_SCALE
-
-    def dataset(self, split: Split) -> SampleDataset:
-        """The samples of a split."""
-        return joined(self.parts(split))
 
     def parts(self, split: Split) -> Openers:
         """The parts of a split, which are opened one by one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from metaprompts.data.config.base import Factor, Openers, Probability, Section, Share, check_factor_ranges
-from metaprompts.data.datasets.keypoints import CocoKeypoints, People
+from metaprompts.data.datasets.keypoints import CocoKeypoints
 from metaprompts.data.io.coco_annotations import parse_categories
 from metaprompts.data.joints import COCO_JOINTS, COCO_SKELETON, read_names
 from metaprompts.data.layouts.folders import OFFICIAL
@@ -54,13 +54,6 @@ class PoseData(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._read_val(val_boxes=self.val_boxes)
-
-    def dataset(self, split: Split) -> People:
-        """The samples of a split, one for each person."""
-        (open_part,) = self.parts(split).values()
-        people = open_part()
-        assert isinstance(people, People)
-        return people
 
     def parts(self, split: Split) -> Openers:
         """The parts of a split, which are opened one by one."""

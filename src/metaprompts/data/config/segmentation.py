@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from metaprompts.data.class_names import class_order
-from metaprompts.data.config.base import Factor, Openers, PairedSection, Probability, Side, check_factor_ranges, joined
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES, class_order
+from metaprompts.data.config.base import Factor, Openers, PairedSection, Probability, Side, check_factor_ranges
 from metaprompts.data.datasets.segmentation import SegmentationPairs
 from metaprompts.data.io.label_tables import LabelTable, label_table
 from metaprompts.data.io.list_files import find_pairs
@@ -70,10 +69,6 @@ class SegmentationData(PairedSection):
             raise InputError(f"data.labels is {self.labels!r}; expected v1.2 or v2.0 for mapillary")
         if self.as_cityscapes and self.labels == "v2.0":
             raise InputError("data.as_cityscapes is for mapillary v1.2, but data.labels is v2.0: leave out one of them")
-
-    def dataset(self, split: Split, classes: Sequence[str]) -> SampleDataset:
-        """The samples of a split."""
-        return joined(self.parts(split, classes))
 
     def parts(self, split: Split, classes: Sequence[str]) -> Openers:
         """The parts of a split, which are opened one by one; ``classes`` are the task's classes."""

@@ -1,14 +1,18 @@
-"""A fraction of the training images, held out for validation."""
+"""The images of the training and the validation split: a fraction held out, and images in both."""
 
 import hashlib
+import logging
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from metaprompts.data.datasets.keypoints import People
 from metaprompts.data.datasets.views import View
 from metaprompts.data.sample import Person, SampleDataset
 from metaprompts.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 class Subset(View):
@@ -118,6 +122,30 @@ def image_names(samples: SampleDataset, root: Path) -> tuple[str, ...]:
     return tuple(sorted({_name(samples.path(index), root) for index in range(len(samples))}))
 
 
+def describe_overlap(training: Sequence[SampleDataset], validation: Sequence[SampleDataset]) -> str | None:
+    """Describe how many validation images are also training images, even under other paths; None if none are.
+
+    Args:
+        training: the parts of the training split
+        validation: the parts of the validation split
+    """
+    known, held = _images(training), _images(validation)
+    shared = [path for image, path in held.items() if image in known]
+    if not shared:
+        return None
+    return (
+        f"{len(shared)} of {len(held)} validation images are also training images (the first: {shared[0]}): scores on "
+        "them say little about new images"
+    )
+
+
+def warn_of_overlap(splits: Mapping[str, SampleDataset]) -> None:
+    """Log the overlap of the splits named training and validation, if both exist."""
+    training, validation = ([splits[name]] if name in splits else [] for name in ("training", "validation"))
+    if (line := describe_overlap(training, validation)) is not None:
+        logger.warning("%s", line)
+
+
 def _drawn(names: Collection[str], share: float, seed: int) -> list[str]:
     drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     return drawn[: min(max(round(share * len(drawn)), 1), len(drawn) - 1)]
@@ -127,3 +155,10 @@ def _name(path: str, root: Path) -> str:
     # Links are not resolved: a data set made of links has its own names.
     whole, folder = (Path(os.path.normpath(each.absolute())) for each in (Path(path), root))
     return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()
+
+
+def _images(parts: Sequence[SampleDataset]) -> dict[str, str]:
+    """The images of a split: path with folder links resolved -> path as given."""
+    resolved = cache(os.path.realpath)
+    paths = [samples.path(index) for samples in parts for index in range(len(samples))]
+    return {os.path.join(resolved(os.path.dirname(path)), os.path.basename(path)): path for path in paths}  # noqa: PTH118, PTH119, PTH120

@@ -27,6 +27,7 @@ _LARGEST = 65535
 _DARK = 16383
 # Float images whose values are all below this fraction of white are nearly black.
 _DIM = 1 / 16
+_OPTIONS = "(--white-level, data.white_level)"
 _WHITE_LEVELS = (255, 1023, 4095, 16383)
 
 
@@ -255,7 +256,7 @@ def _advise_of_range(smallest: float, largest: float, name: str, white_level: in
         _warn_once(
             "large",
             f"{name} has values up to {largest:.0f}, and all values beyond {_LARGEST} become white: scale it to 0 to "
-            f"{_LARGEST}, or set a lower white level (--white-level, data.white_level)",
+            f"{_LARGEST}, or set a lower white level {_OPTIONS}",
         )
     else:
         _advise(int(largest), white_level, name)
@@ -264,16 +265,14 @@ def _advise_of_range(smallest: float, largest: float, name: str, white_level: in
 def _advise_of_floats(largest: float, name: str) -> None:
     """Warn once that float values are outside both 0 to 1 and 0 to 255."""
     what = f"{name} has floats up to {largest:g}; expected 0 to 1 or 0 to 255"
-    if 255 < largest <= _LARGEST:
-        white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), _LARGEST)
-        level = f"such as {white}, the next full bit depth, or {math.ceil(largest)}"
-        advice = f"set the white level (--white-level, data.white_level), {level}"
-        _warn_once("bright floats", f"{what}, and larger values become white: {advice}")
-    elif largest > _LARGEST:
-        advice = f"scale it, or set the white level (--white-level, data.white_level), at most {_LARGEST}"
+    if largest > 255:
+        white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), None)
+        advice = f"set the white level {_OPTIONS}, such as {white}, the next full bit depth, or {math.ceil(largest)}"
+        if white is None:
+            advice = f"scale it, or set the white level {_OPTIONS}, at most {_LARGEST}"
         _warn_once("bright floats", f"{what}, and larger values become white: {advice}")
     elif 1 < largest <= _DIM * 255:
-        advice = f"set the white level to {math.ceil(largest)} (--white-level, data.white_level)"
+        advice = f"set the white level to {math.ceil(largest)} {_OPTIONS}"
         _warn_once("dim floats", f"{what}, so it is nearly black: {advice}")
     elif 0 < largest <= _DIM:
         _warn_once("dark floats", f"{what}, so it is nearly black: scale it, because --white-level must be at least 1")
@@ -283,7 +282,7 @@ def _advise(largest: int, white_level: int | None, name: str) -> None:
     """Warn once that setting a white level would help, or that the white level is too low."""
     if white_level is None and 0 < largest <= _DARK:
         white = next(level for level in _WHITE_LEVELS if largest <= level)
-        advice = f"set the white level to {white} (--white-level, data.white_level) if it has {white.bit_length()} bits"
+        advice = f"set the white level to {white} {_OPTIONS} if it has {white.bit_length()} bits"
         _warn_once(0, f"{name} has 16 bits, but no value above {largest}, so it is nearly black: {advice}")
     elif white_level is not None and largest > white_level:
         _warn_once(

@@ -16,9 +16,10 @@ from metaprompts.data.io.open_image import (
     check_regular_file,
     keep_stored_values,
     load_image,
+    naming_failure,
     read_with_opencv,
 )
-from metaprompts.errors import InputError, one_line
+from metaprompts.errors import InputError
 
 DepthKind = Literal["depth", "inverse", "disparity"]
 
@@ -209,17 +210,13 @@ def _read_exr(path: Path) -> NDArray[Any]:
         library = import_module("OpenEXR")
     except ImportError as error:
         raise InputError(f"reading depth file {path} needs OpenEXR: pip install 'metaprompts[exr]'") from error
-    try:
+    with naming_failure(f"depth file {path} is not an EXR image", "export it again"):
         # Check the header first: a file of a few bytes can claim any size.
         first, last = library.File(str(path), header_only=True).header()["dataWindow"]
         width, height = (int(side) for side in last.astype(np.int64) - first + 1)
         check_pixels(width, height, f"depth file {path}")
         with library.File(str(path), separate_channels=True) as file:
             channels = {name: np.array(channel.pixels) for name, channel in file.channels().items()}
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"depth file {path} is not an EXR image ({one_line(error)}): export it again") from error
     return _exr_channel(channels, path)
 
 

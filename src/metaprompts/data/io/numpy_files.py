@@ -7,8 +7,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.io.open_image import check_regular_file
-from metaprompts.errors import InputError, one_line
+from metaprompts.data.io.open_image import check_regular_file, naming_failure
+from metaprompts.errors import InputError
 
 _NPZ_NAMES = ("depth", "depth_m", "arr_0")
 # Limit for compressed files: a megabyte can claim to contain a gigabyte.
@@ -32,14 +32,9 @@ def read_npy(path: Path, *, kind: str, channels: int | None = None) -> NDArray[A
     """
     check_regular_file(path, kind)
     name = f"{kind} {path}"
-    try:
-        with path.open("rb") as file:
-            return _read_array(file, path.stat().st_size, name, channels)
-    except InputError:
-        raise
     # NumPy's header parser raises errors of any type.
-    except Exception as error:
-        raise InputError(f"{name} is not an .npy array ({one_line(error)}): write it with numpy.save") from error
+    with naming_failure(f"{name} is not an .npy array", "write it with numpy.save"), path.open("rb") as file:
+        return _read_array(file, path.stat().st_size, name, channels)
 
 
 def read_npz(path: Path) -> NDArray[Any]:
@@ -56,17 +51,12 @@ def read_npz(path: Path) -> NDArray[Any]:
     """
     check_regular_file(path, "depth file")
     name = f"depth file {path}"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = _member(archive, name)
-            if member.compress_type not in _METHODS or member.flag_bits & 1:
-                raise InputError(f"{name} is encrypted, or not compressed by numpy.savez_compressed")
-            with archive.open(member) as file:
-                return _read_array(file, member.file_size, f"{name}, array {Path(member.filename).stem!r},")
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{name} is not an .npz file ({one_line(error)}): write it with numpy.savez") from error
+    with naming_failure(f"{name} is not an .npz file", "write it with numpy.savez"), zipfile.ZipFile(path) as archive:
+        member = _member(archive, name)
+        if member.compress_type not in _METHODS or member.flag_bits & 1:
+            raise InputError(f"{name} is encrypted, or not compressed by numpy.savez_compressed")
+        with archive.open(member) as file:
+            return _read_array(file, member.file_size, f"{name}, array {Path(member.filename).stem!r},")
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:

@@ -232,6 +232,21 @@ def check_regular_file(path: Path, kind: str) -> None:
         raise InputError(f"{kind} {path} is empty (0 bytes): copy or export the file again")
 
 
+@contextmanager
+def naming_failure(failed: str, cure: str) -> Iterator[None]:
+    """Turn errors of any type, such as readers of files raise, into InputErrors: "<failed> (<the error>): <cure>".
+
+    Raises:
+        InputError: an error was raised in the block
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{failed} ({one_line(error)}): {cure}") from error
+
+
 def check_pixels(width: int, height: int, name: str) -> None:
     """Check that an image is not too large, before decoding it.
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.io.depth_files import DepthEncoding
+from metaprompts.data.io.open_image import naming_failure
 from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
 from metaprompts.data.sample import Sample
-from metaprompts.errors import InputError, one_line
+from metaprompts.errors import InputError
 
 DEPTH_SCALE = 1000.0
 """Depth files store millimeters."""
@@ -99,11 +100,8 @@ class NyuMat:
         """
         place = self._places[index]
         # Opened for each sample: an open HDF5 file survives neither pickling nor forking.
-        with _opened(self._labeled) as file:
-            try:
-                stored, depth = file["images"][place], file["rawDepths"][place]
-            except OSError as error:
-                raise InputError(f"{self._labeled} is broken ({one_line(error)}): download it again") from error
+        with _opened(self._labeled) as file, naming_failure(f"{self._labeled} is broken", "download it again"):
+            stored, depth = file["images"][place], file["rawDepths"][place]
         image = np.zeros((480, 640, 3), dtype=np.uint8)
         image[_INSIDE] = stored.transpose(2, 1, 0)[_INSIDE]
         depth_m = np.nan_to_num(depth.T.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
@@ -113,21 +111,16 @@ class NyuMat:
 def _read_split(path: Path, name: str) -> NDArray[np.int64]:
     """(P,) image numbers, from 1."""
     loadmat = _library("scipy.io", path).loadmat
-    try:
+    with naming_failure(f"{path} is not a MATLAB 5 file", "download it again"):
         content = loadmat(str(path))
-    # SciPy's parser raises errors of any type.
-    except Exception as error:
-        raise InputError(f"{path} is not a MATLAB 5 file ({one_line(error)}): download it again") from error
     if name not in content:
         raise InputError(f"{path} has no {name}; expected trainNdxs and testNdxs: download it again")
     return np.asarray(content[name]).ravel().astype(np.int64)
 
 
 def _opened(path: Path) -> Any:
-    try:
+    with naming_failure(f"{path} is not a MATLAB 7.3 (HDF5) file", "download it again"):
         return _library("h5py", path).File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is not a MATLAB 7.3 (HDF5) file ({one_line(error)}): download it again") from error
 
 
 def _array(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> Any:

@@ -53,15 +53,14 @@ class CutDepth:
         left, width = strip(sample.image.shape[1], generator.random(), generator.random(), max_share=self.max_share)
         image = sample.image.copy()
         columns = np.s_[:, left : left + width]
-        image[columns] = self._gray(sample.depth_m[columns])[:, :, None]
+        depth_m = sample.depth_m[columns]
+        if self.max_depth_m is not None and self.mode == "scaled":
+            gray = scaled_gray(depth_m, self.max_depth_m)
+        else:
+            assert self.depth_scale is not None
+            gray = wrapped_gray(depth_m, self.depth_scale)
+        image[columns] = gray[:, :, None]
         return replace(sample, image=image)
-
-    def _gray(self, depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
-        if self.mode == "scaled":
-            assert self.max_depth_m is not None
-            return scaled_gray(depth_m, self.max_depth_m)
-        assert self.depth_scale is not None
-        return wrapped_gray(depth_m, self.depth_scale)
 
 
 def strip(width: int, alpha: float, beta: float, *, max_share: float) -> tuple[int, int]:

@@ -88,8 +88,11 @@ class PoseCrop:
         if self.augment:
             is_flipped = generator.random() < self.flip_probability
             center, size = self._halve(person, center, size, generator)
-            size = size * np.float32(self._draw_scale(generator))
-            rotation_deg = self._draw_rotation_deg(generator)
+            low, high = self.scale
+            size = size * np.float32(np.clip(generator.normal((low + high) / 2, (high - low) / 2), low, high))
+            if generator.random() < self.rotation_probability:
+                limit_deg = 2 * self.rotation_deg
+                rotation_deg = float(np.clip(generator.normal(0, self.rotation_deg), -limit_deg, limit_deg))
         matrix = udp_matrix(center, size, rotation_deg, (self.width, self.height))
         if is_flipped:
             matrix = mirror(matrix, self.width)
@@ -117,15 +120,6 @@ class PoseCrop:
         if not extent.any():
             return center, size
         return half.mean(axis=0), fit_aspect(extent, self.width / self.height) * np.float32(_HALF_PADDING)
-
-    def _draw_scale(self, generator: np.random.Generator) -> float:
-        low, high = self.scale
-        return float(np.clip(generator.normal((low + high) / 2, (high - low) / 2), low, high))
-
-    def _draw_rotation_deg(self, generator: np.random.Generator) -> float:
-        if generator.random() >= self.rotation_probability:
-            return 0.0
-        return float(np.clip(generator.normal(0, self.rotation_deg), -2 * self.rotation_deg, 2 * self.rotation_deg))
 
     def _move(
         self, keypoints: NDArray[np.float32], matrix: NDArray[np.float64], *, is_flipped: bool

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.class_names import class_order, describe_difference
-from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import ADE20K, CITYSCAPES, class_order, describe_difference
 from metaprompts.data.joints import COCO_JOINTS, read_names
 from metaprompts.errors import InputError
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from metaprompts.data.dataset_classes import ADE20K
+from metaprompts.data.class_names import ADE20K
 from metaprompts.synthetic import CLASSES, Scene
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record
 from metaprompts.synthetic.layouts.pixels import class_ids, save_image

@@ -126,12 +126,7 @@ class VideoWriter:
 
 
 class _Sound:
-    """The audio tracks of a file, whose packets are copied unchanged.
-
-    Args:
-        path: path of the file
-        container: the container that is written, before its first packet
-        start_s: the time in the file that becomes 0, in seconds; earlier sound is dropped
+    """The audio tracks of a file, whose packets are copied unchanged; ``start_s`` in the file becomes 0.
 
     Attributes:
         left_out: names of codecs that the container cannot hold
