@@ -96,13 +96,9 @@ class Sample:
 class SampleDataset(Protocol):
     """The interface of data sets; files are read in ``__getitem__``."""
 
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Sample:
-        """Read one sample."""
-        ...
+    def __getitem__(self, index: int) -> Sample: ...
 
     def path(self, index: int) -> str:
         """The path of a sample, without reading its image."""

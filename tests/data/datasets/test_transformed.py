@@ -9,8 +9,7 @@ from labeled_folders import segmentation_folder
 from metaprompts.data.datasets.transformed import Transformed
 from metaprompts.data.loading import prepare_reader
 from metaprompts.data.sample import Crop, Person, Sample
-from metaprompts.data.transforms.color import PhotometricDistortion
-from metaprompts.data.transforms.cutdepth import CutDepth
+from metaprompts.data.transforms.color import CutDepth, PhotometricDistortion
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize
 from metaprompts.data.transforms.tensors import to_tensors
 from metaprompts.data.transforms.transform import EveryNth

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from metaprompts.data.sample import Sample
-from metaprompts.data.transforms.cutdepth import CutDepth, scaled_gray, strip, wrapped_gray
+from metaprompts.data.transforms.color import CutDepth, scaled_gray, strip, wrapped_gray
 from metaprompts.data.transforms.transform import EveryNth
 
 

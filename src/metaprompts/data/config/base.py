@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from metaprompts.data.config.shards import check_min_confidence, check_same_settings
+from metaprompts.data.class_names import describe_difference
 from metaprompts.data.datasets.views import ConcatSamples
 from metaprompts.data.io.decoding import ExifRule, ImageReading, ReadsImages
 from metaprompts.data.io.file_search import check_outside
 from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
 from metaprompts.data.shards.dataset import open_shards
-from metaprompts.data.shards.index import ShardIndex, read_index
+from metaprompts.data.shards.index import HAS_CONFIDENCE, LABELED_BY, ShardIndex, read_index
 from metaprompts.data.transforms.geometric import RandomResize, ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
@@ -105,11 +105,7 @@ class Section:
         return getattr(self, "val", "") is not None
 
     def _read_val(self, **unused: Any) -> None:
-        """Parse ``val``, which is a fraction or a name; a fraction rules out keys that locate a validation split.
-
-        Raises:
-            InputError: the number is not a fraction, or ``unused`` keys have values
-        """
+        """Parse ``val``, which is a fraction or a name; a fraction rules out ``unused`` keys."""
         value = getattr(self, "val", None)
         share = _number(value)
         if share is not None and 0 < share < 1:
@@ -234,13 +230,40 @@ class Section:
             InputError: the shards are missing, or their data differs from the recipe's
         """
         index = self._shard_index(split)
-        check_min_confidence(self, index, split)
+        least = self.min_confidence if split == "train" else None
+        if least is not None and (index is None or not index.origin.data.get(HAS_CONFIDENCE)):
+            where = "no shards" if index is None else f"the shards in {self.shards}, which have no confidence"
+            raise InputError(
+                f"data.min_confidence is {least:g}, but the training images are from {where}: give the "
+                "data.shards that metaprompts label --format tar wrote, without --no-confidence"
+            )
         if index is None or self.shards is None:
             return {}
-        check_same_settings(self, index, split, classes)
+        self._check_same_settings(index, split, classes)
         folder, checks_files = self.shards, split == "val" or self.on_error == "stop"
-        options = {"checks_files": checks_files, "min_confidence": self.min_confidence if split == "train" else None}
-        return {split: lambda: open_shards(folder, index, split, **options)}
+        return {split: lambda: open_shards(folder, index, split, checks_files=checks_files, min_confidence=least)}
+
+    def _check_same_settings(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
+        """Check that shards were made with the same values of all settings that change the samples."""
+        own, count = to_dict(self), None if classes is None else len(classes)
+        # Predicted labels do not depend on how a data set's files are read.
+        keys = () if LABELED_BY in index.origin.data else ("exif", "white_level", *self.shard_keys[split])
+        expected = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
+        came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
+        for name, value in expected.items():
+            if came.get(name) != value:
+                key = f"data.{name}" if name in own else name
+                made, wanted = ("none" if each is None else each for each in (came.get(name), value))
+                raise InputError(
+                    f"the shards in {self.shards} were made with {key} {made}, but the recipe has {wanted}: use the "
+                    "same value, or write new shards"
+                )
+        names = index.origin.class_names
+        if names is not None and classes is not None and names != tuple(classes):
+            raise InputError(
+                f"the shards in {self.shards} were made with different task.classes "
+                f"({describe_difference(names, classes)}): use the same classes, or write new shards"
+            )
 
     def _shard_index(self, split: Split) -> ShardIndex | None:
         """The shard index of a split, if the shards hold it."""

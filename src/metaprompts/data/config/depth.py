@@ -10,8 +10,7 @@ from metaprompts.data.io.depth_files import LARGEST_SCALE, SMALLEST_SCALE, Depth
 from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.layouts import kitti, nyu
 from metaprompts.data.sample import SampleDataset, Split
-from metaprompts.data.transforms.color import DepthColor
-from metaprompts.data.transforms.cutdepth import CutDepth
+from metaprompts.data.transforms.color import CutDepth, DepthColor
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import EveryNth, Transform
 from metaprompts.errors import InputError

@@ -184,10 +184,7 @@ def _describe_joints(added: Mapping[str, Any], path: Path) -> str:
 
 
 def _file_joints(data: PoseData) -> _FileJoints | None:
-    """The joints of the training annotations, or else of the validation annotations.
-
-    None if no annotations are readable, in which case reading the samples reports the reason.
-    """
+    """The joints of the training or else the validation annotations; None if reading the samples will report why."""
     try:
         if data.shards is not None:
             for split in read_index(data.shards).splits.values():

@@ -13,11 +13,10 @@ from metaprompts.data.io.coco_annotations import (
     Annotations,
     Category,
     CocoImage,
-    check_same_ids,
     parse_annotations,
     parse_images,
 )
-from metaprompts.data.io.coco_entries import box_of, has_size, parse_each, score_of, whole_of
+from metaprompts.data.io.coco_entries import box_of, check_unique, has_size, parse_each, score_of, whole_of
 from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json
 from metaprompts.utils.wording import counted
@@ -86,7 +85,8 @@ def read_keypoints(path: Path) -> KeypointFile:
     found = parse_annotations(content, path)
     images = parse_images(content["images"], path)
     people = [each for each in found.annotations if not each.is_crowd and each.labeled]
-    check_same_ids(people, path)
+    # Predictions are matched by id.
+    check_unique((each.id for each in people), path, "people", "annotation id", "number the annotations")
     fit = [each for each in people if has_size(each.box_xywh)]
     if not fit:
         raise InputError(

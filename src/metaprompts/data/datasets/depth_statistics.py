@@ -89,7 +89,7 @@ class DepthStatistics:
         if self.unusable:
             lines.append(f"warning: {self.unusable} of {maps} without a pixel in range")
         if self._constant:
-            lines.append(f"warning: {self._constant} of {counted(self.images, 'depth map')} with a single value")
+            lines.append(f"warning: {self._constant} of {maps} with a single value")
         if self._repeated:
             image, first = self._repeated[0]
             lines.append(

@@ -54,7 +54,7 @@ class SegmentationPairs(FilePairs):
         """
         image_path, label_path = self._pairs[index]
         image, labels = read_pair(
-            image_path, label_path, lambda path: read_labels(path, self.table_of(path)), self.reading
+            image_path, label_path, lambda path: _read_labels(path, self.table_of(path)), self.reading
         )
         return Sample(image=image, path=str(image_path), labels=labels)
 
@@ -82,19 +82,8 @@ class SegmentationPairs(FilePairs):
         return self._table
 
 
-def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
-    """Read a mask and convert stored values to classes.
-
-    Args:
-        path: the mask
-        table: class of every stored value or color, see `label_table`
-
-    Returns:
-        (H, W) 0 to classes - 1, 255 = ignored
-
-    Raises:
-        InputError: the file is invalid, or holds values that are not classes
-    """
+def _read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
+    """(H, W) the classes of a mask, 255 = ignored; an error if it holds values that are not classes."""
     stored = _read_stored(path, table)
     labels = classes_of(stored, table)
     if labels.min() == UNKNOWN:

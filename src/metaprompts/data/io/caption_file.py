@@ -88,9 +88,9 @@ class CaptionFile:
 
 
 def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
-    found = {same_form(name): caption for name, caption in captions.items()}
+    found: dict[str, str] = {}
     for name, caption in captions.items():
-        if found[same_form(name)] != caption:
+        if found.setdefault(same_form(name), caption) != caption:
             raise InputError(
                 f"{path} has two captions for {name!r}, written with different Unicode compositions: keep one"
             )

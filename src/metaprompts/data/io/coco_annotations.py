@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,15 +165,6 @@ def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoIma
     names = (posixpath.normpath(each.file_name) for _, each in images)
     check_unique(names, where, "images", "file_name", "list each image once, under its path")
     return dict(images)
-
-
-def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
-    """Check that the ids of people are unique, because predictions are matched by id.
-
-    Raises:
-        InputError: ids are repeated
-    """
-    check_unique((each.id for each in people), where, "people", "annotation id", "number the annotations")
 
 
 def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from metaprompts.data.io.open_image import (
     check_regular_file,
     keep_stored_values,
     load_image,
+    load_library,
     naming_failure,
     read_with_opencv,
 )
@@ -206,10 +206,7 @@ def _read_other_floats(path: Path, bits: int) -> NDArray[Any]:
 
 def _read_exr(path: Path) -> NDArray[Any]:
     check_regular_file(path, "depth file")
-    try:
-        library = import_module("OpenEXR")
-    except ImportError as error:
-        raise InputError(f"reading depth file {path} needs OpenEXR: pip install 'metaprompts[exr]'") from error
+    library = load_library("OpenEXR", f"depth file {path}", "exr")
     with naming_failure(f"depth file {path} is not an EXR image", "export it again"):
         # Check the header first: a file of a few bytes can claim any size.
         first, last = library.File(str(path), header_only=True).header()["dataWindow"]

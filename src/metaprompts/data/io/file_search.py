@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -105,16 +105,12 @@ def without_results(images: Sequence[Path], where: str) -> list[Path]:
         where: the folder in which they were found
     """
     stems = {stem for path in images for stem in _stems(path)}
-    kept = [path for path in images if not _is_result(path, stems)]
+    matches = [_RESULT.fullmatch(path.name) for path in images]
+    kept = [path for path, match in zip(images, matches, strict=True) if match is None or match[1] not in stems]
     if len(kept) < len(images):
         results = counted(len(images) - len(kept), "image")
         logger.warning("skipped %s in %s: named like the results of other files there", results, where)
     return kept
-
-
-def _is_result(path: Path, stems: set[str]) -> bool:
-    match = _RESULT.fullmatch(path.name)
-    return match is not None and match[1] in stems
 
 
 def _stems(path: Path) -> tuple[str, ...]:
@@ -137,14 +133,15 @@ def _walk(folder: Path, left_out: set[str], above: tuple[str, ...], visits: Coun
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read: {error.strerror}") from error
     for entry in sorted(visible, key=attrgetter("name")):
-        if _is(entry.is_dir):
+        if is_true(entry.is_dir):
             yield from _walk(folder / entry.name, left_out, (*above, real), visits)
-        elif _is(entry.is_file) or entry.is_symlink():
+        elif is_true(entry.is_file) or entry.is_symlink():
             yield folder / entry.name
 
 
-def _is(ask: object) -> bool:
+def is_true(ask: Callable[[], bool]) -> bool:
+    """The answer of the file system; False for a link to itself, a forbidden folder or a name that is too long."""
     try:
-        return bool(ask())  # type: ignore[operator]
-    except OSError:  # a link to itself
+        return ask()
+    except OSError:
         return False

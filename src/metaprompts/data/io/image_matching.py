@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from metaprompts.data.io.list_files import same_form
@@ -89,7 +90,5 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
     """The number of trailing parts that are equal."""
-    length = 0
-    while length < min(len(one), len(other)) and one[-1 - length] == other[-1 - length]:
-        length += 1
-    return length
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.data.io.decoding import decode, exif_orientation, to_rgb, turned
-from metaprompts.data.io.file_search import find_files, warn_of_passed_over, without_results
+from metaprompts.data.io.file_search import find_files, is_true, warn_of_passed_over, without_results
 from metaprompts.data.io.open_image import CheckSize
 from metaprompts.errors import InputError
 
@@ -43,10 +43,10 @@ def read_image(path: Path, *, white_level: int | None = None, check_size: CheckS
         InputError: the file is missing, a folder, empty, not an image, too large, or truncated; the message is one line
             that names the file
     """
-    if _is_folder(path):
+    if is_true(path.is_dir):
         holds = "give its files" if images_in(path) else "it holds no images"
         raise InputError(f"image {path} is a folder: {holds}")
-    if _is_pattern(str(path)) and not _exists(path):
+    if _is_pattern(str(path)) and not is_true(path.exists):
         raise InputError(f"no image matches {path}: check the pattern")
     return decode(path, white_level=white_level, check_size=check_size).upright()
 
@@ -107,9 +107,9 @@ def list_images(
 def searched_folder(text: str) -> Path:
     """The folder that `list_images` searches: a folder itself, a pattern's fixed part, or a file's parent."""
     path = Path(text)
-    if _is_folder(path):
+    if is_true(path.is_dir):
         return path
-    return path.parent if _exists(path) or not _is_pattern(text) else _fixed_part(path)
+    return path.parent if is_true(path.exists) or not _is_pattern(text) else _fixed_part(path)
 
 
 def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, warn: bool = False) -> list[Path]:
@@ -134,10 +134,10 @@ def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, warn: b
 
 def _expand(text: str, out: Path | None, suffixes: frozenset[str]) -> list[Path]:
     path = Path(text)
-    if _is_folder(path):
+    if is_true(path.is_dir):
         return _searched([path], text, out, suffixes) or [path]
     # A file name may contain brackets: an existing path is not a pattern.
-    if _exists(path) or not _is_pattern(text):
+    if is_true(path.exists) or not _is_pattern(text):
         return [path]
     # Path.glob does not accept absolute patterns.
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
@@ -158,7 +158,7 @@ def _searched(places: Sequence[Path], text: str, out: Path | None, suffixes: fro
     real_out = None if out is None else os.path.realpath(out)
     images, passed_over = [], Counter[str]()
     for place in places:
-        if _is_folder(place):
+        if is_true(place.is_dir):
             # An explicitly given folder is searched, even if it is the output folder.
             without = [out] if out is not None and os.path.realpath(place) != real_out else []
             found, others = find_files(place, suffixes, without=without)
@@ -174,20 +174,6 @@ def _searched(places: Sequence[Path], text: str, out: Path | None, suffixes: fro
 
 def _is_pattern(text: str) -> bool:
     return any(sign in text for sign in "*?[")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a forbidden folder or a name too long: reading it reports the error
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def _array_to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -66,12 +66,12 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
                 f"{list_file}, line {number}: {len(names)} paths; expected `image label`, "
                 f"{HOW_SEPARATED}{separator_hint(names)}"
             )
-        pairs.append(tuple(_find(root, name, list_file, number) for name in names))
+        image, label = (_find(root, name, list_file, number) for name in names)
+        pairs.append((image, label))
     if not pairs:
         raise InputError(f"{list_file} names no images; expected one `image label` per line")
-    found = [(image, label) for image, label in pairs]
-    report_duplicates(found, list_file)
-    return found
+    report_duplicates(pairs, list_file)
+    return pairs
 
 
 def report_duplicates(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:

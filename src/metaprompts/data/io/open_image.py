@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,19 @@ def naming_failure(failed: str, cure: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(f"{failed} ({one_line(error)}): {cure}") from error
+
+
+def load_library(name: str, what: str, extra: str) -> Any:
+    """Import a library that reads a file.
+
+    Raises:
+        InputError: the library is not installed; the message names the file and the package's extra
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise InputError(f"reading {what} needs {package}: pip install 'metaprompts[{extra}]'") from error
 
 
 def check_pixels(width: int, height: int, name: str) -> None:

@@ -8,8 +8,7 @@ from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.io.images import images_in
 from metaprompts.data.io.list_files import pair_by_name
-from metaprompts.data.layouts.depth_lists import read_depth_list
-from metaprompts.data.layouts.folders import find_file, find_folder
+from metaprompts.data.layouts.folders import find_file, find_folder, read_depth_list
 from metaprompts.errors import InputError
 
 DEPTH_SCALE = 256.0

@@ -1,6 +1,5 @@
 """NYU Depth v2, in the layout of depth estimation code (sync, official_splits) or directly from its MATLAB files."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +8,8 @@ from numpy.typing import NDArray
 
 from metaprompts.data.datasets.pairs import DepthPairs
 from metaprompts.data.io.depth_files import DepthEncoding
-from metaprompts.data.io.open_image import naming_failure
-from metaprompts.data.layouts.depth_lists import read_depth_list
-from metaprompts.data.layouts.folders import find_file, find_folder
+from metaprompts.data.io.open_image import load_library, naming_failure
+from metaprompts.data.layouts.folders import find_file, find_folder, read_depth_list
 from metaprompts.data.sample import Sample
 from metaprompts.errors import InputError
 
@@ -110,7 +108,7 @@ class NyuMat:
 
 def _read_split(path: Path, name: str) -> NDArray[np.int64]:
     """(P,) image numbers, from 1."""
-    loadmat = _library("scipy.io", path).loadmat
+    loadmat = load_library("scipy.io", str(path), "mat").loadmat
     with naming_failure(f"{path} is not a MATLAB 5 file", "download it again"):
         content = loadmat(str(path))
     if name not in content:
@@ -120,7 +118,7 @@ def _read_split(path: Path, name: str) -> NDArray[np.int64]:
 
 def _opened(path: Path) -> Any:
     with naming_failure(f"{path} is not a MATLAB 7.3 (HDF5) file", "download it again"):
-        return _library("h5py", path).File(path, "r")
+        return load_library("h5py", str(path), "mat").File(path, "r")
 
 
 def _array(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> Any:
@@ -128,11 +126,3 @@ def _array(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> Any:
         came = f"{name} of {file[name].shape}" if name in file else f"no {name}"
         raise InputError(f"{path} has {came}; expected (1449, {', '.join(map(str, shape))}): download it again")
     return file[name]
-
-
-def _library(name: str, path: Path) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise InputError(f"reading {path} needs {package}: pip install 'metaprompts[mat]'") from error

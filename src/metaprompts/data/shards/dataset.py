@@ -194,8 +194,12 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
 def _certain(
     places: list[tuple[Shard, Record, int]], min_confidence: float, folder: Path
 ) -> list[tuple[Shard, Record, int]]:
-    """The samples with at least one pixel or joint that reaches a confidence."""
-    kept = [place for place in places if _largest(*place[1:]) >= min_confidence]
+    """The samples with at least one pixel or joint that reaches a confidence; all if the shards do not record it."""
+    kept = [
+        (shard, record, person)
+        for shard, record, person in places
+        if not record.confidence or record.confidence[person] >= min_confidence
+    ]
     dropped = len(places) - len(kept)
     said = f"{dropped} of {counted(len(places), 'sample')} in {folder} have no pixel or joint of confidence "
     said += f"{min_confidence:g} or more"
@@ -204,11 +208,6 @@ def _certain(
     if dropped:
         logger.warning("%s: dropped", said)
     return kept
-
-
-def _largest(record: Record, person: int) -> float:
-    """The largest confidence in a sample; 1 if the shards do not record confidences."""
-    return record.confidence[person] if record.confidence else 1.0
 
 
 def _check_shard_size(path: Path, shard: Shard) -> None:

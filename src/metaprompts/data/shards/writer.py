@@ -142,14 +142,13 @@ def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
 
 def _flat(origin: Origin) -> dict[str, Any]:
     """Flatten the values to user-facing names."""
-    values = to_dict(origin)
     named: dict[str, Any] = {
         "task": origin.task,
         "number of classes": origin.classes,
         "task.classes": origin.class_names,
         "--shard-bytes": origin.shard_bytes,
     }
-    return named | {f"data.{key}": value for key, value in values["data"].items()}
+    return named | {f"data.{key}": value for key, value in to_dict(origin.data).items()}
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -24,9 +24,11 @@ def to_tensors(sample: Sample) -> dict[str, Tensor]:
         sample: any sample
 
     Returns:
-        - image: (3, H, W) float32 RGB in 0..1 - labels: (H, W) int64, 255 = ignored - depth_m: (H, W) float32 meters, 0
-        where nothing was measured - dense targets by their names: (H, W) or (C, H, W) - of a person: keypoints (J, 3)
-        float32 and box_xywh (4,) float32; image_id and annotation_id int64, score and
+        - image: (3, H, W) float32 RGB in 0..1
+        - labels: (H, W) int64, 255 = ignored
+        - depth_m: (H, W) float32 meters, 0 where nothing was measured
+        - dense targets by their names: (H, W) or (C, H, W)
+        - of a person: keypoints (J, 3) float32 and box_xywh (4,) float32; image_id and annotation_id int64, score and
           area float32, all 0-d; of a cropped one also center (2,) and size (2,) float32
         - context: (L, D) float32
     """
@@ -52,14 +54,9 @@ def image_tensor(image: NDArray[np.uint8]) -> Tensor:
 
 
 def _person_tensors(person: Person) -> dict[str, Tensor]:
-    tensors = {
-        "keypoints": torch.from_numpy(person.keypoints.copy()),
-        "box_xywh": torch.from_numpy(person.box_xywh.copy()),
-        "image_id": torch.tensor(person.image_id, dtype=torch.int64),
-        "annotation_id": torch.tensor(person.annotation_id, dtype=torch.int64),
-        "score": torch.tensor(person.score, dtype=torch.float32),
-        "area": torch.tensor(person.area, dtype=torch.float32),
-    }
+    tensors = {name: torch.from_numpy(getattr(person, name).copy()) for name in ("keypoints", "box_xywh")}
+    kinds = {"image_id": torch.int64, "annotation_id": torch.int64, "score": torch.float32, "area": torch.float32}
+    tensors |= {name: torch.tensor(getattr(person, name), dtype=kind) for name, kind in kinds.items()}
     if person.crop is not None:
         tensors["center"] = torch.from_numpy(person.crop.center.copy())
         tensors["size"] = torch.from_numpy(person.crop.size.copy())

@@ -82,7 +82,8 @@ class Clip(FrameSource):
             raise InputError(f"cannot read {self.path} as video: {_reason(error)}") from error
         with container:
             # The cover image of a song is a video stream, too.
-            streams = [each for each in container.streams.video if not _is_cover(each)]
+            cover = av.stream.Disposition.attached_pic
+            streams = [each for each in container.streams.video if not each.disposition & cover]
             if not streams:
                 raise InputError(f"{self.path} holds no video")
             streams[0].thread_type = "AUTO"
@@ -149,10 +150,6 @@ def _upright(frame: Any, size: tuple[int, ...] | None) -> ImageArray:
     height, width = (frame.height, frame.width) if size is None else size[::-1] if turns % 2 else size
     image = frame.to_ndarray(format="rgb24", width=width, height=height)
     return np.ascontiguousarray(np.rot90(image, turns))
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & load_av().stream.Disposition.attached_pic)
 
 
 def _reason(error: Exception) -> str:
