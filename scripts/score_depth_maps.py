@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import metaprompts
 from metaprompts.data.datasets.pairs import DepthPairs
-from metaprompts.data.datasets.sky import with_sky
+from metaprompts.data.datasets.views import with_sky
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.io.list_files import find_pairs
 

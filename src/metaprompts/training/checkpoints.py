@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from metaprompts.data.datasets.skip_bad import SkipBadSamples
+from metaprompts.data.datasets.views import SkipBadSamples
 from metaprompts.data.sample import SampleDataset
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe

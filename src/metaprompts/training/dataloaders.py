@@ -12,9 +12,8 @@ from torch.utils.data import Sampler, default_collate
 
 from metaprompts.data.config.base import joined
 from metaprompts.data.datasets.held_out import hold_out, image_names, subset
-from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.datasets.transformed import Transformed
-from metaprompts.data.datasets.views import Captioned
+from metaprompts.data.datasets.views import Captioned, SkipBadSamples
 from metaprompts.data.loading import Reader, ShapeBatches
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.shards.index import read_index

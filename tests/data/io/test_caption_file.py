@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from metaprompts.data.datasets.pairs import DepthPairs
-from metaprompts.data.datasets.skip_bad import SkipBadSamples
-from metaprompts.data.datasets.views import Captioned, ConcatSamples
+from metaprompts.data.datasets.views import Captioned, ConcatSamples, SkipBadSamples
 from metaprompts.data.io.caption_file import CaptionFile
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.sample import Sample

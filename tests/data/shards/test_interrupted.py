@@ -11,7 +11,7 @@ from PIL import Image
 from data.shards.sharding import Spoiled, assert_same_samples, files, shard
 from interrupted import dead_scratch
 from metaprompts.data.config.pose import PoseData
-from metaprompts.data.datasets.skip_bad import SkipBadSamples
+from metaprompts.data.datasets.views import SkipBadSamples
 from metaprompts.data.shards import writer
 from metaprompts.data.shards.index import read_index
 from metaprompts.errors import InputError

@@ -11,7 +11,7 @@ from layout_classes import ADE20K, CITYSCAPES
 from metaprompts.data.config.depth import DepthData
 from metaprompts.data.config.pose import PoseData
 from metaprompts.data.config.segmentation import SegmentationData
-from metaprompts.data.datasets.skip_bad import SkipBadSamples
+from metaprompts.data.datasets.views import SkipBadSamples
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.errors import InputError

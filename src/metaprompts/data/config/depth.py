@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from metaprompts.data.config.base import Openers, PairedSection, Probability, Side
 from metaprompts.data.datasets.pairs import DepthPairs
-from metaprompts.data.datasets.sky import with_sky
+from metaprompts.data.datasets.views import with_sky
 from metaprompts.data.io.depth_files import LARGEST_SCALE, SMALLEST_SCALE, DepthEncoding, DepthKind
 from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.layouts import kitti, nyu
