@@ -1,4 +1,4 @@
-"""Open one image file, or raise a one-line error."""
+"""Open one image file of any format with the values that it stores, or raise a one-line error."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
