@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 _MODULES = {
     "predict": [
         *(
-            "metaprompts.models.adapters",
+            "metaprompts.models.loading",
             "metaprompts.cli.inference_options",
             "metaprompts.engines.factory",
             "rich.progress",

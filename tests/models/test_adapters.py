@@ -9,8 +9,7 @@ from PIL import Image
 
 from metaprompts.cli import main
 from metaprompts.errors import InputError
-from metaprompts.models.adapters import load_adapters
-from metaprompts.models.loading import load
+from metaprompts.models.loading import load, load_adapters
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import load_backbone
 from metaprompts.modules.backbone.lora import LORA_MARK

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from metaprompts.errors import InputError
-from metaprompts.models.adapters import load_adapters
-from metaprompts.models.loading import load
+from metaprompts.models.loading import load, load_adapters
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.models.model_card import model_card
 from metaprompts.modules.backbone.second_encoder import SecondEncoder

@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from metaprompts.training.logger import JsonlFile, read_lines
+from metaprompts.errors import InputError
+from metaprompts.training.logger import JsonlFile, naming_tracker, read_lines
 
 LINES = [{"step": step, "total": 0.5, "lr": 0.1} for step in (1, 2, 3)]
 
@@ -35,3 +36,11 @@ def test_a_line_that_was_being_written_is_no_damage(tmp_path, caplog):
     assert read_lines(written(tmp_path / "log.jsonl", after=b'{"step": 4, "tot')) == LINES
     assert read_lines(tmp_path / "none.jsonl") == []
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("error", [AttributeError("'NoneType' has no attribute 'write'"), OSError(28, "No space")])
+def test_a_tracker_that_cannot_write_is_named(error):
+    """Where the disk was full, TensorBoard ended a run with an AttributeError."""
+    said = r"^tensorboard cannot write .*pass --training.report_to none"
+    with pytest.raises(InputError, match=said), naming_tracker("tensorboard"):
+        raise error

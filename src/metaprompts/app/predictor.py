@@ -22,9 +22,8 @@ from metaprompts.errors import InputError
 from metaprompts.inference.detectors.base import PersonDetector
 from metaprompts.inference.detectors.duplicates import without_duplicates
 from metaprompts.inference.predict import predict_many
-from metaprompts.models.adapters import load_adapters
 from metaprompts.models.detectors import load_detector
-from metaprompts.models.loading import load
+from metaprompts.models.loading import load, load_adapters
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.pose import Pose
 from metaprompts.tasks.predictions import (

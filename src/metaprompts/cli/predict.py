@@ -116,8 +116,7 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
         from metaprompts.engines.engine_model import EngineModel
         from metaprompts.engines.factory import CONVERTING, Approximation, weights_type
         from metaprompts.engines.loading import with_engine
-        from metaprompts.models.adapters import load_adapters
-        from metaprompts.models.loading import load
+        from metaprompts.models.loading import load, load_adapters
         from metaprompts.utils.device import pick_device
         from metaprompts.utils.progress import report_lines
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from metaprompts.errors import InputError
 from metaprompts.tasks import task_class
 from metaprompts.tasks.base import Task
-from metaprompts.utils.schema import Range, check_ranges, convert, from_dict, to_dict, unknown_key
+from metaprompts.utils.schema import Range, check_ranges, convert, from_dict, to_dict, type_hints, unknown_key
 
 NAME_PLACE = "{}"
 """The placeholder for a label in a template."""
@@ -206,26 +206,12 @@ class ModelConfig:
         """
         if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
             raise InputError("this config.json is not from a metaprompts model: it has no 'task' and 'backbone'")
-        parts = {"backbone": Architecture, "prompts": Prompts, "refinement": Refinement, "rearrangement": Rearrangement}
-        optional = {"base": Base, "lora": Lora}
-        known = [*parts, *optional, "task", "scaled_latent", "working_size", "supervised_steps", "step_tolerance"]
+        hints = type_hints(cls)
         for key in values:
-            if key not in known:
-                raise InputError(unknown_key(key, known))
-        made: dict[str, Any] = {key: from_dict(kind, values.get(key, {}), key) for key, kind in parts.items()}
-        made |= {
-            key: from_dict(kind, values[key], key) for key, kind in optional.items() if values.get(key) is not None
-        }
-        size = convert(tuple[int, int] | None, values.get("working_size"), "working_size")
-        scaled = convert(bool, values.get("scaled_latent", False), "scaled_latent")
-        return cls(
-            task=build_task(values["task"]),
-            scaled_latent=scaled,
-            working_size=size,
-            supervised_steps=convert(bool, values.get("supervised_steps", False), "supervised_steps"),
-            step_tolerance=convert(float | None, values.get("step_tolerance"), "step_tolerance"),
-            **made,
-        )
+            if key not in hints:
+                raise InputError(unknown_key(key, list(hints)))
+        made = {key: convert(hints[key], value, key) for key, value in values.items() if key != "task"}
+        return cls(task=build_task(values["task"]), **made)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a config.json; `from_dict` reads it."""

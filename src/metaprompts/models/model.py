@@ -16,12 +16,7 @@ from metaprompts.models.text_prompts import resolved, text_encoder_of
 from metaprompts.modules.backbone import Backbone, LatentEncoder, PyramidUNet, load_backbone
 from metaprompts.modules.backbone.lora import add_lora
 from metaprompts.modules.backbone.second_encoder import SecondEncoder, with_maps
-from metaprompts.modules.meta_prompts import (
-    CaptionPrompts,
-    LabelPrompts,
-    MetaPrompts,
-    RecurrentRefinement,
-)
+from metaprompts.modules.meta_prompts import CaptionPrompts, LabelPrompts, MetaPrompts, RecurrentRefinement
 from metaprompts.utils.torch_modules import recomputed
 
 if TYPE_CHECKING:
@@ -65,11 +60,7 @@ class MetaPromptModel(
         width, levels = self.unet.prompt_channels, self.unet.channels
         self.second_encoder = None if backbone.second is None else SecondEncoder(backbone.second, levels)
         self.prompts = _PROMPTS[config.prompts.kind](
-            config.prompts.count,
-            width,
-            steps=steps,
-            per_step=config.prompts.per_step,
-            adapter=config.prompts.adapter,
+            config.prompts.count, width, steps=steps, per_step=config.prompts.per_step, adapter=config.prompts.adapter
         )
         self.refinement = RecurrentRefinement(
             steps,

@@ -13,8 +13,8 @@ from metaprompts.errors import InputError, one_line
 from metaprompts.models.config import Architecture, ModelConfig, Prompts, Refinement
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm, dimension
-from metaprompts.modules.backbone.ldm_names import ldm_vae_name
-from metaprompts.modules.backbone.loading import ldm_unet_renamer
+from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
+from metaprompts.modules.backbone.loading import with_prefix
 from metaprompts.tasks import Depth, Segmentation, Task
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, state_dict_in
 
@@ -39,10 +39,8 @@ _UNUSED = re.compile(
     r"sd_model\..*|(encoder\.)?(encoder_vq\.post_quant_conv\..*|unet\.unet\.diffusion_model\.time_embed\..*)"
 )
 
-_OUTPUT_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
-_ADAPTER_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
-
-_NUMBER = re.compile(r"\d+")
+# The tensors of the output layer, and of a prompt adapter.
+_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
 
 # Our name -> the released name, as patterns; \1 and so on are numbers, and {+1} adds one to the first number.
 _DEPTH_NAMES = (
@@ -127,11 +125,11 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
 def _config(tensors: Mapping[str, Tensor], preset: str, origin: str) -> ModelConfig:
     _check_kind(tensors, preset, origin)
     is_depth, prefix = preset in _DEPTH_PRESETS, _prefix(preset)
-    configs = configs_from_ldm(_part(tensors, prefix + _UNET), _part(tensors, prefix + _VAE), origin)
+    configs = configs_from_ldm(with_prefix(tensors, prefix + _UNET), with_prefix(tensors, prefix + _VAE), origin)
     steps = _steps(tensors, preset)
     try:
-        task, prompts = _depth(tensors, preset, steps) if is_depth else _segmentation(tensors, preset)
-        counts = Prompts(count=prompts, per_step=is_depth, adapter=is_depth), Refinement(steps=steps)
+        task, count = _depth(tensors, preset, steps) if is_depth else _segmentation(tensors, preset)
+        prompts, refinement = Prompts(count=count, per_step=is_depth, adapter=is_depth), Refinement(steps=steps)
     except KeyError as error:
         raise InputError(f"{origin} is not a released checkpoint for {preset}: it has no tensor {error}") from error
     except InputError as error:
@@ -139,8 +137,8 @@ def _config(tensors: Mapping[str, Tensor], preset: str, origin: str) -> ModelCon
     return ModelConfig(
         task=task,
         backbone=Architecture(unet=configs["unet"], vae=configs["vae"]),
-        prompts=counts[0],
-        refinement=counts[1],
+        prompts=prompts,
+        refinement=refinement,
         working_size=_WORKING_SIZES[preset],
     )
 
@@ -227,29 +225,26 @@ def _steps(tensors: Mapping[str, Tensor], preset: str) -> int:
 
     def expected(steps: int) -> set[str]:
         names = {f"t{step}" for step in range(1, steps + 1)}
-        names |= {f"cross_unet_conv{step}.{part}" for step in range(2, steps + 1) for part in _OUTPUT_PARTS}
+        names |= {f"cross_unet_conv{step}.{part}" for step in range(2, steps + 1) for part in _PARTS}
         if preset in _DEPTH_PRESETS:
             names |= {f"meta_prompts{step}" for step in range(1, steps + 1)}
-            names |= {f"text_adapter{step}.fc.{part}" for step in range(1, steps + 1) for part in _ADAPTER_PARTS}
+            names |= {f"text_adapter{step}.fc.{part}" for step in range(1, steps + 1) for part in _PARTS}
         return {prefix + name for name in names}
 
-    most = max((int(number) for name in found for number in _NUMBER.findall(name.removeprefix(prefix))[:1]), default=1)
+    most = max(
+        (int(number) for name in found for number in re.findall(r"\d+", name.removeprefix(prefix))[:1]), default=1
+    )
     # Each step adds at least one name, so more steps than names always differ more.
     return min(range(1, max(min(most, len(found)), 1) + 1), key=lambda steps: (len(found ^ expected(steps)), -steps))
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 def _released_renamer(config: ModelConfig, preset: str) -> Callable[[str], str]:
-    rename_unet_key = ldm_unet_renamer(config.backbone.unet)
     prefix = _prefix(preset)
     patterns = _DEPTH_NAMES if preset in _DEPTH_PRESETS else _SEGMENTATION_NAMES
 
     def rename_key(name: str) -> str:
         if name.startswith("unet."):
-            return prefix + _UNET + rename_unet_key(name.removeprefix("unet."))
+            return prefix + _UNET + ldm_unet_name(name.removeprefix("unet."), config.backbone.unet)
         if name.startswith("latent_encoder."):
             return prefix + _VAE + ldm_vae_name(name.removeprefix("latent_encoder."))
         for ours, theirs in patterns:
@@ -267,7 +262,7 @@ def _aliases(preset: str, steps: int) -> dict[str, str]:
     return {
         f"{prefix}cross_unet_conv{step}.{part}": f"{prefix}{_UNET}out.{part}"
         for step in range(2, steps + 1)
-        for part in _OUTPUT_PARTS
+        for part in _PARTS
     }
 
 

@@ -60,12 +60,7 @@ class Checkpoints:
     """
 
     def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, dist: DistributedContext) -> None:
-        self._settings = recipe
-        self._recipe = recipe.to_dict()
-        self._steps = steps
-        self._samples = samples
-        self._dist = dist
-        self._keep = recipe.training.save_total_limit
+        self._recipe, self._steps, self._samples, self._dist = recipe, steps, samples, dist
         self._folder = recipe.training.output_dir / "checkpoints"
 
     def resume(self, train_state: RunState, resume: Resume) -> None:
@@ -112,24 +107,28 @@ class Checkpoints:
     def save(self, train_state: RunState, *, finished: bool = False) -> None:
         """Write a checkpoint, then remove outdated checkpoints; all processes must call this.
 
+        A finished run keeps one checkpoint, from which it can be extended by more steps.
+
         Raises:
             InputError: the checkpoint cannot be written; earlier checkpoints are kept
         """
         skipped = skipped_by_all(self._samples, self._dist) or []
         state, generators = train_state.state(), self._dist.gather(rng_state())
-        self._write(train_state, state=state, rng_state=generators, skipped=skipped, finished=finished)
-        self._remove(checkpoints_in(self._folder)[1 if finished else self._keep :])
-
-    def finish(self, train_state: RunState) -> None:
-        """Keep one checkpoint, marked as finished, from which the run can be extended by more steps."""
-        self.save(train_state, finished=True)
-
-    def _write(self, train_state: RunState, **more: Any) -> None:
         if not self._dist.is_first:
             return
-        facts = {"step": train_state.step, "steps": self._steps, "images": len(self._samples), "recipe": self._recipe}
-        path = checkpoint_path(self._folder, train_state.step)
-        write_state(path, {**facts, "history": asdict(train_state.history), **more})
+        content = {
+            "step": train_state.step,
+            "steps": self._steps,
+            "images": len(self._samples),
+            "recipe": self._recipe.to_dict(),
+            "history": asdict(train_state.history),
+            "state": state,
+            "rng_state": generators,
+            "skipped": skipped,
+            "finished": finished,
+        }
+        write_state(checkpoint_path(self._folder, train_state.step), content)
+        self._remove(checkpoints_in(self._folder)[1 if finished else self._recipe.training.save_total_limit :])
 
     def _remove(self, paths: Iterable[Path]) -> None:
         if self._dist.is_first:
@@ -150,7 +149,7 @@ class Checkpoints:
 
     def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
         """Check that the recipe matches that of the checkpoint; return whether a key that may change differs."""
-        changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
+        changed = [key for key in changed_keys(found, self._recipe.to_dict()) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
                 f"{path} differs from this run in {', '.join(refused)}: use the same value, or pass --resume never to "
@@ -172,7 +171,7 @@ class Checkpoints:
             )
         if self._dist.is_first:
             schedule = describe_schedule(
-                self._settings.schedule, min(step, self._steps - 1), steps=self._steps, lr=self._settings.optimizer.lr
+                self._recipe.schedule, min(step, self._steps - 1), steps=self._steps, lr=self._recipe.optimizer.lr
             )
             logger.warning("resuming from step %d to %d, not to %d as before: %s", step, self._steps, steps, schedule)
 

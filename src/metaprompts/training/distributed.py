@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.training.data_parallel import ProcessGroup
 from metaprompts.training.fsdp import shard
-from metaprompts.training.trackers import TRACKED_FOLDER, check_trackers
+from metaprompts.training.logger import TRACKED_FOLDER, check_trackers
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device, process_count, processes
 

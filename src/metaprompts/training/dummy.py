@@ -11,7 +11,7 @@ from metaprompts.embedded import BACKBONE
 from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, build_backbone
-from metaprompts.modules.backbone.loading import RANDOM, known_architecture, named_config
+from metaprompts.modules.backbone.loading import ARCHITECTURES, RANDOM, named_config
 from metaprompts.modules.backbone.second_loading import stand_in_second
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.build_model import model_on
@@ -50,15 +50,9 @@ def fake_model(recipe: Recipe, mode: FakeTensorMode) -> MetaPromptModel:
 
 def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
     """A training batch with dummy values."""
-    height, width = original_size(recipe)
+    height, width = recipe.task.input_size or recipe.augment.crop_size
     batch = {"image": torch.empty(images, 3, height, width)}
     return batch | recipe.task.empty_targets(images, height, width)
-
-
-def original_size(recipe: Recipe) -> tuple[int, int]:
-    """(height, width) of training images."""
-    size: tuple[int, int] = recipe.task.input_size or recipe.augment.crop_size
-    return size
 
 
 def stand_in_backbone(source: str, second: str | None = None) -> Backbone:
@@ -79,4 +73,4 @@ def architecture(source: str) -> str:
         return source.removeprefix(RANDOM)
     if source == BACKBONE or Path(source).expanduser().is_dir():
         return source
-    return known_architecture(source) or _STAND_IN
+    return ARCHITECTURES.get(source, _STAND_IN)

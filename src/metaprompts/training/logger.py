@@ -2,15 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metaprompts.errors import InputError
-from metaprompts.training.trackers import naming_tracker, start_trackers
+from metaprompts.errors import InputError, one_line
 from metaprompts.utils.files import json_line, write_text
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.text import ImageArray
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from metaprompts.recipes.recipe import Recipe
 
 LOG_FILE = "log.jsonl"
+TRACKED_FOLDER = "tensorboard"
+_PROJECT = "metaprompts"
 
 logger = logging.getLogger(__name__)
 
@@ -108,56 +109,40 @@ def _values(line: bytes) -> dict[str, Any] | None:
 
 
 class MetricLogger:
-    """No-op logger for non-zero ranks."""
+    """Logs to log.jsonl and to trackers.
 
-    tracks = False
-    """Whether images are logged."""
+    Args:
+        log: receives everything except images; None, on non-zero ranks, to log nothing
+        trackers: trackers of accelerate
+
+    Attributes:
+        tracks: whether images are logged
+    """
+
+    def __init__(self, log: JsonlFile | None = None, trackers: Sequence[Any] = ()) -> None:
+        self._log = log
+        self._trackers = trackers
+        self.tracks = bool(trackers)
 
     def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
         """Log a step: learning rate, losses by name, duration, and the part of the duration spent waiting."""
+        values = {**losses, "seconds": seconds, "waited": waited}
+        self._add(step, values)
+        self._track(step, {f"training/{name}": value for name, value in values.items()})
 
     def validation(self, step: int, scores: Mapping[str, Any]) -> None:
         """Log a validation's scores."""
-
-    def stopped_early(self, step: int, patience: int) -> None:
-        """Log the number of consecutive validations without improvement."""
-
-    def images(self, step: int, images: Mapping[str, ImageArray]) -> None:
-        """Log images (H, W, 3) by name."""
-
-
-class JsonlLogger(MetricLogger):
-    """Logs to log.jsonl and to the trackers.
-
-    Args:
-        log: receives everything except images
-        accelerator: holds the trackers
-    """
-
-    def __init__(self, log: JsonlFile, accelerator: "Accelerator") -> None:
-        self._log = log
-        self._accelerator = accelerator
-        self.tracks = bool(accelerator.trackers)
-
-    def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
-        """Log a step."""
-        self._log.add(step, {**losses, "seconds": seconds, "waited": waited})
-        times = {"seconds": seconds, "waited": waited}
-        self._track(step, {f"training/{name}": value for name, value in {**losses, **times}.items()})
-
-    def validation(self, step: int, scores: Mapping[str, Any]) -> None:
-        """Log a validation."""
-        self._log.add(step, {"validation": scores})
+        self._add(step, {"validation": scores})
         numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
         self._track(step, {f"validation/{name}": value for name, value in numbers.items()})
 
     def stopped_early(self, step: int, patience: int) -> None:
-        """Log an early stop."""
-        self._log.add(step, {"early_stopping": patience})
+        """Log the number of consecutive validations without improvement."""
+        self._add(step, {"early_stopping": patience})
 
     def images(self, step: int, images: Mapping[str, ImageArray]) -> None:
-        """Log images."""
-        for tracker in self._accelerator.trackers:
+        """Log images (H, W, 3) by name."""
+        for tracker in self._trackers:
             if not hasattr(tracker, "log_images"):
                 continue
             layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
@@ -165,8 +150,12 @@ class JsonlLogger(MetricLogger):
             with naming_tracker(tracker.name):
                 tracker.log_images(batched, step=step, **layout)
 
+    def _add(self, step: int, values: Mapping[str, Any]) -> None:
+        if self._log is not None:
+            self._log.add(step, values)
+
     def _track(self, step: int, values: Mapping[str, float]) -> None:
-        for tracker in self._accelerator.trackers:
+        for tracker in self._trackers:
             with naming_tracker(tracker.name):
                 tracker.log(dict(values), step=step)
 
@@ -193,7 +182,7 @@ def metric_logger(
     log = JsonlFile(recipe.training.output_dir / LOG_FILE, step, validation_due=validation_due)
     try:
         start_trackers(accelerator, recipe, step)
-        yield JsonlLogger(log, accelerator)
+        yield MetricLogger(log, accelerator.trackers)
     finally:
         log.close()
         # If trackers could not be started, there are none to end.
@@ -201,3 +190,57 @@ def metric_logger(
             with naming_tracker(tracker.name):
                 tracker.finish()
         accelerator.trackers = []
+
+
+@contextmanager
+def naming_tracker(tracker: str) -> Iterator[None]:
+    """Name the tracker that could not write: the disk may be full, or its server down."""
+    try:
+        yield
+    except Exception as error:  # TensorBoard raises AttributeError if the disk is full
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)[:200]
+        raise InputError(
+            f"{tracker} cannot write ({reason}): free up space, or pass --training.report_to "
+            "none; then resume with --resume auto"
+        ) from error
+
+
+def check_trackers(names: tuple[str, ...] | None) -> None:
+    """Check that trackers are installed.
+
+    Raises:
+        InputError: a tracker is not installed
+    """
+    from accelerate.tracking import get_available_trackers
+
+    installed = [str(tracker) for tracker in get_available_trackers()]
+    if missing := [name for name in names or () if name not in installed]:
+        raise InputError(
+            f"training.report_to names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, "
+            "or leave it out (--training.report_to none uses no tracker)"
+        )
+
+
+def start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> None:
+    """Start the trackers of a run that resumes after a step.
+
+    Raises:
+        InputError: a tracker cannot be started
+    """
+    # TensorBoard may contain steps of a killed run that will be repeated.
+    options = {"tensorboard": {"purge_step": step + 1}}
+    try:
+        accelerator.init_trackers(_PROJECT, config=_flat(recipe), init_kwargs=options)
+    except Exception as error:  # each tracker raises its own errors: no network, no account, ...
+        raise InputError(
+            f"cannot start {', '.join(map(str, accelerator.log_with))}: {one_line(error)[:200]}; fix it, "
+            "or pass --training.report_to none"
+        ) from error
+
+
+def _flat(recipe: "Recipe") -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value if isinstance(value, bool | int | float | str) else str(value)
+        for section, values in recipe.to_dict().items()
+        for key, value in values.items()
+    }

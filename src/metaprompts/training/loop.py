@@ -35,7 +35,7 @@ from metaprompts.training.dataloaders import (
 from metaprompts.training.distributed import DistributedContext, distributed_context
 from metaprompts.training.logger import LOG_FILE, MetricLogger, metric_logger, read_lines
 from metaprompts.training.lr_schedule import check_warmup, learning_rate
-from metaprompts.training.nonfinite_dump import NonFiniteStep, dump_step
+from metaprompts.training.nonfinite_dump import dump_step
 from metaprompts.training.plots import training_curves
 from metaprompts.training.previews import sample_images, samples_to_watch
 from metaprompts.training.ranking import is_as_good, main_metric, validations_since_best
@@ -205,7 +205,7 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
             if is_stalled() and train_state.step < steps:
                 notes.stopped_early(train_state.step, settings.early_stopping or 0)
                 callbacks.on_message([_early_stop(train_state, steps, recipe)])
-            checkpoints.finish(train_state)
+            checkpoints.save(train_state, finished=True)
     finally:
         callbacks.on_train_end()
     return train_state.history
@@ -279,15 +279,17 @@ def _take_step(
     losses = optimizer_step(train_state.model, train_state.optimizer, losses_of, max_grad_norm, dist)
     if not all(map(math.isfinite, losses.values())):
         files = batches.files(train_state.step)
-        step = NonFiniteStep(
+        kept = dump_step(
+            train_state.model,
+            recipe,
+            train_state.tensors(),
+            passes,
             step=train_state.step + 1,
             rank=dist.rank,
-            passes=passes,
             files=files,
             rng_state=before,
             loss_batch=train_state.split.loss_batch,
         )
-        kept = dump_step(step, train_state.model, train_state.tensors(), recipe)
         cure = (
             f"lower optimizer.lr or set optimizer.max_grad_norm; its images are {listed(files, 8)}, and {kept} holds "
         )

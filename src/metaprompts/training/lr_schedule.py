@@ -17,11 +17,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
     if schedule.kind == "poly_one_cycle":
         # The released code counts its steps from 1.
         return poly_one_cycle(
-            step + 1,
-            top=max(round(steps * schedule.pct_start), 1),
-            lr=lr,
-            min_lr=schedule.min_lr,
-            power=schedule.power,
+            step + 1, top=max(round(steps * schedule.pct_start), 1), lr=lr, min_lr=schedule.min_lr, power=schedule.power
         )
     if schedule.kind == "poly":
         lr *= float((1 - step / steps) ** schedule.power)

@@ -1,7 +1,6 @@
 """Dump a step with a non-finite loss, so that it can be replayed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +17,34 @@ from metaprompts.training.train_step import LossModule
 from metaprompts.utils.checkpoint_files import first_whole_state, write_state
 
 
-@dataclass(frozen=True, kw_only=True)
-class NonFiniteStep:
-    """One process's part of a step.
-
-    Attributes:
-        step: 1 for the first
-        rank: rank of the process
-        passes: images and targets, pass by pass
-        files: files of the images
-        rng_state: the generators before the step
-        loss_batch: images per loss group; None for all images of a pass
-    """
-
-    step: int
-    rank: int
-    passes: Sequence[Mapping[str, Tensor]]
-    files: Sequence[str]
-    rng_state: Mapping[str, Any]
-    loss_batch: int | None = None
-
-
-def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str, Tensor], recipe: Recipe) -> Path:
-    """Write everything that determines a step's loss.
+def dump_step(
+    model: MetaPromptModel,
+    recipe: Recipe,
+    tensors: Mapping[str, Tensor],
+    passes: Sequence[Mapping[str, Tensor]],
+    *,
+    step: int,
+    rank: int,
+    **facts: Any,
+) -> Path:
+    """Write everything that determines the loss of one process's part of a step.
 
     Args:
-        kept: the step
         model: the model that took the step
-        tensors: the model's full weights before the step
         recipe: recipe of the run
+        tensors: the model's full weights before the step
+        passes: images and targets, pass by pass
+        step: 1 for the first
+        rank: rank of the process
+        facts: "files" of the images, "rng_state" before the step, and "loss_batch", the images per loss group
 
     Returns:
         the file, for `replay`
     """
-    name = f"not_finite_{kept.step:08d}{f'_process{kept.rank}' if kept.rank else ''}.pt"
-    path = recipe.training.output_dir / name
-    passes = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in kept.passes]
-    facts = {
-        "step": kept.step,
-        "files": list(kept.files),
-        "rng_state": dict(kept.rng_state),
-        "recipe": recipe.to_dict(),
-    }
-    facts["loss_batch"] = kept.loss_batch
-    write_state(path, {**facts, "passes": passes, "model": dict(tensors), "config": model.config.to_dict()})
+    path = recipe.training.output_dir / f"not_finite_{step:08d}{f'_process{rank}' if rank else ''}.pt"
+    on_cpu = [{name: tensor.cpu() for name, tensor in batch.items()} for batch in passes]
+    origin = {"recipe": recipe.to_dict(), "config": model.config.to_dict()}
+    write_state(path, {"step": step, **facts, **origin, "passes": on_cpu, "model": dict(tensors)})
     return path
 
 

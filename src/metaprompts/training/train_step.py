@@ -91,9 +91,7 @@ class LossModule(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self._loss_batch = loss_batch
-        self._autocast = autocast
-        self._step_decay = step_decay
+        self._loss_batch, self._autocast, self._step_decay = loss_batch, autocast, step_decay
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute the loss terms by name, as means over the pass.
@@ -109,9 +107,8 @@ class LossModule(nn.Module):
             )
         # Half precision is too coarse for sums over many pixels and for logarithms.
         with torch.autocast(raw.device.type, enabled=False):
-            return step_losses(
-                self.model.task, raw.float(), _float(auxiliary), batch, self._loss_batch, self._step_decay
-            )
+            auxiliary = None if auxiliary is None else auxiliary.float()
+            return step_losses(self.model.task, raw.float(), auxiliary, batch, self._loss_batch, self._step_decay)
 
 
 def step_losses(
@@ -179,7 +176,3 @@ def grouped_losses(
         for name, loss in losses.items():
             means[name] = means.get(name, 0) + loss * weight
     return means
-
-
-def _float(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.float()

@@ -45,7 +45,11 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     """
     folder = model_folder(source)
     config = _read_config(folder)
-    _check_not_adapter(source, config)
+    if config.get("base") is not None:
+        raise InputError(
+            f"training.init_from {source} was trained on a frozen backbone and saved without it: start from a run "
+            "that trained all weights (training.trainable full)"
+        )
     tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, source)
     tensors = _without_other_second(model, tensors, config, source)
     _warn_of_other_labels(model, config, source)
@@ -104,19 +108,15 @@ def _outputs_by_name(
             changed[name], taken = own.detach().clone(), True
             for row, place in rows.items():
                 changed[name][row] = other[place]
-    shared = [name for row, name in enumerate(names) if taken and row in rows]
-    _report_outputs(key, shared, [name for name in names if name not in shared], source)
-    return changed
-
-
-def _report_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source: str | Path) -> None:
+    copied = [name for row, name in enumerate(names) if taken and row in rows]
     _warn(
         "%s has different task.%s, or a different order: outputs copied by name: %s; newly initialized: %s",
         source,
         key,
         ", ".join(copied) or "none",
-        ", ".join(fresh) or "none",
+        ", ".join(name for name in names if name not in copied) or "none",
     )
+    return changed
 
 
 def _without_other_second(
@@ -164,14 +164,6 @@ def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], sour
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = config.get(name)
     return section if isinstance(section, dict) else {}
-
-
-def _check_not_adapter(source: str | Path, config: Mapping[str, Any]) -> None:
-    if config.get("base") is not None:
-        raise InputError(
-            f"training.init_from {source} was trained on a frozen backbone and saved without it: start from a run "
-            "that trained all weights (training.trainable full)"
-        )
 
 
 def _check_backbone(

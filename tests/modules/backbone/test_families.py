@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import PyramidUNet, load_backbone
-from metaprompts.modules.backbone.loading import build_backbone, ldm_unet_renamer, named_config
+from metaprompts.modules.backbone.loading import build_backbone, named_config
 from metaprompts.modules.backbone.unet import tapped_layer
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.build_model import build_model
@@ -197,14 +197,17 @@ def test_recipes_of_other_backbones_differ_from_nyu_only_in_it(recipe, name):
 def test_single_files_of_xl_have_its_heads_and_transformers(tmp_path):
     """LDM names: heads of 64 channels, several transformers in a layer, three levels."""
     from metaprompts.modules.backbone.ldm_config import configs_from_ldm
-    from metaprompts.modules.backbone.ldm_names import ldm_vae_name
+    from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
 
     configs = named_config("sdxl")
     with torch.device("meta"):
         backbone = build_backbone(**configs)
-    rename_key = ldm_unet_renamer(backbone.unet.config)
     state = backbone.unet.state_dict()
-    unet = {rename_key(name): each for name, each in state.items() if not name.startswith("add_embedding.")}
+    unet = {
+        ldm_unet_name(name, configs["unet"]): each
+        for name, each in state.items()
+        if not name.startswith("add_embedding.")
+    }
     vae = {ldm_vae_name(name): each for name, each in backbone.vae.state_dict().items()}
     found = configs_from_ldm(unet, vae, "x.safetensors")["unet"]
     for key in (

@@ -1,5 +1,7 @@
 """Our map of names against diffusers' own converter, which goes the other way."""
 
+from functools import partial
+
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -7,8 +9,8 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm
-from metaprompts.modules.backbone.ldm_names import ldm_vae_name
-from metaprompts.modules.backbone.loading import ldm_unet_renamer, named_config
+from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
+from metaprompts.modules.backbone.loading import named_config
 
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 UNETS = {
@@ -68,7 +70,7 @@ def encoder_of(vae: AutoencoderKL) -> dict[str, torch.Tensor]:
 class TestUNet:
     def test_diffusers_converter_gives_the_names_back(self, name):
         unet = meta(UNet2DConditionModel, unet_config(name))
-        rename_key, state = ldm_unet_renamer(unet.config), unet.state_dict()
+        rename_key, state = partial(ldm_unet_name, config=unet.config), unet.state_dict()
         spelled = {rename_key(ours): tensor for ours, tensor in state.items()}
         assert len(spelled) == len(state)
         assert not any("resnets" in theirs or "attentions" in theirs for theirs in spelled)
@@ -80,7 +82,7 @@ class TestUNet:
     def test_the_config_comes_back_from_the_shapes(self, name):
         config = unet_config(name)
         unet, vae = meta(UNet2DConditionModel, config), meta(AutoencoderKL, vae_config(config["in_channels"]))
-        rename_key = ldm_unet_renamer(unet.config)
+        rename_key = partial(ldm_unet_name, config=unet.config)
         read = configs_from_ldm(
             {rename_key(ours): tensor for ours, tensor in unet.state_dict().items()},
             {ldm_vae_name(ours): tensor for ours, tensor in encoder_of(vae).items()},
@@ -100,7 +102,8 @@ class TestUNet:
 def test_upsamplers_stand_behind_the_attention_if_there_is_one():
     """diffusers' converter takes either place, so it cannot tell."""
     with torch.device("meta"):
-        rename_key = ldm_unet_renamer(UNet2DConditionModel.from_config(named_config("sd15")["unet"]).config)
+        config = UNet2DConditionModel.from_config(named_config("sd15")["unet"]).config
+    rename_key = partial(ldm_unet_name, config=config)
     assert rename_key("up_blocks.0.upsamplers.0.conv.weight") == "output_blocks.2.1.conv.weight"
     assert rename_key("up_blocks.1.upsamplers.0.conv.weight") == "output_blocks.5.2.conv.weight"
 
@@ -135,7 +138,7 @@ class TestTooLittle:
 def test_stable_diffusion_1_5_comes_back_from_its_shapes():
     configs = named_config("sd15")
     unet, vae = meta(UNet2DConditionModel, configs["unet"]), meta(AutoencoderKL, configs["vae"])
-    rename_key = ldm_unet_renamer(unet.config)
+    rename_key = partial(ldm_unet_name, config=unet.config)
     read = configs_from_ldm(
         {rename_key(ours): tensor for ours, tensor in unet.state_dict().items()},
         {ldm_vae_name(ours): tensor for ours, tensor in encoder_of(vae).items()},

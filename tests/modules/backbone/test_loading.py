@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import Backbone, build_backbone, load_backbone
-from metaprompts.modules.backbone.ldm_names import ldm_vae_name
-from metaprompts.modules.backbone.loading import config_names, ldm_unet_renamer, named_config
+from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
+from metaprompts.modules.backbone.loading import config_names, named_config
 from metaprompts.utils.tensor_files import write_tensors
 
 UNET = {
@@ -47,7 +47,7 @@ def made(linear: bool = False) -> Backbone:
 
 def ldm_state(backbone: Backbone) -> dict[str, Tensor]:
     """The content of a single-file checkpoint of the backbone."""
-    rename_key = ldm_unet_renamer(backbone.unet.config)
+    rename_key = partial(ldm_unet_name, config=backbone.unet.config)
     state = {f"model.diffusion_model.{rename_key(name)}": t for name, t in backbone.unet.state_dict().items()}
     for name, tensor in backbone.vae.state_dict().items():
         wide = "mid_block.attentions" in name and tensor.ndim == 2

@@ -50,19 +50,6 @@ class EncoderCache:
         found = [self._output(images[place : place + 1], encode) for place in range(len(images))]
         return [torch.stack(each) for each in zip(*found, strict=True)]
 
-    def latents(self, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """`outputs` of an encoder with a single output.
-
-        Args:
-            images: (B, 3, H, W)
-            encode: images to latents, independently of each other
-
-        Returns:
-            (B, C, h, w)
-        """
-        (latents,) = self.outputs(images, lambda batch: [encode(batch)])
-        return latents
-
     def _output(self, image: Tensor, encode: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
         # One image at a time, because the last bit of an output depends on its batch, but cached values must not.
         key = _key(image)

@@ -5,7 +5,8 @@ instead of a converter, an importer can name every missing, unexpected or mis-sh
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 _UNET_RESNET = {
     "norm1": "in_layers.0",
@@ -34,13 +35,12 @@ _VAE_FIXED = {
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
-def ldm_unet_name(name: str, *, layers_per_block: int, attention_blocks: Iterable[int]) -> str:
+def ldm_unet_name(name: str, config: Mapping[str, Any]) -> str:
     """Translate the name of a UNet tensor from diffusers to LDM.
 
     Args:
         name: for example ``down_blocks.0.resnets.1.conv1.weight``
-        layers_per_block: residual layers of a down block (2 in Stable Diffusion)
-        attention_blocks: indices of the up blocks that have cross-attention
+        config: UNet2DConditionModel's config
 
     Returns:
         for example ``input_blocks.2.0.in_layers.2.weight``
@@ -50,12 +50,13 @@ def ldm_unet_name(name: str, *, layers_per_block: int, attention_blocks: Iterabl
         name = _replace_start(name, _UNET_FIXED)
         return re.sub(r"^(middle_block\.[02])\.(\w+)", lambda m: f"{m[1]}.{_UNET_RESNET[m[2]]}", name)
     path, index, kind, layer, rest = block[1], int(block[2]), block[3], int(block[4]), block[5]
+    layers = config["layers_per_block"] + 1
     if kind == "downsamplers":
-        return f"input_blocks.{(index + 1) * (layers_per_block + 1)}.0.op.{rest.removeprefix('conv.')}"
+        return f"input_blocks.{(index + 1) * layers}.0.op.{rest.removeprefix('conv.')}"
     if kind == "upsamplers":
-        place = 2 if index in attention_blocks else 1
-        return f"output_blocks.{(index + 1) * (layers_per_block + 1) - 1}.{place}.{rest}"
-    number = index * (layers_per_block + 1) + layer + (path == "down")
+        place = 2 if config["up_block_types"][index].startswith("CrossAttn") else 1
+        return f"output_blocks.{(index + 1) * layers - 1}.{place}.{rest}"
+    number = index * layers + layer + (path == "down")
     stem = f"{'input' if path == 'down' else 'output'}_blocks.{number}.{0 if kind == 'resnets' else 1}"
     return f"{stem}.{_replace_start(rest, _UNET_RESNET) if kind == 'resnets' else rest}"
 

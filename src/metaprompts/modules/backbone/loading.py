@@ -1,7 +1,7 @@
 """Load a backbone from the hub, a diffusers folder, a single file, or build it from its architecture."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
@@ -14,22 +14,20 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from metaprompts.embedded import BACKBONE, embedded_folder
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm
 from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
-from metaprompts.modules.backbone.weight_files import check_weight_files, has_any
+from metaprompts.modules.backbone.weight_files import check_finite, download, has_any, load_network, weight_patterns
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
-from metaprompts.utils.hub import hub_folder, without_logging
-from metaprompts.utils.tensor_files import is_finite, load_tensors, read_tensors
+from metaprompts.utils.tensor_files import load_tensors, read_tensors
 
 if TYPE_CHECKING:
     from metaprompts.modules.backbone.second_encoder import ImageBackbone
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RANDOM = "random:"
-# Hub ids of the original models -> their architecture in configs/.
-_ARCHITECTURES = {
+ARCHITECTURES = {
     "CompVis/stable-diffusion-v1-4": "sd15",
     STABLE_DIFFUSION: "sd15",
     "stabilityai/stable-diffusion-2-base": "sd21",
@@ -39,6 +37,8 @@ _ARCHITECTURES = {
     "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
     "stabilityai/sdxl-turbo": "sdxl",
 }
+"""Hub ids of the original models -> their architecture in configs/."""
+
 
 _PARTS = ("unet", "vae")
 # Number of values at each end of a tensor that enter the fingerprint, because reading a whole model takes long.
@@ -53,28 +53,10 @@ _OTHER_INPUTS = {
     9: "an inpainting model",
 }
 # A repository may hold the same weights in several precisions; half precision is used only if there is no other.
-_HALF = "fp16"
-_WEIGHTS = (
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model-*-of-*.safetensors",
-    "diffusion_pytorch_model.safetensors.index.json",
+_FILE = "diffusion_pytorch_model"
+_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED = (
+    weight_patterns(_FILE, suffix, half=half) for half in (False, True) for suffix in ("safetensors", "bin")
 )
-_HALF_WEIGHTS = (
-    f"diffusion_pytorch_model.{_HALF}.safetensors",
-    f"diffusion_pytorch_model.{_HALF}-*-of-*.safetensors",
-    f"diffusion_pytorch_model.safetensors.index.{_HALF}.json",
-)
-_PICKLED = (
-    "diffusion_pytorch_model.bin",
-    "diffusion_pytorch_model-*-of-*.bin",
-    "diffusion_pytorch_model.bin.index.json",
-)
-_HALF_PICKLED = (
-    f"diffusion_pytorch_model.{_HALF}.bin",
-    f"diffusion_pytorch_model.{_HALF}-*-of-*.bin",
-    f"diffusion_pytorch_model.bin.index.{_HALF}.json",
-)
-_VARIANTS = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
 # Size limits of a network, so that a small config cannot demand gigabytes or hours. Stable Diffusion XL has 1280
 # channels, 2 layers per block, and 10 transformers per layer.
 _LARGEST, _MOST_LEVELS = 65536, 8
@@ -140,17 +122,8 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
             f"no backbone at {source}: give a hub id (owner/name), a diffusers folder, a .safetensors or .ckpt file, "
             f"{BACKBONE}, or one of {', '.join(RANDOM + name for name in config_names())}"
         )
-    return _load_folder(_download(source))
-
-
-def _download(source: str) -> Path:
-    folder = hub_folder(source, [f"{part}/{name}" for part in _PARTS for name in ("config.json", *_WEIGHTS)])
-    for number, weights in enumerate((_HALF_WEIGHTS, _PICKLED, _HALF_PICKLED), 1):
-        asked = (_WEIGHTS, _HALF_WEIGHTS, _PICKLED)[:number]
-        lacking = [part for part in _PARTS if not any(has_any(folder / part, each) for each in asked)]
-        if lacking:
-            hub_folder(source, [f"{part}/{name}" for part in lacking for name in weights])
-    return folder
+    stages = (_WEIGHTS, _HALF_WEIGHTS, _PICKLED, _HALF_PICKLED)
+    return _load_folder(download(source, [f"{part}/" for part in _PARTS], stages))
 
 
 def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
@@ -168,9 +141,9 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
     try:
         networks = UNet2DConditionModel.from_config(dict(unet)), AutoencoderKL.from_config(dict(vae))
     except Exception as error:  # diffusers does not validate its configs: a wrong value can fail anywhere
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
-            f"no backbone can be built from this config ({reason}): check backbone.unet and .vae"
+            f"no backbone can be built from this config ({type(error).__name__}: {one_line(error)}): check "
+            "backbone.unet and .vae"
         ) from error
     return Backbone(*networks)
 
@@ -222,11 +195,6 @@ def config_names() -> list[str]:
     return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
 
 
-def known_architecture(source: str) -> str | None:
-    """The name of the shipped architecture of a hub id, if it is known."""
-    return _ARCHITECTURES.get(source)
-
-
 def named_config(name: str) -> dict[str, Any]:
     """The unet and vae configs of a shipped architecture.
 
@@ -248,26 +216,25 @@ def _load_folder(folder: Path) -> Backbone:
 
 
 def _load_part(kind: Any, folder: Path) -> Any:
-    pickled, only_half = _variant(folder)
+    # Full precision is preferred.
+    variants = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
+    found = next((weights for weights in variants if has_any(folder, weights)), _WEIGHTS)
+    is_pickled = found in (_PICKLED, _HALF_PICKLED)
     config = read_json(folder / "config.json")
     try:
         check_sizes(config, "")
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
-    try:
-        files = folder.glob(f"diffusion_pytorch_model*{'.bin' if pickled else '.safetensors'}")
-        check_weight_files(partial(kind.from_config, config), files)
-        with without_logging("diffusers"):
-            network, report = kind.from_pretrained(
-                folder,
-                torch_dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=not pickled,
-                variant=_HALF if only_half else None,
-                output_loading_info=True,
-            )
-    except Exception as error:  # diffusers, safetensors and pickle raise their own error types
-        raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
+    network, report = load_network(
+        kind,
+        folder,
+        f"the weights in {folder}",
+        partial(kind.from_config, config),
+        half=found in (_HALF_WEIGHTS, _HALF_PICKLED),
+        files=f"{_FILE}*{'.bin' if is_pickled else '.safetensors'}",
+        torch_dtype=torch.float32,
+        use_safetensors=not is_pickled,
+    )
     # diffusers only warns about these problems, and leaves missing weights random.
     problems = [
         f"{len(report[key])} {what}: {', '.join(sorted(map(str, report[key])))}"
@@ -276,22 +243,13 @@ def _load_part(kind: Any, folder: Path) -> Any:
     ]
     if problems:
         raise InputError(f"the weights in {folder} do not fit its config.json: {'; '.join(problems)}")
-    if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
-        raise InputError(f"{folder} holds NaN or infinity in {', '.join(broken)}: copy or download it again")
+    check_finite(network, folder)
     return network
-
-
-def _variant(folder: Path) -> tuple[bool, bool]:
-    """Whether weights are pickled, and whether they are in half precision; full precision is preferred."""
-    for weights in _VARIANTS:
-        if has_any(folder, weights):
-            return weights in (_PICKLED, _HALF_PICKLED), weights in (_HALF_WEIGHTS, _HALF_PICKLED)
-    return False, False
 
 
 def _load_single_file(path: Path) -> Backbone:
     tensors = read_tensors(path)
-    unet, vae = _part(tensors, _LDM_UNET), _part(tensors, _LDM_VAE)
+    unet, vae = with_prefix(tensors, _LDM_UNET), with_prefix(tensors, _LDM_VAE)
     if not unet or not vae:
         raise InputError(
             f"{path} has no Stable Diffusion model under LDM names: expected tensors named {_LDM_UNET}* and "
@@ -308,23 +266,25 @@ def _load_single_file(path: Path) -> Backbone:
             backbone = build_backbone(**configs_from_ldm(unet, vae, path))
     except InputError as error:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
-    _fill(backbone, {**_part(tensors, _LDM_UNET, strip=False), **_part(tensors, _LDM_VAE, strip=False)}, path)
+    used = {name: tensor for name, tensor in tensors.items() if name.startswith((_LDM_UNET, _LDM_VAE))}
+    _fill(backbone, used, path)
     return backbone
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str, *, strip: bool = True) -> dict[str, Tensor]:
-    length = len(prefix) if strip else 0
-    return {name[length:]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix, without the prefix."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load the tensors that the model uses; the VAE's decoder stays on the meta device, where it takes no memory."""
     encoder = nn.ModuleDict({"encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv})
-    rename_unet_key = ldm_unet_renamer(backbone.unet.config)
 
     def rename_key(name: str) -> str:
         part, rest = name.split(".", 1)
-        return _LDM_UNET + rename_unet_key(rest) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
+        return (
+            _LDM_UNET + ldm_unet_name(rest, backbone.unet.config) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
+        )
 
     # Stable Diffusion XL adds an embedding of pooled text and sizes to that of time, which is not used here.
     idle = (_LDM_UNET + "label_emb.0.", *(_LDM_VAE + part for part in ("decoder.", "post_quant_conv.", "loss.")))
@@ -335,13 +295,3 @@ def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None
         rename_key=rename_key,
         unused=lambda name: name.startswith(idle),
     )
-
-
-def ldm_unet_renamer(config: Mapping[str, Any]) -> Callable[[str], str]:
-    """A function that translates diffusers names to LDM names, for the UNet of this config."""
-    crossing = [index for index, kind in enumerate(config["up_block_types"]) if kind.startswith("CrossAttn")]
-
-    def rename_key(name: str) -> str:
-        return ldm_unet_name(name, layers_per_block=config["layers_per_block"], attention_blocks=crossing)
-
-    return rename_key

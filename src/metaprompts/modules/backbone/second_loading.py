@@ -11,7 +11,12 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_BACKBONE_MAPPING, PreTrainedC
 from metaprompts.errors import InputError, one_line
 from metaprompts.modules.backbone.loading import RANDOM, Backbone, check_sizes
 from metaprompts.modules.backbone.second_encoder import VISION_TRANSFORMERS, ImageBackbone, RotaryPositions
-from metaprompts.modules.backbone.transformers_files import check_complete, download, load_network
+from metaprompts.modules.backbone.weight_files import (
+    TRANSFORMERS_STAGES,
+    check_complete,
+    download,
+    load_from_transformers,
+)
 from metaprompts.utils.files import is_file, read_json
 
 FAMILIES = (*VISION_TRANSFORMERS, "dinov3_convnext", "convnext", "convnextv2")
@@ -19,37 +24,22 @@ FAMILIES = (*VISION_TRANSFORMERS, "dinov3_convnext", "convnext", "convnextv2")
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 _VIT_SIZES = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16), "giant": (1536, 40, 24)}
+
+
+def _transformer(kind: str, width: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return {"model_type": kind, **sizes, **more}
+
+
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "dinov2-micro": {
-        "model_type": "dinov2",
-        "hidden_size": 32,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 2,
-        "mlp_ratio": 2,
-        "patch_size": 8,
-        "image_size": 64,
+    "dinov2-micro": _transformer("dinov2", 32, 4, 2, mlp_ratio=2, patch_size=8, image_size=64),
+    **{
+        f"dinov2-{size}": _transformer("dinov2", *shape, image_size=518, use_swiglu_ffn=size == "giant")
+        for size, shape in _VIT_SIZES.items()
     },
     **{
-        f"dinov2-{size}": {
-            "model_type": "dinov2",
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "image_size": 518,
-            "use_swiglu_ffn": size == "giant",
-        }
-        for size, (width, layers, heads) in _VIT_SIZES.items()
-    },
-    **{
-        f"dinov3-{size}": {
-            "model_type": "dinov3_vit",
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_register_tokens": 4,
-        }
-        for size, (width, layers, heads) in _VIT_SIZES.items()
+        f"dinov3-{size}": _transformer("dinov3_vit", *shape, intermediate_size=4 * shape[0], num_register_tokens=4)
+        for size, shape in _VIT_SIZES.items()
         if size != "giant"
     },
     "convnext-tiny": {"model_type": "convnext", "depths": [3, 3, 9, 3], "hidden_sizes": [96, 192, 384, 768]},
@@ -95,11 +85,11 @@ def load_second(source: str, levels: int) -> ImageBackbone:
                 f"no second encoder at {source}: set backbone.second to a hub id (owner/name), a folder that "
                 f"transformers wrote, or one of {', '.join(RANDOM + name for name in _ARCHITECTURES)}"
             )
-        folder = download(source, "", [_PROCESSOR])
+        folder = download(source, [""], TRANSFORMERS_STAGES, [_PROCESSOR])
     config = _with_stages(_read_config(folder), levels, str(folder))
     what, kind = f"the second encoder in {folder}", _network_class(config)
     with torch.random.fork_rng(devices=[]):
-        network, missing = load_network(kind, folder, what, lambda: kind(config), config=config)
+        network, missing = load_from_transformers(kind, folder, what, lambda: kind(config), config=config)
     # Norms that files of classifiers lack, because backbones add them to their outputs; they start as the identity.
     check_complete([name for name in missing if not name.startswith("hidden_states_norms.")], what)
     return ImageBackbone(source, _prepared(network), *_normalization(folder / _PROCESSOR))

@@ -10,10 +10,15 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from metaprompts.embedded import BACKBONE, embedded_folder
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.modules.backbone.loading import HASHED, RANDOM, check_sizes
-from metaprompts.modules.backbone.transformers_files import check_complete, download, load_network
-from metaprompts.modules.backbone.weight_files import has_any
+from metaprompts.modules.backbone.weight_files import (
+    TRANSFORMERS_STAGES,
+    check_complete,
+    download,
+    has_any,
+    load_from_transformers,
+)
 from metaprompts.utils.batches import batched
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
@@ -127,7 +132,7 @@ def load_text_encoder(source: str) -> TextEncoder:
                 f"no text encoder at {source}: set prompts.text_source to a hub id (owner/name), a diffusers folder, "
                 f"or {BACKBONE}"
             )
-        path = download(source, f"{_ENCODER}/", [f"{_TOKENIZER}/*"])
+        path = download(source, [f"{_ENCODER}/"], TRANSFORMERS_STAGES, [f"{_TOKENIZER}/*"])
     return _load_folder(path, source)
 
 
@@ -139,12 +144,12 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
             f"{_ENCODER}/ with config.json and weights"
         )
     what = f"the text encoder in {folder}"
-    network, missing = load_network(CLIPTextModel, folder / _ENCODER, what, lambda: _without_weights(config))
+    network, missing = load_from_transformers(CLIPTextModel, folder / _ENCODER, what, lambda: _without_weights(config))
     check_complete(missing, what)
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / _TOKENIZER, local_files_only=True)
     except Exception as error:  # transformers raises the errors of its parsers
-        raise InputError(f"{what} cannot be loaded: {' '.join(str(error).split())}") from error
+        raise InputError(f"{what} cannot be loaded: {one_line(error)}") from error
     return TextEncoder(source, tokenizer, network)
 
 

@@ -58,8 +58,11 @@ class LatentEncoder(nn.Module):
         Returns:
             (B, 4, H // 8, W // 8); the number of channels and the stride depend on the VAE
         """
+        if self.cache is None:
+            latents = self._encoded(images)
+        else:
+            (latents,) = self.cache.outputs(images, lambda batch: [self._encoded(batch)])
         # Scale last, because models with the same VAE share the cache but may scale differently.
-        latents = self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
         return latents if self.scale == 1 else latents * self.scale
 
     def _encoded(self, images: Tensor) -> Tensor:
