@@ -13,8 +13,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import LatentEncoder, PyramidUNet
-from metaprompts.modules.heads import DepthHead, HeatmapHead, UPerNet
-from metaprompts.modules.heads.deconv import NormalsHead
+from metaprompts.modules.heads.deconv import DepthHead, HeatmapHead, NormalsHead
+from metaprompts.modules.heads.upernet import UPerNet
 from metaprompts.modules.meta_prompts import FusedRearrangement, LevelRearrangement, MetaPrompts, RecurrentRefinement
 from metaprompts.tasks import Task
 

@@ -18,10 +18,12 @@ from metaprompts.training import loop
 from metaprompts.training.build_model import build_model
 from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.ema import WeightAverage
-from metaprompts.training.loop import set_learning_rate, train, training_step
+from metaprompts.training.loop import train, training_step
+from metaprompts.training.lr_schedule import learning_rate
 from metaprompts.training.nonfinite_dump import replay
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.ranking import is_as_good
+from metaprompts.training.train_step import apply_learning_rate
 from slow import slow_except
 from training.images import made_recipe as recipe
 
@@ -128,7 +130,8 @@ def test_learning_rates_reach_every_group(images, tmp_path):
         "0",
     )
     optimizer = make_optimizer(build_model(made), made.optimizer)
-    lr = set_learning_rate(optimizer, 1, 2, made)
+    lr = learning_rate(1, steps=2, lr=made.optimizer.lr, schedule=made.schedule)
+    apply_learning_rate(optimizer, lr)
     assert lr == pytest.approx(made.optimizer.lr / 2)
     assert all(group["lr"] == lr * group["lr_scale"] for group in optimizer.param_groups)
     assert {group["lr_scale"] for group in optimizer.param_groups} == {0.1, 1.0}

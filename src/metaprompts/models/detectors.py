@@ -60,9 +60,6 @@ def _load(source: str | Path, device: torch.device) -> Detector:
             return SegmentationDetector(load(source, device))
         except InputError as error:
             raise InputError(f"detector {source}: {error}") from error
-    return TransformersDetector(_complete(source, folder), str(source), device)
-
-
-def _complete(source: str | Path, folder: Path) -> Path:
-    """The folder with all files of a transformers model, if the source is on the hub."""
-    return folder if Path(source).expanduser().is_dir() else hub_folder(str(source), FILES)
+    if not Path(source).expanduser().is_dir():
+        folder = hub_folder(str(source), FILES)
+    return TransformersDetector(folder, str(source), device)

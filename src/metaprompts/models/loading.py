@@ -56,20 +56,18 @@ def load_adapters(
     # Move the base first, so that shared weights are not copied for each model.
     backbone.unet.to(chosen)
     backbone.vae.to(chosen)
-    models, of_seconds = [], dict[nn.Module, EncoderCache]()
+    models, of_seconds, by_task = [], dict[nn.Module, EncoderCache](), dict[str, str | Path]()
     for folder in folders:
         model = MetaPromptModel.from_pretrained(folder, base=backbone).to(chosen)
-        models.append(model)
-        if (second := model.second_encoder) is not None:
-            backbone = replace(backbone, second=second.backbone)
-            second.cache = of_seconds.setdefault(second.network, EncoderCache())
-    by_task: dict[str, str | Path] = {}
-    for folder, model in zip(folders, models, strict=True):
         if model.config.base is None:
             raise InputError(f"{folder} has its own backbone: load it separately")
         if (other := by_task.setdefault(model.task.name, folder)) is not folder:
             raise InputError(f"{other} and {folder} both predict {model.task.name}: give only one of them")
         model.latent_encoder.cache = latents
+        if (second := model.second_encoder) is not None:
+            backbone = replace(backbone, second=second.backbone)
+            second.cache = of_seconds.setdefault(second.network, EncoderCache())
+        models.append(model)
     return models
 
 
@@ -86,7 +84,10 @@ def model_folder(source: str | Path) -> Path:
     if not path.is_dir() and str(source) in embedded_models():
         path = embedded_folder(str(source))
     if path.is_dir():
-        _check_not_run_folder(path)
+        models = [path / name for name in ("best", "last") if (path / name / CONFIG_FILE).is_file()]
+        if models and not (path / CONFIG_FILE).exists():
+            found = " or ".join(map(str, models))
+            raise InputError(f"{path} is a run folder, not a model folder: give {found}")
         return path
     if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
         raise InputError(
@@ -94,10 +95,3 @@ def model_folder(source: str | Path) -> Path:
             f"a hub id, or one of {', '.join(embedded_models())}"
         )
     return hub_folder(str(source), [CONFIG_FILE, WEIGHTS_FILE])
-
-
-def _check_not_run_folder(folder: Path) -> None:
-    models = [name for name in ("best", "last") if (folder / name / CONFIG_FILE).is_file()]
-    if models and not (folder / CONFIG_FILE).exists():
-        found = " or ".join(str(folder / name) for name in models)
-        raise InputError(f"{folder} is a run folder, not a model folder: give {found}")

@@ -308,7 +308,7 @@ class MetaPromptModel(
         model = cls(ModelConfig(backbone=architecture.describe(backbone), prompts=filled, **settings), backbone)
         if tokens is not None:
             assert isinstance(model.prompts, LabelPrompts)
-            model.prompts.take(tokens)
+            model.prompts.tokens.copy_(tokens)
         return model
 
 

@@ -1,11 +1,12 @@
 """The README.md of a model folder: what the model predicts, how it was trained, what it scores and how to use it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from metaprompts.embedded import embedded_models
 from metaprompts.models.config import ModelConfig
+from metaprompts.utils.markdown import markdown_table
 from metaprompts.utils.wording import shown_score
 
 PAPER = "https://arxiv.org/abs/2312.14733"
@@ -21,6 +22,16 @@ _SHOWN = {
     "training": ("steps", "epochs", "batch_size", "precision", "trainable", "seed"),
     "optimizer": ("kind", "lr", "weight_decay"),
 }
+_USAGE = """## Use
+
+```python
+import metaprompts
+
+model = metaprompts.load("FOLDER_OR_HUB_ID")
+model.predict("photo.jpg").show()
+```
+
+or `metaprompts predict FOLDER_OR_HUB_ID photo.jpg --out predicted`."""
 
 
 def model_card(
@@ -49,28 +60,15 @@ def model_card(
         f"# {about.title}",
         f"A perception model on the UNet of Stable Diffusion, conditioned on learned meta prompts instead of text "
         f"([paper]({PAPER})).",
-        _usage(),
-        "## Model\n\n" + _table(("setting", "value"), _facts(config, source)),
+        _USAGE,
+        "## Model\n\n" + markdown_table(("setting", "value"), _facts(config, source)),
     ]
     if recipe is not None:
-        parts.append("## Training\n\n" + _table(("key", "value"), _keys(recipe)))
+        parts.append("## Training\n\n" + markdown_table(("key", "value"), _keys(recipe)))
     if metrics is not None:
         parts.append(_scores(metrics, about.scores))
     parts.append("## License\n\n" + _license(config, source))
-    return "\n\n".join(parts) + "\n"
-
-
-def _usage() -> str:
-    return """## Use
-
-```python
-import metaprompts
-
-model = metaprompts.load("FOLDER_OR_HUB_ID")
-model.predict("photo.jpg").show()
-```
-
-or `metaprompts predict FOLDER_OR_HUB_ID photo.jpg --out predicted`."""
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def _facts(config: ModelConfig, source: str | None) -> Iterator[tuple[str, str]]:
@@ -110,7 +108,7 @@ def _scores(metrics: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
         if isinstance(value, int | float) and name != "step"
     ]
     step = f" after step {metrics['step']}" if "step" in metrics else ""
-    return f"## Metrics\n\nOn the validation split{step}:\n\n" + _table(("metric", "value", "meaning"), rows)
+    return f"## Metrics\n\nOn the validation split{step}:\n\n" + markdown_table(("metric", "value", "meaning"), rows)
 
 
 def _license(config: ModelConfig, source: str | None) -> str:
@@ -142,8 +140,3 @@ def _public(source: str | None) -> str | None:
     if source is None or source in embedded_models() or _is_hub_id(source):
         return source
     return Path(source).name
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

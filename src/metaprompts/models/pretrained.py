@@ -10,12 +10,12 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError, one_line
-from metaprompts.models.architecture import second_of
-from metaprompts.models.config import Base, ModelConfig
+from metaprompts.models.config import Base, ModelConfig, Second
 from metaprompts.models.model_card import model_card
 from metaprompts.modules.backbone import Backbone, load_backbone
 from metaprompts.modules.backbone.loading import backbone_fingerprint
 from metaprompts.modules.backbone.lora import LORA_MARK
+from metaprompts.modules.backbone.second_encoder import ImageBackbone
 from metaprompts.utils.files import read_json, write_json, write_text
 from metaprompts.utils.hub import hub_folder
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
@@ -137,10 +137,9 @@ class PretrainedModel(nn.Module, ModelHubMixin):
             _check_base(config.base, backbone, folder)
             # Allocate tensors outside the base only once the file is known to contain them.
             with _naming(path):
-                levels = len(backbone.unet.config.block_out_channels)
-                second = second_of(config.backbone.second, backbone.second, levels)
-            with _naming(path), torch.device("meta"):
-                model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae, second))
+                second = _second(config.backbone.second, backbone)
+                with torch.device("meta"):
+                    model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae, second))
             load_tensors(model, _outside_base(model, read_tensors(weights), weights), origin=weights)
             model.to(dtype)
         return model.eval()
@@ -185,6 +184,24 @@ def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
             f"{folder} was trained on {named.source} with weights {named.fingerprint}, but the base has {found}: "
             "give the same base"
         )
+
+
+def _second(named: Second | None, base: Backbone) -> ImageBackbone | None:
+    """The image backbone that an adapter was trained with: that of the base, if it is the same."""
+    if named is None:
+        return None
+    if base.second is not None and base.second.fingerprint() == named.fingerprint:
+        return base.second
+    from metaprompts.modules.backbone.second_loading import load_second
+
+    second = load_second(named.source, len(base.unet.config.block_out_channels))
+    found = second.fingerprint()
+    if found != named.fingerprint:
+        raise InputError(
+            f"the adapter was trained with the second encoder {named.source} with weights {named.fingerprint}, but "
+            f"{named.source} has {found}: provide the same encoder"
+        )
+    return second
 
 
 def _outside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:

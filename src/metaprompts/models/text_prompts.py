@@ -42,23 +42,19 @@ def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor 
     """
     if prompts.kind == "meta":
         return replace(prompts, labels=None, templates=None, text_source=None, text_fingerprint=None), None
-    labels = label_names(prompts, task) if prompts.kind == "label" else None
-    templates = (prompts.templates or TEMPLATES) if prompts.kind == "label" else None
+    labels = _label_names(prompts, task) if prompts.kind == "label" else None
     encoder = text_encoder_of(prompts)
     if encoder.width != width:
         raise InputError(
             f"the text encoder of {encoder.source} has width {encoder.width}, but the UNet's cross-attention expects "
             f"{width}: set prompts.text_source to the model that the UNet comes from"
         )
-    tokens = None if labels is None or templates is None else label_tokens(encoder, labels, templates)
-    filled = replace(
-        prompts,
-        count=encoder.length if labels is None else len(labels),
-        labels=labels,
-        templates=templates,
-        text_fingerprint=encoder.fingerprint(),
-    )
-    return filled, tokens
+    filled = replace(prompts, text_fingerprint=encoder.fingerprint())
+    if labels is None:
+        return replace(filled, count=encoder.length, labels=None, templates=None), None
+    templates = prompts.templates or TEMPLATES
+    filled = replace(filled, count=len(labels), labels=labels, templates=templates)
+    return filled, _label_tokens(encoder, labels, templates)
 
 
 def text_encoder_of(prompts: Prompts) -> "TextEncoder":
@@ -81,12 +77,8 @@ def text_encoder_of(prompts: Prompts) -> "TextEncoder":
     return encoder
 
 
-def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
-    """The labels, by default the names of the task's classes or joints, as words.
-
-    Raises:
-        InputError: the task has no names
-    """
+def _label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
+    """The labels, by default the names of the task's classes or joints, as words."""
     if prompts.labels is not None:
         return prompts.labels
     if task.output_names is not None:
@@ -96,17 +88,8 @@ def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
     )
 
 
-def label_tokens(encoder: "TextEncoder", labels: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """One token per label: the mean over the tokens of its sentences (CLIP's prompt ensembling, without normalization).
-
-    Args:
-        encoder: encodes the sentences
-        labels: N names
-        templates: sentences in which {} stands for the name
-
-    Returns:
-        (N, D) float32
-    """
+def _label_tokens(encoder: "TextEncoder", labels: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """One token per label: the mean over its sentences (CLIP's prompt ensembling, without normalization): (N, D)."""
     of_templates = [
         encoder.sentences([template.replace(NAME_PLACE, label) for label in labels]) for template in templates
     ]

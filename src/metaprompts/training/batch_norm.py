@@ -68,7 +68,10 @@ def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.BatchNorm2d:
-                setattr(parent, name, _of_kind(kind, child))
+                # Created on the meta device: the layer takes over the tensors of the layer it replaces.
+                norm = kind(child.num_features, child.eps, child.momentum, device="meta")
+                norm.load_state_dict(child.state_dict(keep_vars=True), assign=True)
+                setattr(parent, name, norm.train(child.training))
 
 
 def _leave_biases_without_effect(model: nn.Module) -> None:
@@ -78,13 +81,6 @@ def _leave_biases_without_effect(model: nn.Module) -> None:
                 bias = getattr(layer, "bias", None)
                 if isinstance(following, nn.BatchNorm2d) and isinstance(bias, nn.Parameter):
                     bias.requires_grad_(False)
-
-
-def _of_kind(kind: type[nn.BatchNorm2d], former: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    # Created on the meta device: the layer takes over the tensors of the layer it replaces.
-    norm = kind(former.num_features, former.eps, former.momentum, device="meta")
-    norm.load_state_dict(former.state_dict(keep_vars=True), assign=True)
-    return norm.train(former.training)
 
 
 class _Sum(torch.autograd.Function):

@@ -1,9 +1,9 @@
 """Build the model that a recipe starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor
 
 from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
@@ -11,18 +11,20 @@ from metaprompts.modules.backbone import Backbone, load_backbone, with_random_un
 from metaprompts.modules.backbone.encoder_cache import DiskEncoderCache, EncoderCache
 from metaprompts.modules.backbone.loading import backbone_fingerprint
 from metaprompts.modules.backbone.second_loading import with_second
+from metaprompts.modules.backbone.vae_encoder import vae_tensors
 from metaprompts.recipes.recipe import BackboneChoice, Recipe
 from metaprompts.training.warm_start import init_from
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.torch_modules import channels_last
 
-_FULL = "the cache of {} stores nothing more: further images are encoded every time"
-
 
 def build_model(recipe: Recipe) -> MetaPromptModel:
     """The model that a recipe starts from."""
-    backbone = with_second(load_backbone(recipe.backbone.source), recipe.backbone.second)
-    model = model_on(recipe, backbone, _base(recipe, backbone))
+    source = recipe.backbone.source
+    backbone = with_second(load_backbone(source), recipe.backbone.second)
+    is_full = recipe.training.trainable == "full"
+    base = None if is_full else Base(source=source, fingerprint=backbone_fingerprint(backbone))
+    model = model_on(recipe, backbone, base)
     if recipe.training.init_from is not None:
         init_from(model, recipe.training.init_from)
     return model
@@ -53,25 +55,17 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
     model.latent_encoder.precise = False
     if choice.latent_cache is not None or choice.cache_latents:
         encoder, second = model.latent_encoder, model.second_encoder
-        parts = [("encoder", encoder.encoder), ("quant_conv", encoder.quant_conv)]
-        encoder.cache = _cache(choice, "latents", parts)
+        encoder.cache = _cache(choice, "latents", vae_tensors(encoder))
         if second is not None:
-            second.cache = _cache(choice, "the second encoder's maps", [("second", second.network)])
+            second.cache = _cache(choice, "the second encoder's maps", named_tensors("second", second.network))
     model.unet.gradient_checkpointing = choice.gradient_checkpointing
     if choice.channels_last:
         channels_last(model)
     return model
 
 
-def _cache(choice: BackboneChoice, what: str, parts: Sequence[tuple[str, nn.Module | None]]) -> EncoderCache:
-    full = _FULL.format(what)
+def _cache(choice: BackboneChoice, what: str, tensors: Iterable[tuple[str, Tensor]]) -> EncoderCache:
+    full = f"the cache of {what} stores nothing more: further images are encoded every time"
     if choice.latent_cache is None:
         return EncoderCache(full=full)
-    tensors = [tensor for name, part in parts for tensor in named_tensors(name, part)]
     return DiskEncoderCache(choice.latent_cache / tensors_fingerprint(tensors), full=full)
-
-
-def _base(recipe: Recipe, backbone: Backbone) -> Base | None:
-    if recipe.training.trainable == "full":
-        return None
-    return Base(source=recipe.backbone.source, fingerprint=backbone_fingerprint(backbone))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,15 +106,12 @@ def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | No
         return "no validation: data.val is none, so last/ has the weights of the last step, and best/ is not written"
     if recipe.data.val_share is None:
         return None
-    held, kept = (_images(splits[name].stored) for name in ("validation", "training"))
+    stored = (splits[name].stored for name in ("validation", "training"))
+    held, kept = (len({samples.path(index) for index in range(len(samples))}) for samples in stored)
     return (
         f"data.val {recipe.data.val_share:g}: {held} of {held + kept} training images are held out for validation, "
         f"chosen by training.seed {recipe.training.seed}"
     )
-
-
-def _images(samples: SampleDataset) -> int:
-    return len({samples.path(index) for index in range(len(samples))})
 
 
 def _shards_hold_out(recipe: Recipe) -> bool:
@@ -230,45 +227,33 @@ class InfiniteDataLoader:
     def files(self, batch: int) -> list[str]:
         """The files of this process's images in a batch, counted from 0; reads the images again."""
         epoch, number = divmod(batch, len(self))
-        return [self._dataset.dataset[place].path for place in self._order.of_batch(epoch, number)]
+        return [self._dataset.dataset[place].path for place in self._order.batches(epoch)[number]]
 
 
 class _Order(Sampler[int]):
     """Sampler of one process's share of the rest of an epoch, determined by the seed."""
 
     def __init__(self, count: int, seed: int, step: BatchPlan, rank: int) -> None:
-        self._count = count
-        self._seed = seed
-        self._step = step
-        self._rank = rank
+        self._count, self._seed, self._step, self._rank = count, seed, step, rank
         self.steps = count // step.batch
         self.begin(0, 0)
 
     def begin(self, epoch: int, over: int) -> None:
         """Set the epoch, and how many of its batches are already done."""
-        self._epoch = epoch
-        self._over = over
+        self._epoch, self._over = epoch, over
 
     def __len__(self) -> int:
         return self.steps * self._step.share
 
     def __iter__(self) -> Iterator[int]:
-        order = self._of_epoch(self._epoch)
-        for number in range(self._over, self.steps):
-            yield from self._part(order, number)
+        return chain.from_iterable(self.batches(self._epoch)[self._over :])
 
-    def of_batch(self, epoch: int, number: int) -> list[int]:
-        """The indices of this process in a batch."""
-        return self._part(self._of_epoch(epoch), number)
-
-    def _part(self, order: list[int], number: int) -> list[int]:
-        first = number * self._step.batch + self._rank * self._step.share
-        return order[first : first + self._step.share]
-
-    def _of_epoch(self, epoch: int) -> list[int]:
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The indices of this process in each batch of an epoch."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        places: list[int] = torch.randperm(self._count, generator=generator).tolist()
-        return places
+        order = torch.randperm(self._count, generator=generator).tolist()
+        step, first = self._step, self._rank * self._step.share
+        return [order[at : at + step.share] for at in range(first, self.steps * step.batch, step.batch)]
 
 
 def validation_batches(split: Split, recipe: Recipe, groups: Sequence[list[int]] | None = None) -> ShapeBatches:

@@ -50,9 +50,8 @@ class WeightAverage:
     def swap(self) -> None:
         """Exchange the model's weights and the averages."""
         for name, average in self._average.items():
-            own = self._own[name]
-            kept = own.detach().clone()
-            own.copy_(average)
+            kept = self._own[name].detach().clone()
+            self._own[name].copy_(average)
             average.copy_(kept)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from metaprompts.recipes.recipe import Recipe
+    from metaprompts.training.train_state import RunState
 
 LOG_FILE = "log.jsonl"
 TRACKED_FOLDER = "tensorboard"
@@ -124,9 +125,8 @@ class MetricLogger:
         self._trackers = trackers
         self.tracks = bool(trackers)
 
-    def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
+    def step(self, step: int, values: Mapping[str, float]) -> None:
         """Log a step: learning rate, losses by name, duration, and the part of the duration spent waiting."""
-        values = {**losses, "seconds": seconds, "waited": waited}
         self._add(step, values)
         self._track(step, {f"training/{name}": value for name, value in values.items()})
 
@@ -161,27 +161,19 @@ class MetricLogger:
 
 
 @contextmanager
-def metric_logger(
-    recipe: "Recipe", accelerator: "Accelerator", *, is_main: bool, step: int, validation_due: bool
-) -> Iterator[MetricLogger]:
-    """Open the logger of a run; step and validation lines after ``step`` are dropped.
-
-    Args:
-        recipe: recipe of the run
-        accelerator: holds the trackers
-        is_main: whether this process writes
-        step: steps taken so far
-        validation_due: whether the validation after this step is still to come
+def metric_logger(run: "RunState") -> Iterator[MetricLogger]:
+    """Open the logger of a run, in which lines of later steps and validations are dropped.
 
     Raises:
         InputError: a file cannot be written, or a tracker cannot be started
     """
-    if not is_main:
+    if not run.dist.is_first:
         yield MetricLogger()
         return
-    log = JsonlFile(recipe.training.output_dir / LOG_FILE, step, validation_due=validation_due)
+    accelerator, folder = run.dist.accelerator, run.recipe.training.output_dir
+    log = JsonlFile(folder / LOG_FILE, run.step, validation_due=run.validation_due)
     try:
-        start_trackers(accelerator, recipe, step)
+        _start_trackers(accelerator, run.recipe, run.step)
         yield MetricLogger(log, accelerator.trackers)
     finally:
         log.close()
@@ -221,12 +213,7 @@ def check_trackers(names: tuple[str, ...] | None) -> None:
         )
 
 
-def start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> None:
-    """Start the trackers of a run that resumes after a step.
-
-    Raises:
-        InputError: a tracker cannot be started
-    """
+def _start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> None:
     # TensorBoard may contain steps of a killed run that will be repeated.
     options = {"tensorboard": {"purge_step": step + 1}}
     try:

@@ -5,7 +5,6 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -86,13 +85,12 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(str(recipe), overrides or {})
     recipe.data.check_output(recipe.training.output_dir)
-    with distributed_context(recipe.training) as dist, _alone_in(recipe.training.output_dir, dist):
-        return _train(recipe, dist, CallbackList(callbacks if dist.is_first else ()), resume)
-
-
-def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[None]:
-    """Only rank 0 writes; nothing is read or removed before rank 0 holds the lock."""
-    return writing_into(out, "train", deep=True) if dist.is_first else nullcontext()
+    with distributed_context(recipe.training) as dist:
+        if not dist.is_first:
+            return _train(recipe, dist, CallbackList(()), resume)
+        # Only rank 0 writes; nothing is read or removed before rank 0 holds the lock.
+        with writing_into(recipe.training.output_dir, "train", deep=True):
+            return _train(recipe, dist, CallbackList(callbacks), resume)
 
 
 def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume: Resume) -> History:
@@ -142,14 +140,7 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
     callbacks.on_train_begin(train_state.model, steps, str(split))
     saved = time.perf_counter()
     try:
-        writing = metric_logger(
-            recipe,
-            dist.accelerator,
-            is_main=dist.is_first,
-            step=train_state.step,
-            validation_due=train_state.validation_due,
-        )
-        with noticing_signals() as request, writing as notes:
+        with noticing_signals() as request, metric_logger(train_state) as notes:
 
             def stop_if_asked() -> None:
                 if request.signal is not None:
@@ -159,33 +150,23 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
                 with train_state.ema_weights():
                     scores = None
                     if val_split is not None:
-                        scores = _validate(train_state, val_split, recipe, dist, callbacks, notes, stop_if_asked)
+                        scores = _validate(train_state, val_split, callbacks, notes, stop_if_asked)
                         notes.validation(train_state.step, scores)
-                    _record(train_state, scores, train_split, recipe, dist)
+                    _record(train_state, scores, train_split)
                     train_state.validation_due = False
                     if scores is not None:
                         callbacks.on_validation_end(train_state.model, train_state.step, scores)
 
-            def is_stalled() -> bool:
-                return _is_stalled(train_state.history, recipe)
-
+            is_stalled = partial(_is_stalled, train_state)
             if train_state.validation_due:
                 validate()
             remaining = islice(batches.after(train_state.step), steps - train_state.step)
             for passes, waited in _with_waits(_until(is_stalled, remaining)):
                 started = time.perf_counter()
-                losses, lr = _take_step(train_state, passes, batches, steps, recipe, dist)
-                seconds = waited + time.perf_counter() - started
-                notes.step(train_state.step, {"lr": lr, **losses}, seconds=seconds, waited=waited)
-                callbacks.on_step_end(
-                    train_state.model,
-                    train_state.step,
-                    losses,
-                    lr=lr,
-                    images=split.batch,
-                    seconds=seconds,
-                    waited=waited,
-                )
+                losses, lr = _take_step(train_state, passes, batches, steps)
+                times = {"seconds": waited + time.perf_counter() - started, "waited": waited}
+                notes.step(train_state.step, {"lr": lr, **losses, **times})
+                callbacks.on_step_end(train_state.model, train_state.step, losses, lr=lr, images=split.batch, **times)
                 train_state.validation_due = (
                     train_state.step % settings.validate_every == 0 or train_state.step == steps
                 )
@@ -204,7 +185,7 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
                     validate()
             if is_stalled() and train_state.step < steps:
                 notes.stopped_early(train_state.step, settings.early_stopping or 0)
-                callbacks.on_message([_early_stop(train_state, steps, recipe)])
+                callbacks.on_message([_early_stop(train_state, steps)])
             checkpoints.save(train_state, finished=True)
     finally:
         callbacks.on_train_end()
@@ -212,30 +193,25 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
 
 
 def _warn_of_useless_cache(recipe: Recipe) -> None:
-    if recipe.images_repeat:
-        return
-    useless = (
-        "%s helps only if images repeat exactly, but this recipe has random crops, colors or scales, so the cache "
-    )
     if recipe.backbone.latent_cache is not None:
+        key, cost, cure = "backbone.latent_cache", "grows with every image of every epoch", "none"
+    else:
+        key, cost, cure = "backbone.cache_latents", "takes up to 1 GiB of memory per encoder", "false"
+    if (recipe.backbone.latent_cache is not None or recipe.backbone.cache_latents) and not recipe.images_repeat:
         logger.warning(
-            useless + "grows with every image of every epoch without benefit: set it to none", "backbone.latent_cache"
-        )
-    elif recipe.backbone.cache_latents:
-        logger.warning(
-            useless + "takes up to 1 GiB of memory per encoder without benefit: set it to false",
-            "backbone.cache_latents",
+            f"{key} helps only if images repeat exactly, but this recipe has random crops, colors or scales, so the "
+            f"cache {cost} without benefit: set it to {cure}"
         )
 
 
-def _is_stalled(history: History, recipe: Recipe) -> bool:
+def _is_stalled(train_state: RunState) -> bool:
     """Whether early stopping applies: too many validations in a row without improvement."""
-    patience = recipe.training.early_stopping
-    return patience is not None and validations_since_best(recipe.task, history.validations) >= patience
+    patience, validations = train_state.recipe.training.early_stopping, train_state.history.validations
+    return patience is not None and validations_since_best(train_state.recipe.task, validations) >= patience
 
 
-def _early_stop(train_state: RunState, steps: int, recipe: Recipe) -> str:
-    metric, patience = main_metric(recipe.task), recipe.training.early_stopping
+def _early_stop(train_state: RunState, steps: int) -> str:
+    metric, patience = main_metric(train_state.recipe.task), train_state.recipe.training.early_stopping
     best = train_state.history.best or {}
     return (
         f"stopped early at step {train_state.step} of {steps}: {metric} has not improved for "
@@ -265,18 +241,14 @@ def _with(between: Callable[[], None], batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _take_step(
-    train_state: RunState,
-    passes: Passes,
-    batches: InfiniteDataLoader,
-    steps: int,
-    recipe: Recipe,
-    dist: DistributedContext,
+    train_state: RunState, passes: Passes, batches: InfiniteDataLoader, steps: int
 ) -> tuple[dict[str, float], float]:
     """Take one step; if its loss is non-finite, the weights are unchanged and the step's inputs are dumped."""
-    before, max_grad_norm = rng_state(), recipe.optimizer.max_grad_norm
-    lr = set_learning_rate(train_state.optimizer, train_state.step, steps, recipe)
+    recipe, dist, before = train_state.recipe, train_state.dist, rng_state()
+    lr = learning_rate(train_state.step, steps=steps, lr=recipe.optimizer.lr, schedule=recipe.schedule)
+    apply_learning_rate(train_state.optimizer, lr)
     losses_of = [partial(train_state.one_pass, batch) for batch in passes]
-    losses = optimizer_step(train_state.model, train_state.optimizer, losses_of, max_grad_norm, dist)
+    losses = optimizer_step(train_state.model, train_state.optimizer, losses_of, recipe.optimizer.max_grad_norm, dist)
     if not all(map(math.isfinite, losses.values())):
         files = batches.files(train_state.step)
         kept = dump_step(
@@ -299,19 +271,13 @@ def _take_step(
 
 
 def _validate(
-    train_state: RunState,
-    split: Split,
-    recipe: Recipe,
-    dist: DistributedContext,
-    callbacks: Callback,
-    notes: MetricLogger,
-    between: Callable[[], None],
+    train_state: RunState, split: Split, callbacks: Callback, notes: MetricLogger, between: Callable[[], None]
 ) -> dict[str, Any]:
     """Score the validation split as in the recipe's test section, but with one forward pass per image.
 
     ``between`` is called between batches and may raise to end the validation.
     """
-    test = recipe.test.quick()
+    recipe, dist, test = train_state.recipe, train_state.dist, train_state.recipe.test.quick()
     images = EvalDataset(split.samples, split.transforms, test)
     batches = seen_batches(
         images,
@@ -327,13 +293,6 @@ def _validate(
     return scores
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, recipe: Recipe) -> float:
-    """Set every group's learning rate for a step (0 for the first); returns the schedule's learning rate."""
-    lr = learning_rate(step, steps=steps, lr=recipe.optimizer.lr, schedule=recipe.schedule)
-    apply_learning_rate(optimizer, lr)
-    return lr
-
-
 def training_step(
     model: MetaPromptModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], max_grad_norm: float | None
 ) -> dict[str, float]:
@@ -345,19 +304,18 @@ def training_step(
     return optimizer_step(model, optimizer, [partial(LossModule(model), batch)], max_grad_norm)
 
 
-def _record(
-    train_state: RunState, scores: dict[str, Any] | None, split: Split, recipe: Recipe, dist: DistributedContext
-) -> None:
+def _record(train_state: RunState, scores: dict[str, Any] | None, split: Split) -> None:
     """Store the scores of a validation, if there was one, and the corresponding weights."""
-    history, out, is_best = train_state.history, recipe.training.output_dir, False
+    recipe, history, is_best = train_state.recipe, train_state.history, False
+    out = recipe.training.output_dir
     scored = None if scores is None else {"step": train_state.step, **scores}
     if scored is not None:
         history.validations.append(scored)
         is_best = is_as_good(train_state.model.task, scored, history.best)
         history.best = scored if is_best else history.best
     tensors = train_state.tensors()
-    skipped = skipped_by_all(split.samples, dist)
-    if not dist.is_first:
+    skipped = skipped_by_all(split.samples, train_state.dist)
+    if not train_state.dist.is_first:
         return
     for folder in ("best", "last") if is_best else ("last",):
         train_state.model.save(out / folder, state=tensors, recipe=recipe.to_dict(), metrics=scored)

@@ -186,7 +186,8 @@ def pass_bytes(
         live.phase, live.label = FORWARD, "activations"
 
     handle = model.latent_encoder.register_forward_hook(leave_encoder)
-    with live, _precision_of_norms(recipe.training):
+    is_gpu, is_half = torch.device(recipe.training.device or "cuda").type != "cpu", recipe.training.precision != "fp32"
+    with live, GpuAutocast() if is_gpu and is_half else nullcontext():
         loss = _loss(model, batch, recipe.training, answers)
         kept = live.now["activations"] + live.now["copies"]
         if not earlier_gradients:
@@ -195,11 +196,6 @@ def pass_bytes(
         backward_within_modes(loss)
     handle.remove()
     return live, kept
-
-
-def _precision_of_norms(settings: Training) -> AbstractContextManager[object]:
-    is_gpu = torch.device(settings.device or "cuda").type != "cpu"
-    return GpuAutocast() if is_gpu and settings.precision != "fp32" else nullcontext()
 
 
 def _loss(

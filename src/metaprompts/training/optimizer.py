@@ -42,12 +42,8 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimiz
         InputError: 8-bit Adam is unavailable on this device
     """
     groups = parameter_groups(model, settings)
-    if settings.kind == "adamw_8bit":
-        return _adamw_8bit(groups)
-    return torch.optim.AdamW(groups, betas=_BETAS, eps=_EPS, fused=True)
-
-
-def _adamw_8bit(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if settings.kind == "adamw":
+        return torch.optim.AdamW(groups, betas=_BETAS, eps=_EPS, fused=True)
     if not torch.cuda.is_available():
         raise InputError("optimizer.kind adamw_8bit needs an NVIDIA GPU: choose adamw")
     try:

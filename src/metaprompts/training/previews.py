@@ -36,15 +36,14 @@ def sample_images(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str
         "predictions", and "prompts" if the model has prompt maps
     """
     with eval_mode(model):
-        rows = [[sample.image, model.task.draw_target(sample), _predicted(model, sample)] for sample in samples]
+        rows = []
+        for sample in samples:
+            prediction = model.predict(sample.image, box_of(sample), _context(sample))
+            rows.append([sample.image, model.task.draw_target(sample), model.task.draw_prediction(prediction, sample)])
         sheets = {"predictions": contact_sheet(rows, [["image", "truth", "prediction"]] * len(rows))}
         if model.config.rearrangement.enabled:
             sheets["prompts"] = _heatmaps(model, samples[0])
     return sheets
-
-
-def _predicted(model: MetaPromptModel, sample: Sample) -> ImageArray:
-    return model.task.draw_prediction(model.predict(sample.image, box_of(sample), _context(sample)), sample)
 
 
 def _context(sample: Sample) -> Tensor | None:

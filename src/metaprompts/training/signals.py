@@ -23,9 +23,7 @@ class TrainingStopped(Exception):  # noqa: N818  # not an error
 
     def __init__(self, step: int, steps: int, number: int) -> None:
         super().__init__(f"stopped at step {step} of {steps}")
-        self.step = step
-        self.steps = steps
-        self.signal = number
+        self.step, self.steps, self.signal = step, steps, number
 
 
 class StopRequest:

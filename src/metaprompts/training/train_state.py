@@ -117,9 +117,9 @@ class RunState(TrainState):
         split: how a step is split over processes and passes
 
     Attributes:
+        recipe, dist, split: as given
         one_pass: computes the losses of a batch
         history: the validations so far
-        split: how a step is split over processes and passes
         validation_due: whether the validation after this step is still pending
         is_finished: whether an earlier call has taken all requested steps or has stopped early
     """
@@ -128,7 +128,7 @@ class RunState(TrainState):
 
     def __init__(self, model: MetaPromptModel, recipe: Recipe, dist: DistributedContext, split: BatchPlan) -> None:
         settings = recipe.training
-        self._dist = dist
+        self.recipe, self.dist, self.split = recipe, dist, split
         configure_batch_norm(model, settings.batch_norm)
         dist.shard(model)
         one_pass = LossModule(model, split.loss_batch, dist.autocast, settings.step_decay)
@@ -139,7 +139,6 @@ class RunState(TrainState):
         decay = settings.ema_decay
         super().__init__(model, optimizer, None if decay is None else WeightAverage(model, decay))
         self.history = History()
-        self.split = split
         self.validation_due = False
         self.is_finished = False
 
@@ -150,29 +149,25 @@ class RunState(TrainState):
     @contextmanager
     def unsharded(self) -> Iterator[None]:
         """While the body runs, the model can be called without the other processes."""
-        with summon_full_params(self.model), self._dist.autocast():
+        with summon_full_params(self.model), self.dist.autocast():
             yield
 
     def tensors(self) -> dict[str, Tensor]:
         """The model's full tensors; all processes must call this, and rank 0 gets them."""
-        return model_state(self.model) if self._dist.shards else self.model.state_dict()
+        return model_state(self.model) if self.dist.shards else self.model.state_dict()
 
     def state(self) -> dict[str, Any]:
         """The full state without the history, for `load`; all processes must call this, and rank 0 gets it."""
-        scaler = self._dist.accelerator.scaler
+        scaler = self.dist.accelerator.scaler
         scales = None if scaler is None else scaler.state_dict()
         return {**super().state(), "scaler": scales, "validation_due": self.validation_due}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Load a state that `state` returned.
-
-        Raises:
-            InputError: a part or a tensor is missing or has the wrong shape
-        """
+        """Load a state that `state` returned, as `TrainState.load` does."""
         check_parts(state, ("model", "optimizer", "average", "scaler", "validation_due"))
         super().load(state)
-        if state["scaler"] is not None and self._dist.accelerator.scaler is not None:
-            self._dist.accelerator.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] is not None and self.dist.accelerator.scaler is not None:
+            self.dist.accelerator.scaler.load_state_dict(state["scaler"])
         self.validation_due = state["validation_due"]
 
     def _stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

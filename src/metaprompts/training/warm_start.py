@@ -1,7 +1,7 @@
 """Start a run from the weights of another."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
         InputError: the model does not exist, cannot be read, has a different backbone, or has non-finite weights
     """
     folder = model_folder(source)
-    config = _read_config(folder)
+    config_path = folder / CONFIG_FILE
+    config = read_json(config_path) if config_path.is_file() else None
+    config = config if isinstance(config, dict) else {}
     if config.get("base") is not None:
         raise InputError(
             f"training.init_from {source} was trained on a frozen backbone and saved without it: start from a run "
@@ -78,12 +80,6 @@ def _warn(text: str, *parts: str | Path) -> None:
     """Log a warning, once for all processes of a run."""
     if is_first_process():
         logger.warning(text, *parts)
-
-
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / CONFIG_FILE
-    config = read_json(path) if path.is_file() else None
-    return config if isinstance(config, dict) else {}
 
 
 def _outputs_by_name(

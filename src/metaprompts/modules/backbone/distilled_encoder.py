@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
-from metaprompts.modules.backbone.vae_encoder import LatentEncoder
+from metaprompts.modules.backbone.vae_encoder import LatentEncoder, vae_tensors
 from metaprompts.utils.files import read_json, write_json
-from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
+from metaprompts.utils.fingerprint import tensors_fingerprint
 from metaprompts.utils.schema import Range, check_ranges, from_dict, to_dict
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
 
@@ -163,5 +163,4 @@ def vae_fingerprint(encoder: LatentEncoder) -> str:
     Args:
         encoder: the encoder, on any device
     """
-    tensors = [each for part in ("encoder", "quant_conv") for each in named_tensors(part, getattr(encoder, part))]
-    return tensors_fingerprint(tensors, dtype=torch.float16)
+    return tensors_fingerprint(vae_tensors(encoder), dtype=torch.float16)

@@ -1,9 +1,8 @@
 """Run the VAE's encoder in horizontal strips: the same numbers, except for rounding, in a fraction of the memory.
 
 Only one whole map is held between layers; a layer processes one strip of rows at a time, with neighboring rows. A norm
-needs
-the statistics of the whole map, so a residual layer computes its first convolution twice: once to compute the second
-    norm's statistics, once to use them. Encoding then takes 1.5 times as long.
+needs the statistics of the whole map, so a residual layer computes its first convolution twice: once to compute the
+second norm's statistics, once to use them. Encoding then takes 1.5 times as long.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +64,7 @@ class StripEncoder(nn.Module):
             if attention is not None:
                 _attend(attention, features, self.rows)
             features = _changed(residual, features, self.rows)
-        norm = _Norm(self.layers.conv_norm_out, _slices(features, self.rows))
+        norm = _Norm(self.layers.conv_norm_out, torch.split(features, self.rows, dim=2))
         return _convolved(self.layers.conv_out, features, self.rows, lambda strip: self.layers.conv_act(norm(strip)))
 
 
@@ -117,18 +116,15 @@ def _moments(strips: Iterable[Tensor], groups: int) -> tuple[Tensor, Tensor]:
 
 def _convolved(layer: nn.Conv2d, features: Tensor, rows: int, activate: Activate = lambda strip: strip) -> Tensor:
     """A 3x3 convolution of the activated map."""
-    batch, _, height, width = features.shape
-    out = features.new_empty(batch, layer.out_channels, height, width)
-    for first, last in _bounds(height, rows):
-        top, bottom = max(first - 1, 0), min(last + 1, height)
-        strip = activate(features[:, :, top:bottom])
-        out[:, :, first:last] = _convolve(layer, strip, top - (first - 1), last + 1 - bottom)
+    out = features.new_empty(len(features), layer.out_channels, *features.shape[2:])
+    for part, (strip, above, below) in zip(torch.split(out, rows, dim=2), _with_neighbors(features, rows), strict=True):
+        part.copy_(_convolve(layer, activate(strip), above, below))
     return out
 
 
 def _changed(layer: ResnetBlock2D, features: Tensor, rows: int) -> Tensor:
     """Apply a residual layer to a map, in place if the number of channels does not change."""
-    first_norm = _Norm(layer.norm1, _slices(features, rows))
+    first_norm = _Norm(layer.norm1, torch.split(features, rows, dim=2))
 
     def hidden(strip: Tensor, above: int, below: int) -> Tensor:
         return _convolve(layer.conv1, layer.nonlinearity(first_norm(strip)), above, below)
@@ -167,7 +163,7 @@ def _halved(layer: Downsample2D, features: Tensor, rows: int) -> Tensor:
 
 def _attend(layer: Attention, features: Tensor, rows: int) -> None:
     """Self-attention over all pixels of a map, added to it; queries are computed strip by strip."""
-    norm = _Norm(layer.group_norm, _slices(features, rows))
+    norm = _Norm(layer.group_norm, torch.split(features, rows, dim=2))
 
     def pixels(strip: Tensor) -> Tensor:
         return norm(strip).flatten(2).transpose(1, 2)
@@ -176,9 +172,9 @@ def _attend(layer: Attention, features: Tensor, rows: int) -> None:
         batch, length, _ = projected.shape
         return projected.view(batch, length, layer.heads, -1).transpose(1, 2)
 
-    key = heads(torch.cat([layer.to_k(pixels(strip)) for strip in _slices(features, rows)], dim=1))
-    value = heads(torch.cat([layer.to_v(pixels(strip)) for strip in _slices(features, rows)], dim=1))
-    for strip in _slices(features, rows):
+    key = heads(torch.cat([layer.to_k(pixels(strip)) for strip in torch.split(features, rows, dim=2)], dim=1))
+    value = heads(torch.cat([layer.to_v(pixels(strip)) for strip in torch.split(features, rows, dim=2)], dim=1))
+    for strip in torch.split(features, rows, dim=2):
         seen = F.scaled_dot_product_attention(heads(layer.to_q(pixels(strip))), key, value)
         found = layer.to_out[0](seen.transpose(1, 2).flatten(2)).transpose(1, 2)
         strip.add_(found.reshape(strip.shape)).div_(layer.rescale_output_factor)
@@ -197,11 +193,6 @@ def _with_neighbors(features: Tensor, rows: int) -> Iterator[tuple[Tensor, int, 
     for first, last in _bounds(height, rows):
         top, bottom = max(first - 1, 0), min(last + 1, height)
         yield features[:, :, top:bottom], top - (first - 1), last + 1 - bottom
-
-
-def _slices(features: Tensor, rows: int) -> Iterator[Tensor]:
-    for first, last in _bounds(features.shape[2], rows):
-        yield features[:, :, first:last]
 
 
 def _bounds(height: int, rows: int) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from metaprompts.modules.backbone.encoder_cache import EncoderCache
 from metaprompts.modules.backbone.tiled_vae import StripEncoder
+from metaprompts.utils.fingerprint import named_tensors
 
 
 class LatentEncoder(nn.Module):
@@ -76,3 +77,8 @@ class LatentEncoder(nn.Module):
             moments = layers(pixels)
         mean: Tensor = moments.chunk(2, dim=1)[0]
         return mean
+
+
+def vae_tensors(encoder: LatentEncoder) -> list[tuple[str, Tensor]]:
+    """The names and tensors by which a VAE's encoder is identified."""
+    return [each for part in ("encoder", "quant_conv") for each in named_tensors(part, getattr(encoder, part))]

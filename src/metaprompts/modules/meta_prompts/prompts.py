@@ -56,7 +56,7 @@ class MetaPrompts(nn.Module):
 class LabelPrompts(nn.Module):
     """One token for each of N names, made by a text encoder and never trained (VPD, Zhao et al., 2023).
 
-    Random until `take` is called or weights are loaded.
+    Random until the ``tokens`` (N, D) are copied or weights are loaded.
 
     Args:
         count: number of prompts, N
@@ -73,27 +73,8 @@ class LabelPrompts(nn.Module):
         self.register_buffer("tokens", torch.randn(count, channels))
         self.adapters = _StepAdapters(channels, steps=steps, per_step=per_step, adapter=adapter)
 
-    def take(self, tokens: Tensor) -> None:
-        """Store the names' tokens, as computed by the text encoder.
-
-        Args:
-            tokens: (N, D)
-        """
-        self.tokens.copy_(tokens)
-
     def forward(self, batch: int, context: Tensor | None = None) -> list[Tensor]:
-        """The prompts of each step.
-
-        Args:
-            batch: batch size, B
-            context: None; these prompts are the same for every image
-
-        Returns:
-            K tensors (B, N, D)
-
-        Raises:
-            InputError: a context is given
-        """
+        """The prompts of each step; arguments and result as for `MetaPrompts.forward`."""
         _check_no_context(context, "label")
         return [prompts.expand(batch, -1, -1) for prompts in self.adapters(self.tokens)]
 
