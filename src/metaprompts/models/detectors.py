@@ -52,14 +52,11 @@ def _load(source: str | Path, device: torch.device) -> Detector:
         return SsdliteDetector()
     try:
         folder = model_folder(source)
+        config = read_json(folder / CONFIG_FILE)
+        if isinstance(config, dict) and "task" in config:
+            return SegmentationDetector(load(source, device))
     except InputError as error:
         raise InputError(f"detector {source}: {error}") from error
-    config = read_json(folder / CONFIG_FILE)
-    if isinstance(config, dict) and "task" in config:
-        try:
-            return SegmentationDetector(load(source, device))
-        except InputError as error:
-            raise InputError(f"detector {source}: {error}") from error
     if not Path(source).expanduser().is_dir():
         folder = hub_folder(str(source), FILES)
     return TransformersDetector(folder, str(source), device)

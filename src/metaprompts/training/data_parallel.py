@@ -34,9 +34,9 @@ class ProcessGroup(Processes):
         distributed.all_reduce(values)
         return values / self.count
 
-    def in_pass(self, number: int, passes: int) -> AbstractContextManager[Any]:
-        """The context of forward and backward pass number ``number`` of ``count`` in a step."""
-        del number, passes
+    def in_pass(self, *, is_last: bool) -> AbstractContextManager[Any]:
+        """The context of a forward and backward pass of a step."""
+        del is_last
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:

@@ -64,9 +64,8 @@ class DistributedContext(ProcessGroup):
         return prepared
 
     @contextmanager
-    def in_pass(self, number: int, passes: int) -> Iterator[None]:
+    def in_pass(self, *, is_last: bool) -> Iterator[None]:
         """Compute in the recipe's precision, and exchange gradients in the last pass only."""
-        is_last = number == passes - 1
         if self._sharded is not None:
             self._sharded.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         alone = self._joined is None or is_last

@@ -41,8 +41,8 @@ def optimizer_step(
     """
     optimizer.zero_grad(set_to_none=True)
     means: dict[str, float] = {}
-    for number, losses_of in enumerate(passes):
-        with process_group.in_pass(number, len(passes)):
+    for number, losses_of in enumerate(passes, 1):
+        with process_group.in_pass(is_last=number == len(passes)):
             losses = losses_of()
             parts = torch.stack(list(losses.values()))
             total = parts.sum()

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,9 +178,8 @@ def with_random_unet(backbone: Backbone) -> Backbone:
 
 def backbone_fingerprint(backbone: Backbone) -> str:
     """A fingerprint of a backbone's weights: every tensor's name, shape, and first and last values."""
-    parts = {"unet": backbone.unet, "encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv}
-    tensors = chain.from_iterable(named_tensors(*part) for part in parts.items())
-    return tensors_fingerprint(tensors, ends=HASHED)
+    of_vae = named_tensors("encoder", backbone.vae.encoder) + named_tensors("quant_conv", backbone.vae.quant_conv)
+    return tensors_fingerprint(named_tensors("unet", backbone.unet) + of_vae, ends=HASHED)
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,9 +280,9 @@ def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None
 
     def rename_key(name: str) -> str:
         part, rest = name.split(".", 1)
-        return (
-            _LDM_UNET + ldm_unet_name(rest, backbone.unet.config) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
-        )
+        if part == "unet":
+            return _LDM_UNET + ldm_unet_name(rest, backbone.unet.config)
+        return _LDM_VAE + ldm_vae_name(rest)
 
     # Stable Diffusion XL adds an embedding of pooled text and sizes to that of time, which is not used here.
     idle = (_LDM_UNET + "label_emb.0.", *(_LDM_VAE + part for part in ("decoder.", "post_quant_conv.", "loss.")))

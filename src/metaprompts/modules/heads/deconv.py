@@ -49,14 +49,10 @@ class DenseHead(nn.Module):
 
 
 class DepthHead(DenseHead):
-    """Metric depth: one number per pixel, in (0, max_depth_m) before calibration.
+    """Metric depth: one number per pixel, in (0, max_depth_m) before calibration; other arguments as for `DenseHead`.
 
     Args:
-        in_channels: see `DenseHead`
-        filters: see `DenseHead`
-        width: see `DenseHead`
         max_depth_m: depth at a sigmoid output of 1, in meters
-        upsample: see `DenseHead`
         log_scale: calibration: ln depth = log_scale * ln(uncalibrated depth) + log_shift
         log_shift: see log_scale
     """
