@@ -161,7 +161,7 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
             if train_state.validation_due:
                 validate()
             remaining = islice(batches.after(train_state.step), steps - train_state.step)
-            for passes, waited in _with_waits(_until(is_stalled, remaining)):
+            for passes, waited in _until(is_stalled, remaining):
                 started = time.perf_counter()
                 losses, lr = _take_step(train_state, passes, batches, steps)
                 times = {"seconds": waited + time.perf_counter() - started, "waited": waited}
@@ -220,16 +220,10 @@ def _early_stop(train_state: RunState, steps: int) -> str:
     )
 
 
-def _until(is_over: Callable[[], bool], batches: Iterator[Passes]) -> Iterator[Passes]:
-    """Yield batches until ``is_over`` returns True; it is called before each batch is read."""
-    while not is_over() and (batch := next(batches, None)) is not None:
-        yield batch
-
-
-def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
-    """Batches, each with the number of seconds spent waiting for it."""
+def _until(is_over: Callable[[], bool], batches: Iterator[Passes]) -> Iterator[tuple[Passes, float]]:
+    """Yield batches, each with the seconds spent waiting for it, until ``is_over`` is True before one is read."""
     asked = time.perf_counter()
-    for batch in batches:
+    while not is_over() and (batch := next(batches, None)) is not None:
         yield batch, time.perf_counter() - asked
         asked = time.perf_counter()
 
