@@ -6,8 +6,7 @@ from typing import Any
 
 from metaprompts.embedded import embedded_models
 from metaprompts.models.config import ModelConfig
-from metaprompts.utils.markdown import markdown_table
-from metaprompts.utils.wording import shown_score
+from metaprompts.utils.wording import markdown_table, shown_score
 
 PAPER = "https://arxiv.org/abs/2312.14733"
 
