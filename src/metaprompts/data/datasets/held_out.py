@@ -39,6 +39,7 @@ class SubsetOfPeople(Subset, People):
 
     def __init__(self, samples: People, places: Sequence[int]) -> None:
         super().__init__(samples, places)
+        self._people = samples
         self.annotation_path = samples.annotation_path
         self.joint_names, self.skeleton = samples.joint_names, samples.skeleton
 
@@ -51,20 +52,12 @@ class SubsetOfPeople(Subset, People):
 
     def person(self, index: int) -> Person:
         """The person of a sample, without loading its image if possible."""
-        return person_of(self.samples, self.places[index])
-
-
-def person_of(samples: SampleDataset, index: int) -> Person:
-    """The person of a sample of people, without loading its image if possible."""
-    read = getattr(samples, "person", None)
-    person: Person | None = samples[index].person if read is None else read(index)
-    assert person is not None, "every sample of people has a person"
-    return person
+        return self._people.person(self.places[index])
 
 
 def image_ids(people: People) -> frozenset[int]:
     """The ids of the people's images."""
-    return frozenset(person_of(people, index).image_id for index in range(len(people)))
+    return frozenset(people.person(index).image_id for index in range(len(people)))
 
 
 def subset(samples: SampleDataset, places: Sequence[int]) -> Subset:

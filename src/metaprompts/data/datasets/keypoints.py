@@ -43,6 +43,12 @@ class People(SampleDataset):
                 f"{', '.join(joints)}: use the same joints in both"
             )
 
+    def person(self, index: int) -> Person:
+        """The person of a sample, without loading its image if possible."""
+        person = self[index].person
+        assert person is not None, "every sample of people has a person"
+        return person
+
 
 class CocoKeypoints(People, ReadsImages):
     """One sample for every person in a COCO keypoint file, or for every detected box.
