@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from metaprompts.data.dataset_classes import CITYSCAPES
+from metaprompts.data.class_names import CITYSCAPES
 from metaprompts.evaluation.evaluate import predict
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Segmentation
