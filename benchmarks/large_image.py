@@ -24,7 +24,7 @@ from diffusers import AutoencoderKL
 
 from metaprompts.engines.memory_budget import Budget, choose
 from metaprompts.engines.optimized import Encode
-from metaprompts.inference.windowed import Windows, predict_in_windows
+from metaprompts.inference.predict import Windows, predict_in_windows
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.modules.backbone.loading import named_config
 from metaprompts.recipes.loader import read_recipe

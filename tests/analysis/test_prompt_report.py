@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import ImageColor
 
 from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 from metaprompts.utils.files import write_json
@@ -58,7 +59,7 @@ def test_the_image_puts_the_same_preference_together():
     drawn = np.asarray(classes().show())
     # The color bar is at the right.
     drawn = drawn[:, : drawn.shape[1] * 9 // 10]
-    red, gray = (np.argwhere((drawn == color).all(axis=-1)) for color in (HIGH, MISSING))
+    red, gray = (np.argwhere((drawn == ImageColor.getrgb(color)).all(axis=-1)) for color in (HIGH, MISSING))
     side = np.ptp(red[:, 0]) + 1
     assert len(red) == pytest.approx(side * side, rel=0.05)
     assert gray[:, 0].min() - red[:, 0].min() == pytest.approx(side, abs=4)
@@ -76,7 +77,7 @@ def test_depth():
     ]
     assert found.to_dict()["prompts"][1] == {"prompt": 1, "correlation": -0.5, "mean": 1, "std": 1}
     drawn = np.asarray(found.show())
-    red, blue = (np.argwhere((drawn == color).all(axis=-1)) for color in (HIGH, LOW))
+    red, blue = (np.argwhere((drawn == ImageColor.getrgb(color)).all(axis=-1)) for color in (HIGH, LOW))
     assert red[:, 0].max() < blue[:, 0].min()  # the positive one is on top
     assert np.ptp(blue[:, 1]) == pytest.approx(2 * np.ptp(red[:, 1]), abs=4)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.metrics.running_moments import RunningMoments
+from metaprompts.metrics.prompt_statistics import RunningMoments
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e7])

@@ -96,7 +96,7 @@ def test_own_data_have_no_published_counts(check):
 def test_the_sheet_has_a_histogram_of_the_classes(check, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "metaprompts.visualize.histograms.class_histogram",
+        "metaprompts.visualize.segmentation.class_histogram",
         lambda title, names, colors, shares, width: drawn.append((title, shares)) or np.zeros((9, width, 3), np.uint8),
     )
     check("ade20k", "--full")

@@ -14,7 +14,6 @@ from PIL import Image
 from clips import plain_frames, read_clip, sound_packets, write_clip
 from metaprompts.cli import main
 from metaprompts.inference import predict as inference_predict
-from metaprompts.inference import windowed
 from metaprompts.inference.video import outputs
 
 TIMES = [0, 40, 120, 130, 300]
@@ -34,8 +33,7 @@ def _quick_models(monkeypatch):
         raw = torch.linspace(1, 2, channels)[:, None, None] + images.mean(dim=1, keepdim=True)
         return torch.nn.functional.avg_pool2d(raw, 4) if model.task.reads_boxes else raw
 
-    for module in (inference_predict, windowed):
-        monkeypatch.setattr(module, "forward_raw", forward_raw)
+    monkeypatch.setattr(inference_predict, "forward_raw", forward_raw)
 
 
 def predict(model, *words):

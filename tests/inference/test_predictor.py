@@ -1,6 +1,6 @@
 import torch
 
-from metaprompts.tasks.predictor import with_context
+from metaprompts.tasks.protocol import with_context
 from metaprompts.tasks.sliding_window import predict_windows, slide_logits
 
 

@@ -6,7 +6,7 @@ import torch
 
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
-from metaprompts.inference.windowed import Windows, predict_in_windows
+from metaprompts.inference.predict import Windows, predict_in_windows
 from metaprompts.tasks.sliding_window import slide_logits
 from small import small_model
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.depth import CROPS, DEPTH_SCORES, DepthScores, eigen_crop, garg_crop, nyu_crop, silog
+from metaprompts.metrics.depth import CROPS, DEPTH_SCORES, DepthScores, silog
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "metrics_golden.json"
@@ -123,10 +123,10 @@ def test_only_pixels_of_the_crop_count():
 @pytest.mark.parametrize(
     ("crop", "size", "rows", "columns"),
     [
-        (nyu_crop, (480, 640), (45, 470), (41, 600)),
-        (garg_crop, (352, 1216), (143, 348), (43, 1171)),
-        (garg_crop, (375, 1242), (153, 370), (44, 1196)),
-        (eigen_crop, (352, 1216), (117, 320), (43, 1171)),
+        (CROPS["nyu"], (480, 640), (45, 470), (41, 600)),
+        (CROPS["garg"], (352, 1216), (143, 348), (43, 1171)),
+        (CROPS["garg"], (375, 1242), (153, 370), (44, 1196)),
+        (CROPS["eigen"], (352, 1216), (117, 320), (43, 1171)),
     ],
 )
 def test_crops_have_the_published_borders(crop, size, rows, columns):

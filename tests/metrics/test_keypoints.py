@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.keypoints import KeypointScores
 from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES
-from metaprompts.metrics.pose import PercentageCorrectKeypoints
+from metaprompts.metrics.pose import KeypointScores, PercentageCorrectKeypoints
 
 POSE = Path(__file__).parents[2].parent / "shared" / "data" / "pose" / "annotations"
 LSP_SIGMAS = tuple(np.linspace(0.03, 0.1, 14))

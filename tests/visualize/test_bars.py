@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import ImageColor
 
 from metaprompts.errors import InputError
 from metaprompts.visualize import figures
@@ -8,7 +9,7 @@ from metaprompts.visualize.matrices import HIGH, LOW
 
 
 def places(image, color):
-    return np.argwhere((image == color).all(axis=-1))
+    return np.argwhere((image == ImageColor.getrgb(color)).all(axis=-1))
 
 
 def test_bars_go_to_their_side_and_have_their_length():
@@ -31,7 +32,7 @@ def test_stacks_are_as_long_as_their_parts():
     ]
     drawn = draw_stacks(stacks, ("seconds", "GiB"))
     # Matplotlib's first color, and slate gray; the legend is at the bottom.
-    first, second = (places(drawn[: len(drawn) * 65 // 100], color) for color in ((31, 119, 180), (112, 128, 144)))
+    first, second = (places(drawn[: len(drawn) * 65 // 100], color) for color in ("#1f77b4", "slategray"))
     for points, ratio in ((first, 0.5), (second, 2.0)):
         is_upper = points[:, 0] < (points[:, 0].min() + points[:, 0].max()) / 2
         assert np.ptp(points[~is_upper, 1]) == pytest.approx(ratio * np.ptp(points[is_upper, 1]), abs=4)

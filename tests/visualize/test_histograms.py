@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from metaprompts.visualize.histograms import class_histogram
-from metaprompts.visualize.segmentation import palette
+from metaprompts.visualize.segmentation import class_histogram, palette
 from slow import slow_except
 
 

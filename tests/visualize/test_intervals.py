@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.intervals import Panel, Row, draw_intervals
+from metaprompts.visualize.intervals import Row, draw_intervals
 
 BLUE = (38, 94, 190)
 
 
 def panel(mean, half_width, values):
-    return Panel(
-        title="t",
-        rows=[
+    return (
+        "t",
+        [
             Row(name="a", values=values, mean=mean, half_width=half_width),
             Row(name="b", values=[0, 1], mean=0.5, half_width=math.nan),
         ],
@@ -55,14 +55,12 @@ def test_an_interval_many_times_as_wide_as_the_values_does_not_hide_them():
 @pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])
 def test_few_or_equal_values_are_no_trouble(values):
     mean = float(np.mean(values)) if values else math.nan
-    image = draw_intervals(
-        [Panel(title="t", rows=[Row(name="a", values=values, mean=mean, half_width=math.nan)])], "heading"
-    )
+    image = draw_intervals([("t", [Row(name="a", values=values, mean=mean, half_width=math.nan)])], "heading")
     assert image.dtype == np.uint8
     assert bool(len(colored(image, BLUE))) == bool(values)
 
 
-@pytest.mark.parametrize("panels", [[], [Panel(title="t", rows=[])]])
+@pytest.mark.parametrize("panels", [[], [("t", [])]])
 def test_nothing_is_refused(panels):
     with pytest.raises(InputError, match="no rows"):
         draw_intervals(panels)

@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
+from PIL import ImageColor
 
 from metaprompts.errors import InputError
-from metaprompts.visualize import figures
-from metaprompts.visualize.matrices import DARK, HIGH, LOW, MISSING, draw_confusion, draw_matrix
+from metaprompts.visualize import figures, matrices
+from metaprompts.visualize.matrices import draw_confusion, draw_matrix
 from slow import slow_except
+
+COLORS = (matrices.DARK, matrices.HIGH, matrices.LOW, matrices.MISSING)
+DARK, HIGH, LOW, MISSING = map(ImageColor.getrgb, COLORS)
 
 
 def places(image, color):

@@ -13,7 +13,7 @@ from metaprompts.ablation.study import Cell, Run, Study, read_study
 from metaprompts.errors import InputError
 from metaprompts.utils.files import write_image
 from metaprompts.utils.wording import agreeing, enumerated, markdown_table
-from metaprompts.visualize.intervals import Panel, Row, draw_intervals
+from metaprompts.visualize.intervals import Row, draw_intervals
 from metaprompts.visualize.text import ImageArray
 
 CONFIDENCE = 0.95
@@ -68,9 +68,9 @@ def estimate(values: Sequence[float]) -> Estimate:
 def figure(study: Study, results: Results) -> ImageArray:
     """An image with a panel for each cell and a row for each variant: seeds, mean, 95 % interval, missing seeds."""
     panels = [
-        Panel(
-            title=f"{cell.name}: {cell.metric}, {'higher' if cell.higher_is_better else 'lower'} is better",
-            rows=[drawn for drawn, _ in _rows(study, cell, results)],
+        (
+            f"{cell.name}: {cell.metric}, {'higher' if cell.higher_is_better else 'lower'} is better",
+            [drawn for drawn, _ in _rows(study, cell, results)],
         )
         for cell in study.cells
     ]

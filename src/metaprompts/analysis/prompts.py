@@ -140,7 +140,7 @@ def prompt_responses(
     """
     responses = begin_responses(model, level)
     for batch in batches:
-        responses.add(batch_responses(model, batch, responses.state(), level))
+        responses.add(batch_responses(model, batch, level))
     return responses.compute()
 
 
@@ -154,22 +154,18 @@ def begin_responses(model: "MetaPromptModel", level: Level) -> "PromptResponses"
     return model.task.prompt_responses(model.config.prompts.count)
 
 
-def batch_responses(
-    model: "MetaPromptModel", batch: Mapping[str, Tensor], begun: Mapping[str, Any], level: Level
-) -> dict[str, Any]:
+def batch_responses(model: "MetaPromptModel", batch: Mapping[str, Tensor], level: Level) -> dict[str, Any]:
     """The state of the responses in one batch, which `PromptResponses.add` adds.
 
     Args:
         model: any model with rearrangement
         batch: a batch, as for `prompt_responses`
-        begun: the state, after at least one batch, of the responses to which the result will be added
         level: see `Level`
     """
     with eval_mode(model), torch.inference_mode():
         context = batch["context"].to(model.device) if "context" in batch else None
         maps = one_level(model.prompt_maps(batch["image"].to(model.device), context), level)
     responses = begin_responses(model, level)
-    responses.begin_at(begun)
     responses.update(maps, batch)
     return responses.state()
 

@@ -13,8 +13,8 @@ from metaprompts.evaluation.records import WORST, read_records
 from metaprompts.evaluation.resumable import Evaluation
 from metaprompts.tasks.base import AnyTask
 from metaprompts.tasks.predictions import Prediction
-from metaprompts.tasks.predictor import Predictor
 from metaprompts.tasks.preprocess import ModelInput
+from metaprompts.tasks.protocol import Predictor
 from metaprompts.utils.files import write_image
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.sheets import contact_sheet, shrunk

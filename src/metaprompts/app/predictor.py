@@ -19,8 +19,7 @@ from metaprompts.engines.loading import PLAIN, with_engine
 from metaprompts.engines.memory_budget import Budget, automatic_limit, weight_bytes
 from metaprompts.engines.quantization.calibration import CalibrationOptions
 from metaprompts.errors import InputError
-from metaprompts.inference.detectors.base import PersonDetector
-from metaprompts.inference.detectors.duplicates import without_duplicates
+from metaprompts.inference.detectors.base import PersonDetector, without_duplicates
 from metaprompts.inference.predict import predict_many
 from metaprompts.models.detectors import load_detector
 from metaprompts.models.loading import load, load_adapters

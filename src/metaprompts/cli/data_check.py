@@ -168,8 +168,7 @@ def _write_sheet(reports: "Sequence[PartReport]", recipe: "Recipe", out: Path) -
     """Write one row of samples for each part, with the visible classes and their frequency below."""
     from metaprompts.utils.files import write_image
     from metaprompts.utils.scratch import remove_scratch
-    from metaprompts.visualize.histograms import class_histogram
-    from metaprompts.visualize.segmentation import palette
+    from metaprompts.visualize.segmentation import class_histogram, palette
     from metaprompts.visualize.sheets import contact_sheet
     from metaprompts.visualize.text import stack_down
 

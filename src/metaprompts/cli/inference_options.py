@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from metaprompts.engines.memory_budget import Budget, automatic_limit, check_limit, weight_bytes
 from metaprompts.errors import InputError
-from metaprompts.inference.predict import RawFilter, predict_many
-from metaprompts.inference.windowed import Windows, predict_in_windows
+from metaprompts.inference.predict import RawFilter, Windows, predict_in_windows, predict_many
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.utils.byte_size import parse_bytes

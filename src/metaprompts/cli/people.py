@@ -94,8 +94,7 @@ class PeopleOptions(BoxOptions):
         """
         if self.detector is None:
             return People(boxes=self.read_boxes(images), oks_nms=self.oks_nms)
-        from metaprompts.inference.detectors.base import BOX_NMS
-        from metaprompts.inference.detectors.duplicates import OKS_NMS
+        from metaprompts.inference.detectors.base import BOX_NMS, OKS_NMS
         from metaprompts.models.detectors import load_detector
 
         detector = load_detector(
@@ -134,7 +133,7 @@ class People:
 
     def distinct(self, model: "MetaPromptModel", prediction: "Prediction") -> "Prediction":
         """The prediction without duplicate people; predictions of other tasks are unchanged."""
-        from metaprompts.inference.detectors.duplicates import without_duplicates
+        from metaprompts.inference.detectors.base import without_duplicates
         from metaprompts.tasks.pose import Pose
         from metaprompts.tasks.predictions import PosePrediction
 

@@ -17,10 +17,9 @@ from metaprompts.data.io.images import read_image
 from metaprompts.data.io.open_image import CheckSize
 from metaprompts.data.io.video.frames import FrameSource
 from metaprompts.errors import CaptionerError, InputError
+from metaprompts.inference.video.api import VideoPredictor, predict_source
 from metaprompts.inference.video.drawing import drawing_for, samples_for
 from metaprompts.inference.video.outputs import VideoOutput
-from metaprompts.inference.video.run import VideoJob, predict_source
-from metaprompts.inference.video.temporal import VideoPredictor
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.utils.background import read_ahead
@@ -233,7 +232,7 @@ class VideoPredictions:
         jobs = [self._job(model, video, name) for model in self.inference.models]
         with ProgressBar(f"predicting {video.name}", video.expected) as bar:
             is_whole = predict_source(video, jobs, batch_size=self.batch_size, advance=bar.advance)
-        for output in (job.output for job in jobs):
+        for _, output in jobs:
             done = f"{counted(output.frames, 'frame')} in {output.path}"
             report_lines([f"{video.name}: {'' if is_whole else 'stopped, '}{done}"])
             report_lines(f"{video.name}: {note}" for note in output.notes)
@@ -241,7 +240,7 @@ class VideoPredictions:
             raise KeyboardInterrupt
         return [f"{video.name}: {problem}" for problem in video.problems]
 
-    def _job(self, model: MetaPromptModel, video: FrameSource, name: Path) -> VideoJob:
+    def _job(self, model: MetaPromptModel, video: FrameSource, name: Path) -> tuple[VideoPredictor, VideoOutput]:
         def predict(inputs: Any, raw_filter: Any) -> Iterator[Any]:
             predictions = self.inference.predictions(model, inputs, raw_filter)
             return (self.files.people.distinct(model, each) for each in predictions)
@@ -259,7 +258,7 @@ class VideoPredictions:
         report_lines([f"{video.name}: {drawing.note}"] if drawing.note else [])
         container, folder = self.options.video_format or "mp4", (self.files.out / name).parent
         output = VideoOutput(
-            folder / f"{name.name}_{drawing.ending}.{container}",
+            path=folder / f"{name.name}_{drawing.ending}.{container}",
             stem=name.name,
             container=container,
             source=video,
@@ -267,4 +266,4 @@ class VideoPredictions:
             from_start=not self.options.start,
             raw=folder / f"{name.name}_frames" if self.files.raw else None,
         )
-        return VideoJob(predictor=predictor, output=output)
+        return predictor, output

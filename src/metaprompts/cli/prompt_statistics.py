@@ -10,7 +10,6 @@ from metaprompts.analysis.prompts import Level, batch_responses, begin_responses
 from metaprompts.cli.console import say
 from metaprompts.evaluation.dataset import in_groups
 from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
-from metaprompts.metrics.prompt_statistics import PromptResponses
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.model_recipe import load_with_recipe
 from metaprompts.recipes.recipe import Recipe
@@ -57,7 +56,7 @@ def measure(
     responses = begin_responses(model, level)
     groups = in_groups(len(split.samples), read.training.val_batch_size)
     with ProgressBar("measuring", len(split.samples)) as bar:
-        for images, state in _states(request, opened, groups, responses, workers):
+        for images, state in _states(request, opened, groups, workers):
             responses.add(state)
             bar.advance(images)
     _write(responses.compute(), out, f"{source}, level {level}, {len(split.samples)} validation samples")
@@ -80,37 +79,26 @@ class _Request:
         return model, read, validation_split(read)
 
 
-def _states(
-    request: _Request, opened: _Opened, groups: list[list[int]], responses: PromptResponses, workers: int
-) -> Iterator[_State]:
+def _states(request: _Request, opened: _Opened, groups: list[list[int]], workers: int) -> Iterator[_State]:
     """The states of all batches in order, to be added to the responses as they come."""
     if workers == 1:
-        yield from _group_states(request, opened, groups, responses)
+        yield from _group_states(request, opened, groups)
         return
-    # The first labeled batch is the origin of all sums.
-    while groups and not responses.has_begun:
-        yield from _group_states(request, opened, groups[:1], responses)
-        groups = groups[1:]
-    jobs = [(request, chunk, responses.state()) for chunk in in_chunks(groups, workers)]
+    jobs = [(request, chunk) for chunk in in_chunks(groups, workers)]
     for states in in_model_workers(_states_of_groups, jobs, workers):
         yield from states
 
 
-def _group_states(
-    request: _Request, opened: _Opened, groups: list[list[int]], responses: PromptResponses
-) -> Iterator[_State]:
+def _group_states(request: _Request, opened: _Opened, groups: list[list[int]]) -> Iterator[_State]:
     """The number of images and the state of each batch."""
     model, read, split = opened
     for batch in validation_batches(split, read, groups):
-        yield len(batch["image"]), batch_responses(model, batch, responses.state(), request.level)
+        yield len(batch["image"]), batch_responses(model, batch, request.level)
 
 
-def _states_of_groups(request: _Request, groups: list[list[int]], begun: dict[str, Any]) -> list[_State]:
+def _states_of_groups(request: _Request, groups: list[list[int]]) -> list[_State]:
     """`_group_states` in a worker process."""
-    opened = _opened_once(request)
-    responses = begin_responses(opened[0], request.level)
-    responses.begin_at(begun)
-    return list(_group_states(request, opened, groups, responses))
+    return list(_group_states(request, _opened_once(request), groups))
 
 
 @lru_cache(maxsize=1)

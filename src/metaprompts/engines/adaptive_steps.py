@@ -10,7 +10,7 @@ from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.modules.backbone.second_encoder import with_maps
 from metaprompts.tasks import Task
-from metaprompts.tasks.predictor import AdaptiveOutput
+from metaprompts.tasks.protocol import AdaptiveOutput
 
 _logger = logging.getLogger(__name__)
 

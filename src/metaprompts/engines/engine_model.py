@@ -14,7 +14,7 @@ from metaprompts.engines.optimized import Parts, StepConditions, run
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.tasks import Task
-from metaprompts.tasks.predictor import AdaptiveOutput
+from metaprompts.tasks.protocol import AdaptiveOutput
 
 if TYPE_CHECKING:
     from metaprompts.inference.video.api import VideoResult

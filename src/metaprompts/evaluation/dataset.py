@@ -1,8 +1,7 @@
 """The evaluation data set: every image once, at each scale, with its name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -17,8 +16,7 @@ from metaprompts.data.transforms.tensors import image_tensor, to_tensors
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.tasks.protocol import EvaluationProtocol, scaled_name
-
-T = TypeVar("T")
+from metaprompts.utils.batches import batched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,40 +75,6 @@ class EvalDataset(Dataset[EvalSample]):
         return _applied(self._first, self.samples[range(len(self))[index]])
 
 
-class EvalLoader(Generic[T]):
-    """Load images in batches, in worker processes if requested.
-
-    Args:
-        images: the data set to read
-        groups: indices of the images of each group
-        gather: combines a group into a batch
-        workers: number of reader processes
-    """
-
-    def __init__(
-        self,
-        images: EvalDataset,
-        groups: Sequence[list[int]],
-        gather: Callable[[Sequence[EvalSample]], T],
-        *,
-        workers: int,
-    ) -> None:
-        self._images, self._groups, self._gather, self._workers = images, groups, gather, workers
-
-    def __len__(self) -> int:
-        """Return the number of groups."""
-        return len(self._groups)
-
-    def __iter__(self) -> Iterator[T]:
-        """Yield the groups.
-
-        Raises:
-            InputError: a file is invalid
-        """
-        for group in Reader(self._images, list, workers=self._workers, batch_sampler=self._groups):
-            yield self._gather(group)
-
-
 def seen_batches(
     images: EvalDataset, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
 ) -> ShapeBatches:
@@ -122,14 +86,13 @@ def seen_batches(
         workers: number of reader processes
         share: rank of the process, and the number of processes
     """
-    number, of = share
-    groups = in_groups(len(images), batch_size)[number::of]
-    return ShapeBatches(EvalLoader(images, groups, _tensors_of, workers=workers))
+    groups = in_groups(len(images), batch_size)[share[0] :: share[1]]
+    return ShapeBatches(Reader(images, _tensors_of, workers=workers, batch_sampler=groups))
 
 
 def in_groups(samples: int, size: int) -> list[list[int]]:
     """The indices of all samples, in groups of ``size``; the last one may be smaller."""
-    return [list(range(first, min(first + size, samples))) for first in range(0, samples, size)]
+    return list(map(list, batched(range(samples), size)))
 
 
 def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:

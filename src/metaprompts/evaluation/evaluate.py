@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from metaprompts.tasks.predictor import Predictor, with_context
+from metaprompts.tasks.protocol import Predictor, with_context
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:

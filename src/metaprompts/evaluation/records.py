@@ -42,7 +42,7 @@ class RecordWriter:
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        self._path = _part(folder, rank)
+        self._path = folder / f"per_image-part{rank}.jsonl"
         self._evaluation = _evaluation(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -96,9 +96,7 @@ def drop_damaged(folder: Path) -> None:
     records, damaged = _read(folder)
     if damaged:
         logger.warning(
-            "%s in %s damaged or changed (checksum mismatch): evaluated again",
-            counted(damaged, "record"),
-            folder,
+            "%s in %s damaged or changed (checksum mismatch): evaluated again", counted(damaged, "record"), folder
         )
         write_records(folder, records)
 
@@ -162,10 +160,6 @@ def begin(folder: Path, what: Mapping[str, Any]) -> None:
     for path in [*(folder / name for name in (WHAT, WHOLE, SCORES, WORST, *CONFUSION)), *_parts(folder)]:
         path.unlink(missing_ok=True)
     write_json(folder / WHAT, dict(what))
-
-
-def _part(folder: Path, rank: int) -> Path:
-    return folder / f"per_image-part{rank}.jsonl"
 
 
 def _parts(folder: Path) -> list[Path]:

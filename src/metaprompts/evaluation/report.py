@@ -1,7 +1,7 @@
 """The scores of a split as a table."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -17,13 +17,8 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
         scores: name -> score; lists are skipped
         title: title of the table
     """
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("metric", style="cyan")
-    table.add_column("value", justify="right")
-    for name, value in scores.items():
-        if not isinstance(value, list):
-            table.add_row(name, _shown(name, value))
-    return table
+    rows = ((name, name, value) for name, value in scores.items() if not isinstance(value, list))
+    return _table(title, ("metric", "value"), rows)
 
 
 def class_table(classes: Sequence[str], iou: Sequence[float]) -> Table:
@@ -33,15 +28,15 @@ def class_table(classes: Sequence[str], iou: Sequence[float]) -> Table:
         classes: names of the classes
         iou: one number per class, 0..1 or nan
     """
-    table = Table(title="IoU by class", title_justify="left", title_style="bold")
-    table.add_column("class", style="cyan")
-    table.add_column("IoU", justify="right")
-    for name, value in zip(classes, iou, strict=True):
-        table.add_row(Text(name), _shown("IoU", value))
+    rows = ((name, "IoU", value) for name, value in zip(classes, iou, strict=True))
+    return _table("IoU by class", ("class", "IoU"), rows)
+
+
+def _table(title: str, columns: tuple[str, str], rows: Iterable[tuple[str, str, float]]) -> Table:
+    """Rows of a name, the name of the score, and the score."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(columns[0], style="cyan")
+    table.add_column(columns[1], justify="right")
+    for name, score, value in rows:
+        table.add_row(Text(name), "-" if math.isnan(value) else shown_score(score, value))
     return table
-
-
-def _shown(name: str, value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return shown_score(name, value)

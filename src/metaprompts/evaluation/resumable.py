@@ -1,6 +1,6 @@
 """Evaluate a whole split, sample by sample, over several processes, with resuming after interruptions."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from metaprompts.data.loading import Reader
 from metaprompts.errors import InputError
-from metaprompts.evaluation.dataset import EvalDataset, EvalLoader, EvalSample, in_groups, stacked
+from metaprompts.evaluation.dataset import EvalDataset, EvalSample, in_groups, stacked
 from metaprompts.evaluation.evaluate import predict, targets
 from metaprompts.evaluation.records import (
     SCORES,
@@ -20,8 +21,7 @@ from metaprompts.evaluation.records import (
     read_records,
     write_records,
 )
-from metaprompts.tasks.predictor import Predictor
-from metaprompts.tasks.protocol import EvaluationProtocol
+from metaprompts.tasks.protocol import EvaluationProtocol, Predictor
 from metaprompts.utils.distributed_env import Processes
 from metaprompts.utils.files import write_json
 from metaprompts.utils.fingerprint import files_stamp
@@ -91,20 +91,30 @@ def evaluate_split(
     """
     together = processes or Processes()
     with writing_into(evaluation.out, "evaluate") if together.rank == 0 else nullcontext():
-        predict_groups = predict_groups or (lambda groups: group_records(model, evaluation, groups))
-        return _evaluate(model, evaluation, together, predict_groups, on_done, on_earlier, restart=restart)
+        finished = _finished(evaluation, together, restart=restart)
+        on_earlier(len(finished))
+        groups = [each for each in in_groups(len(evaluation.images), evaluation.group) if not finished.issuperset(each)]
+        if mine := groups[together.rank :: together.count]:
+            predict_groups = predict_groups or (lambda groups: group_records(model, evaluation, groups))
+            with closing(predict_groups(mine)) as results, RecordWriter(evaluation.out, together.rank) as writer:
+                for records in results:
+                    new = [record for record in records if record["index"] not in finished]
+                    for record in new:
+                        writer.write(record)
+                    on_done(len(new))
+        together.wait()
+        metric = _scorer_of_all(model, evaluation)
+        scores: dict[str, Any] = metric.scores()
+        together.wait()
+        if together.rank == 0:
+            write_records(evaluation.out, read_records(evaluation.out))
+            write_json(evaluation.out / SCORES, scores)
+            model.task.write_details(metric, evaluation.out)
+    return scores
 
 
-def _evaluate(
-    model: Predictor,
-    evaluation: Evaluation,
-    together: Processes,
-    predict_groups: PredictGroups,
-    on_done: Callable[[int], None],
-    on_earlier: Callable[[int], None],
-    *,
-    restart: bool,
-) -> dict[str, Any]:
+def _finished(evaluation: Evaluation, together: Processes, *, restart: bool) -> set[int]:
+    """The indices of samples that need no prediction, after discarding records that no longer hold."""
     resumed = belongs_to(evaluation.out, evaluation.what, restart=restart)
     together.wait()
     if together.rank == 0:
@@ -117,20 +127,7 @@ def _evaluate(
     finished = set(read_records(evaluation.out))
     # No process may write before all have read, because they must agree on the division of samples.
     together.wait()
-    on_earlier(len(finished))
-    groups = _unfinished(evaluation, finished)[together.rank :: together.count]
-    if groups:
-        with closing(predict_groups(groups)) as results:
-            _write_new(evaluation, results, finished, together.rank, on_done)
-    together.wait()
-    metric = _scorer_of_all(model, evaluation)
-    scores: dict[str, Any] = metric.scores()
-    together.wait()
-    if together.rank == 0:
-        write_records(evaluation.out, read_records(evaluation.out))
-        write_json(evaluation.out / SCORES, scores)
-        model.task.write_details(metric, evaluation.out)
-    return scores
+    return finished
 
 
 def _forget_changed(evaluation: Evaluation) -> None:
@@ -146,31 +143,10 @@ def _forget_changed(evaluation: Evaluation) -> None:
         write_records(evaluation.out, good)
 
 
-def _unfinished(evaluation: Evaluation, finished: set[int]) -> list[list[int]]:
-    """Groups of indices with at least one unfinished sample."""
-    groups = in_groups(len(evaluation.images), evaluation.group)
-    return [indices for indices in groups if not finished.issuperset(indices)]
-
-
-def _write_new(
-    evaluation: Evaluation,
-    results: Iterable[list[dict[str, Any]]],
-    finished: set[int],
-    rank: int,
-    on_done: Callable[[int], None],
-) -> None:
-    with RecordWriter(evaluation.out, rank) as writer:
-        for records in results:
-            new = [record for record in records if record["index"] not in finished]
-            for record in new:
-                writer.write(record)
-            on_done(len(new))
-
-
 @torch.no_grad()
 def group_records(model: Predictor, evaluation: Evaluation, groups: list[list[int]]) -> Records:
     """Predict and score groups of samples in order, and yield the records of each."""
-    reader = EvalLoader(evaluation.images, groups, list, workers=evaluation.workers)
+    reader: Reader[list[EvalSample]] = Reader(evaluation.images, list, workers=evaluation.workers, batch_sampler=groups)
     metric = model.task.metric(**evaluation.metric_kwargs, **evaluation.test.metric_kwargs())
     with eval_mode(model):
         for images in reader:

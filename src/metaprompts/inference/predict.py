@@ -1,24 +1,31 @@
-"""Predict images in batches of equally sized views, holding at most one batch in memory."""
+"""Predict images in batches of equally sized views, or one image in overlapping windows, in little memory."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice, repeat
+from functools import cache
+from itertools import chain, groupby, repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from metaprompts.data.io.images import as_image
 from metaprompts.errors import InputError
-from metaprompts.tasks.predictor import AdaptivePredictor, ImagePredictor
-from metaprompts.tasks.preprocess import ModelInput
+from metaprompts.tasks.preprocess import ModelInput, at_size
+from metaprompts.tasks.protocol import AdaptivePredictor, ImagePredictor
+from metaprompts.tasks.sliding_window import check_no_gaps, slide_rows
+from metaprompts.utils.batches import read_batches
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction
+
+# The UNet's input is an eighth of the image, and is halved three times.
+_SMALLEST = 64
 
 RawFilter = Callable[[ImageArray, Tensor], Tensor]
 """An image and its raw output (...) -> a raw output of the same shape; called in the order of the images."""
@@ -41,25 +48,29 @@ def predict_many(
         views_at_once: (height, width) of views -> number of views per pass; by default ``batch_size``
         raw_filter: changes the raw output of each view
     """
-    remaining = (_row(model, item) for item in images)
     encoded: dict[str, Tensor] = {}
-    while group := list(islice(remaining, batch_size)):
+    for group in read_batches((_row(model, item) for item in images), batch_size):
         # Only the encodings of the last group are kept: often all images have the same caption.
         encoded = _encoded(model, [caption for *_, caption in group], encoded)
         contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
-        of_images = groupby(
-            _outputs(model, _seen(model, group, contexts), views_at_once or (lambda size: batch_size)),
-            key=attrgetter("image"),
+        # Lazily, because an image may have very many views.
+        seen = (
+            _Seen(number, view, context)
+            for number, ((image, boxes, _), context) in enumerate(zip(group, contexts, strict=True))
+            for view in model.task.model_inputs(image, model.config.working_size, boxes)
         )
+        of_images = groupby(_outputs(model, seen, views_at_once or (lambda size: batch_size)), attrgetter("image"))
         ready = next(of_images, None)
         for number, (image, *_) in enumerate(group):
             # An image without boxes has no views.
             if ready is None or ready[0] != number:
                 yield model.task.assemble(image, ())
                 continue
-            filtered = raw_filter or _unchanged
             first = next(ready[1])
-            outputs = ((each.view, filtered(image, each.raw)) for each in chain([first], ready[1]))
+            outputs = (
+                (each.view, each.raw if raw_filter is None else raw_filter(image, each.raw))
+                for each in chain([first], ready[1])
+            )
             yield _with_agreement(model.task.assemble(image, outputs), first.agreement)
             ready = next(of_images, None)
 
@@ -68,10 +79,6 @@ def _with_agreement(prediction: "Prediction", agreement: Tensor | None) -> "Pred
     if agreement is None or not hasattr(prediction, "agreement"):
         return prediction
     return replace(prediction, agreement=agreement.cpu().numpy())  # type: ignore[type-var]
-
-
-def _unchanged(image: ImageArray, raw: Tensor) -> Tensor:
-    return raw
 
 
 def _row(model: ImagePredictor, item: Any) -> tuple[ImageArray, Any, Any]:
@@ -84,8 +91,7 @@ def _row(model: ImagePredictor, item: Any) -> tuple[ImageArray, Any, Any]:
     return image, boxes, caption
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
+class _Seen(NamedTuple):
     """A view, the index of its image, and its context (N, D), if there is one."""
 
     image: int
@@ -93,21 +99,11 @@ class _Seen:
     context: Tensor | None
 
 
-@dataclass(frozen=True, eq=False)
-class _Output:
+class _Output(NamedTuple):
     image: int
     view: ModelInput
     raw: Tensor
     agreement: Tensor | None
-
-
-def _seen(
-    model: ImagePredictor, group: Sequence[tuple[ImageArray, Any, Any]], contexts: Sequence[Tensor | None]
-) -> Iterator[_Seen]:
-    """Yield the views of all images lazily, because an image may have very many."""
-    for number, ((image, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
-        for view in model.task.model_inputs(image, model.config.working_size, boxes):
-            yield _Seen(number, view, context)
 
 
 def context_of(model: ImagePredictor, caption: str | Tensor | None) -> Tensor | None:
@@ -129,17 +125,15 @@ def _outputs(
     model: ImagePredictor, seen: Iterable[_Seen], views_at_once: Callable[[tuple[int, int]], int]
 ) -> Iterator[_Output]:
     """Yield the raw outputs of views in order, running a pass as soon as enough views of one size are collected."""
-    waiting: defaultdict[tuple[tuple[int, ...], bool], list[tuple[int, _Seen]]] = defaultdict(list)
-    limits: dict[tuple[int, int], int] = {}
+    waiting: defaultdict[tuple[int, int, bool], list[tuple[int, _Seen]]] = defaultdict(list)
+    limit = cache(views_at_once)
     done: dict[int, _Output] = {}
     following = 0
     for place, each in enumerate(seen):
         _, height, width = each.view.image.shape
-        if (height, width) not in limits:
-            limits[height, width] = views_at_once((height, width))
-        alike = waiting[tuple(each.view.image.shape), each.context is None]
+        alike = waiting[height, width, each.context is None]
         alike.append((place, each))
-        if len(alike) >= limits[height, width]:
+        if len(alike) >= limit((height, width)):
             done.update(_pass(model, alike))
             alike.clear()
         while following in done:
@@ -184,3 +178,102 @@ def forward_raw(model: ImagePredictor, images: Tensor, context: Tensor | None) -
     images = images.to(model.device, model.dtype)
     raw: Tensor = model(images, None if context is None else context.to(model.device, model.dtype))
     return raw.float()
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A grid of windows; the last windows are shifted back to the image's edge.
+
+    Attributes:
+        size: (height, width) of each window in pixels; limited to the image's size
+        stride: (vertical, horizontal) step, in pixels, at most the size
+
+    Raises:
+        InputError: the windows are too small, or leave gaps
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if min(self.size) < _SMALLEST:
+            height, width = self.size
+            raise InputError(f"windows of {height}x{width} requested; expected at least {_SMALLEST}x{_SMALLEST}")
+        check_no_gaps(self.size, self.stride)
+
+    @classmethod
+    def of(cls, size: tuple[int, int] | None, stride: tuple[int, int] | None = None) -> Self:
+        """Windows of a size, overlapping by half by default.
+
+        Raises:
+            InputError: only a stride is given, or the windows are too small or leave gaps
+        """
+        if size is None:
+            raise InputError(f"got a stride of {stride} without a window: give both or neither")
+        return cls(size, stride or (size[0] // 2, size[1] // 2))
+
+    def held_bytes(self, height: int, width: int, outputs: int) -> int:
+        """Memory per image, in addition to the memory for one window.
+
+        Args:
+            height: height of the image, in pixels
+            width: width of the image, in pixels
+            outputs: channels of the raw output
+        """
+        tall, wide = min(self.size[0], height), min(self.size[1], width)
+        # In single precision: sums and counts of unfinished rows, a window's output, and depth, or confidence and
+        # labels. In bytes: the image.
+        rows, window = (outputs + 1) * tall * width, outputs * tall * wide
+        return 4 * (rows + window + 2 * height * width) + 3 * height * width
+
+    def within(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of an image's windows at the model's input."""
+        inside = min(self.size[0], height), min(self.size[1], width)
+        return max(inside[0], _SMALLEST), max(inside[1], _SMALLEST)
+
+
+@torch.inference_mode()
+def predict_in_windows(
+    model: ImagePredictor,
+    image: ImageArray,
+    windows: Windows,
+    boxes: Any = None,
+    caption: str | Tensor | None = None,
+    batch: int = 1,
+    raw_filter: RawFilter | None = None,
+) -> "Prediction":
+    """Predict an image without resizing it, and average overlapping windows: logits, or depth in meters.
+
+    Metric depth depends on the image scale used in training: use windows only for images of about that scale.
+
+    Args:
+        model: a model for segmentation or depth
+        image: uint8 RGB (H, W, 3)
+        windows: the grid of windows
+        boxes: must be None; windows do not support pose
+        caption: caption of the whole image, a text or encoded (N, D), if the prompts are captions
+        batch: windows per forward pass
+        raw_filter: changes the raw output of the whole image, which is then held as a whole
+
+    Returns:
+        the prediction at the image's own size
+
+    Raises:
+        InputError: the task is not predicted in windows, or a caption is missing or unexpected
+    """
+    if boxes is not None:
+        raise InputError("got windows as well as boxes of people: give boxes for pose, windows for other tasks")
+    context = context_of(model, caption)
+
+    def predict(crops: Tensor) -> Tensor:
+        of_crops = None if context is None else context.expand(len(crops), -1, -1)
+        at_least_smallest = [max(side, _SMALLEST) for side in crops.shape[-2:]]
+        return forward_raw(model, at_size(crops.float().div_(255), at_least_smallest), of_crops)
+
+    with eval_mode(model):
+        # The image stays in bytes and only crops become floats, because the image may be very large.
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        rows = slide_rows(predict, tensor, window=windows.size, stride=windows.stride, batch=batch)
+        if raw_filter is not None:
+            rows = iter([(0, raw_filter(image, torch.cat([some for _, some in rows], dim=1)))])
+        return model.task.assemble_rows(image, rows)

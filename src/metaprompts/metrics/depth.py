@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,34 +21,7 @@ else:
 DEPTH_SCORES = ("d1", "d2", "d3", "rel", "sq_rel", "rmse", "rmse_log", "log10", "silog")
 
 
-def nyu_crop(height: int, width: int) -> Tensor:
-    """Eigen's crop of NYU Depth v2: rows 45:471, columns 41:601, made for 480x640 images.
-
-    Returns:
-        (H,W) bool, True where pixels count
-    """
-    return _box_mask(height, width, (45, 471), (41, 601))
-
-
-def garg_crop(height: int, width: int) -> Tensor:
-    """The crop of KITTI from Garg et al., ECCV 2016; all published results that we compare with use it.
-
-    Returns:
-        (H,W) bool, True where pixels count
-    """
-    return _box_mask(height, width, (0.40810811, 0.99189189), (0.03594771, 0.96405229))
-
-
-def eigen_crop(height: int, width: int) -> Tensor:
-    """The crop of KITTI that reproduces Eigen et al., NIPS 2014.
-
-    Returns:
-        (H,W) bool, True where pixels count
-    """
-    return _box_mask(height, width, (0.3324324, 0.91351351), (0.0359477, 0.96405229))
-
-
-def _box_mask(height: int, width: int, rows: tuple[float, float], columns: tuple[float, float]) -> Tensor:
+def _box_mask(height: int, width: int, *, rows: tuple[float, float], columns: tuple[float, float]) -> Tensor:
     """A mask (H,W) that is True in the given ranges, which are pixels if integers, else fractions."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     ends = zip((height, width), (rows, columns), strict=True)
@@ -57,8 +31,16 @@ def _box_mask(height: int, width: int, rows: tuple[float, float], columns: tuple
 
 
 CROPS: Mapping[str, Callable[[int, int], Tensor]] = MappingProxyType(
-    {"nyu": nyu_crop, "garg": garg_crop, "eigen": eigen_crop}
+    {
+        # Eigen's crop of NYU Depth v2, made for 480x640 images.
+        "nyu": partial(_box_mask, rows=(45, 471), columns=(41, 601)),
+        # The crop of KITTI from Garg et al., ECCV 2016; all published results that we compare with use it.
+        "garg": partial(_box_mask, rows=(0.40810811, 0.99189189), columns=(0.03594771, 0.96405229)),
+        # The crop of KITTI that reproduces Eigen et al., NIPS 2014.
+        "eigen": partial(_box_mask, rows=(0.3324324, 0.91351351), columns=(0.0359477, 0.96405229)),
+    }
 )
+"""(height, width) -> (H,W) bool, True where pixels count."""
 
 
 def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, smallest: float = 0.0) -> Tensor:

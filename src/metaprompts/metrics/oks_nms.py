@@ -1,6 +1,6 @@
 """Object keypoint similarity between predicted people, and removal of duplicate people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,25 +58,38 @@ def keypoint_similarity(
 def keep_best(
     keypoints: Floats, scores: Floats, areas: Floats, sigmas: Sequence[float], *, threshold: float
 ) -> list[int]:
-    """Keep the best-scored person of every group of near-equal poses (greedy non-maximum suppression by OKS).
+    """Keep the best-scored person of every group of near-equal poses (`greedy_nms` by OKS).
 
     Args:
         keypoints: (P,J,2) pixels, the people in one image
-        scores: (P,), higher is better; of people with equal scores, the first is kept
+        scores: (P,)
         areas: (P,) square pixels
         sigmas: J numbers
         threshold: a person whose OKS with a better-scored person is above this is removed; mmpose uses 0.9
+    """
+
+    def similarity(best: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
+        return keypoint_similarity(keypoints[best], keypoints[others], float(areas[best]), areas[others], sigmas)
+
+    return greedy_nms(scores, similarity, threshold)
+
+
+def greedy_nms(
+    scores: Floats, overlap: Callable[[int, NDArray[np.intp]], NDArray[np.float64]], threshold: float
+) -> list[int]:
+    """Keep the best of every group of overlapping items (greedy non-maximum suppression).
+
+    Args:
+        scores: (P,), higher is better; of items with equal scores, the first is kept
+        overlap: an item's index, and the indices of others -> the overlap with each of them
+        threshold: items that overlap a better one by more than this are dropped
 
     Returns:
-        indices of the people kept, best first
+        indices of the items kept, best first
     """
-    waiting = np.argsort(-np.asarray(scores), kind="stable")
-    kept = []
+    waiting, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
     while waiting.size:
         best, waiting = int(waiting[0]), waiting[1:]
         kept.append(best)
-        similarity = keypoint_similarity(
-            keypoints[best], keypoints[waiting], float(areas[best]), areas[waiting], sigmas
-        )
-        waiting = waiting[similarity <= threshold]
+        waiting = waiting[overlap(best, waiting) <= threshold]
     return kept

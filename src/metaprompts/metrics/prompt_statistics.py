@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from metaprompts.data.sample import IGNORED_LABEL
 from metaprompts.errors import InputError
 from metaprompts.metrics.depth import in_range
 from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
-from metaprompts.metrics.running_moments import RunningMoments
 from metaprompts.utils.lazy import lazy_module
 
 if TYPE_CHECKING:
@@ -22,8 +22,88 @@ else:
     F = lazy_module("torch.nn.functional")
 
 _VISIBLE = 2
+# Resizing a constant map leaves differences of up to this fraction of the value.
+_ROUNDING = 1e-12
 # Number of prompts enlarged to the labels' size at a time: 16 maps of 1024x2048 in float64 take 256 MiB.
 _AT_ONCE = 16
+
+
+class RunningMoments:
+    """Mean and standard deviation of N variables, and their correlation with a companion variable, in float64.
+
+    Sums are over differences from the means, because squares of numbers that are large compared to their spread would
+    cancel; groups of observations are merged as in Chan et al. 1983.
+
+    Args:
+        variables: number of variables, N
+
+    Attributes:
+        count: (N,) number of observations of each variable
+    """
+
+    def __init__(self, variables: int) -> None:
+        zeros = torch.zeros(variables, dtype=torch.float64)
+        self.count, self._mean, self._squares = zeros.clone(), zeros.clone(), zeros.clone()
+        self._companion_mean, self._companion_squares, self._products = zeros.clone(), zeros.clone(), zeros.clone()
+
+    def update(self, values: Tensor, companion: Tensor | None = None, *, part: slice = slice(None)) -> None:
+        """Count observations of some of the variables.
+
+        Args:
+            values: (n,P) float64, P observations of the n variables of ``part``
+            companion: (P,) float64, one more variable, observed together with them
+            part: indices of these variables among the N
+        """
+        if not values.shape[1]:
+            return
+        companion = values.new_zeros(values.shape[1]) if companion is None else companion
+        mean, companion_mean = values.mean(dim=1), companion.mean()
+        centered, other = values - mean[:, None], companion - companion_mean
+        state = {
+            "count": torch.full_like(mean, values.shape[1]),
+            "mean": mean,
+            "squares": centered.square().sum(dim=1),
+            "companion_mean": companion_mean,
+            "companion_squares": other.square().sum(),
+            "products": (centered * other).sum(dim=1),
+        }
+        self.add(state, part=part)
+
+    def state(self) -> dict[str, Tensor]:
+        """The sums so far."""
+        return {name.removeprefix("_"): total for name, total in vars(self).items()}
+
+    def add(self, state: Mapping[str, Tensor], *, part: slice = slice(None)) -> None:
+        """Add the sums of other moments, of the variables of ``part``."""
+        total = {name: values[part] for name, values in self.state().items()}
+        weight = state["count"] / (total["count"] + state["count"]).clamp_min(1)
+        step, companion_step = (state[name] - total[name] for name in ("mean", "companion_mean"))
+        shared = total["count"] * weight
+        total["squares"] += state["squares"] + step.square() * shared
+        total["companion_squares"] += state["companion_squares"] + companion_step.square() * shared
+        total["products"] += state["products"] + step * companion_step * shared
+        total["mean"] += step * weight
+        total["companion_mean"] += companion_step * weight
+        total["count"] += state["count"]
+
+    def mean(self) -> Tensor:
+        """(N,) means; NaN without observations."""
+        return torch.where(self.count > 0, self._mean, torch.nan)
+
+    def std(self) -> Tensor:
+        """(N,), the population standard deviation of all observations; NaN without any."""
+        return (self._spread(self._squares, self._mean) / self.count).sqrt()
+
+    def correlation(self) -> Tensor:
+        """(N,), Pearson correlation; NaN where a variable or its companion is constant."""
+        own = self._spread(self._squares, self._mean)
+        other = self._spread(self._companion_squares, self._companion_mean)
+        correlation = (self._products / (own * other).sqrt()).clamp(-1, 1)
+        return torch.where((own > 0) & (other > 0), correlation, torch.nan)
+
+    def _spread(self, squares: Tensor, mean: Tensor) -> Tensor:
+        """The sum of squared differences from the mean; 0 where it is only rounding error."""
+        return torch.where(squares > self.count * (_ROUNDING * mean).square(), squares, 0)
 
 
 class PromptResponses(ABC):
@@ -48,20 +128,11 @@ class PromptResponses(ABC):
         """The sums so far."""
         return {"moments": self._moments.state(), **{name: getattr(self, name) for name in self.summed}}
 
-    def begin_at(self, state: Mapping[str, Any]) -> None:
-        """Use the origin of another object's state, so that the sums of both can be added."""
-        self._moments.begin_at(state["moments"])
-
     def add(self, state: Mapping[str, Any]) -> None:
-        """Add the state of another object, which must have the same origin."""
+        """Add the state of another object."""
         self._moments.add(state["moments"])
         for name in self.summed:
             setattr(self, name, getattr(self, name) + state[name])
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the origin is known, because something was counted or added."""
-        return self._moments.has_begun
 
 
 class ClassResponses(PromptResponses):
@@ -73,10 +144,10 @@ class ClassResponses(PromptResponses):
     """
 
     kind = "class"
-    summed = ("_sums", "_counts")
+    summed: ClassVar[tuple[str, ...]] = ("_sums", "_counts")
 
     def __init__(self, prompts: int, classes: Sequence[str]) -> None:
-        self._classes = tuple(classes)
+        self._names = tuple(classes)
         self._moments = RunningMoments(prompts)
         self._sums = torch.zeros(prompts, len(classes), dtype=torch.float64)
         self._counts = torch.zeros(len(classes), dtype=torch.float64)
@@ -91,7 +162,7 @@ class ClassResponses(PromptResponses):
         for of_image, labels in zip(maps, batch["labels"], strict=True):
             counted = labels != IGNORED_LABEL
             known = labels[counted]
-            self._counts += torch.bincount(known, minlength=len(self._classes))
+            self._counts += torch.bincount(known, minlength=len(self._names))
             for part, enlarged in _enlarged(of_image, labels.shape):
                 values = enlarged[:, counted]
                 self._moments.update(values, part=part)
@@ -106,7 +177,7 @@ class ClassResponses(PromptResponses):
         _check_any(self._moments, "labeled pixel")
         return Preferences(
             kind=self.kind,
-            names=self._classes,
+            names=self._names,
             mean=self._moments.mean().numpy(),
             std=self._moments.std().numpy(),
             means=(self._sums / self._counts).numpy(),
@@ -152,7 +223,7 @@ class DepthResponses(PromptResponses):
         )
 
 
-class JointResponses(PromptResponses):
+class JointResponses(ClassResponses):
     """The mean of each prompt's map at each visible joint, and the distance from the joint to the map's peak.
 
     Means and standard deviations are over all pixels of the maps of all crops.
@@ -162,14 +233,12 @@ class JointResponses(PromptResponses):
         joints: names of the joints
     """
 
-    summed = ("_sums", "_distances", "_counts")
+    kind = "joint"
+    summed = ("_sums", "_counts", "_distances")
 
     def __init__(self, prompts: int, joints: Sequence[str]) -> None:
-        self._joints = tuple(joints)
-        self._moments = RunningMoments(prompts)
-        self._sums = torch.zeros(prompts, len(joints), dtype=torch.float64)
-        self._distances = torch.zeros(prompts, len(joints), dtype=torch.float64)
-        self._counts = torch.zeros(len(joints), dtype=torch.float64)
+        super().__init__(prompts, joints)
+        self._distances = torch.zeros_like(self._sums)
 
     def update(self, maps: Tensor, batch: Mapping[str, Tensor]) -> None:
         """Count a batch of crops.
@@ -195,14 +264,7 @@ class JointResponses(PromptResponses):
         """
         if not self._counts.any():
             raise InputError("the validation split has no visible joints: leave out data.val_boxes, or check data.val")
-        return Preferences(
-            kind="joint",
-            names=self._joints,
-            mean=self._moments.mean().numpy(),
-            std=self._moments.std().numpy(),
-            means=(self._sums / self._counts).numpy(),
-            peak_distance_px=(self._distances / self._counts).numpy(),
-        )
+        return replace(super().compute(), peak_distance_px=(self._distances / self._counts).numpy())
 
 
 def values_at(maps: Tensor, points: Tensor, size: Sequence[int]) -> Tensor:

@@ -225,7 +225,7 @@ class MetaPromptModel(
             caption: caption of the image, if the prompts are captions: a text, or the output of `encode_captions`
                 (N, D)
             window: segmentation and depth: (height, width) in pixels of overlapping windows, to predict the image at
-                its own size, see `metaprompts.inference.windowed`
+                its own size, see `metaprompts.inference.predict`
             stride: (vertical, horizontal) step of the windows, in pixels; by default half of ``window``
 
         Returns:
@@ -236,7 +236,7 @@ class MetaPromptModel(
         """
         if window is not None or stride is not None:
             from metaprompts.data.io.images import as_image
-            from metaprompts.inference.windowed import Windows, predict_in_windows
+            from metaprompts.inference.predict import Windows, predict_in_windows
 
             return predict_in_windows(self, as_image(image), Windows.of(window, stride), boxes, caption)
         return next(self.predict_many([(image, boxes, caption)]))

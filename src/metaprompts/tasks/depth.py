@@ -24,9 +24,8 @@ from metaprompts.metrics.prompt_statistics import DepthResponses
 from metaprompts.tasks.base import About, FusedTask
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
-from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
-from metaprompts.tasks.protocol import Batch, EvaluationProtocol
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol, with_context
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-    from metaprompts.tasks.predictor import Predictor
+    from metaprompts.tasks.protocol import Predictor
 else:
     torch = lazy_module("torch")
     F = lazy_module("torch.nn.functional")
@@ -68,9 +67,6 @@ class DepthProtocol(EvaluationProtocol):
     num_windows: Annotated[int, Range(2, 1024)] | None = None
     crop: Literal["nyu", "garg", "eigen"] | None = None
     kitti_crop: bool = False
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "test")
 
     def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """Meters (B,1,h,w)."""

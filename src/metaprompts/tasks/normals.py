@@ -26,24 +26,23 @@ from metaprompts.errors import InputError
 from metaprompts.metrics.angles import ANGLE_SCORES, AngleScores
 from metaprompts.metrics.prompt_statistics import ClassResponses
 from metaprompts.tasks.base import About, FusedTask
-from metaprompts.tasks.predictions.base import NotebookDisplay, write_raw
-from metaprompts.tasks.predictor import with_context
+from metaprompts.tasks.predictions.base import NotebookDisplay, stacked, write_raw
 from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
-from metaprompts.tasks.protocol import Batch, EvaluationProtocol
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol, with_context
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.files import write_image
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.visualize.legends import legend_text_px
-from metaprompts.visualize.normals import DIRECTIONS, color_normals, normals_legend
-from metaprompts.visualize.text import ImageArray, stack_down
+from metaprompts.visualize.segmentation import class_legend
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-    from metaprompts.tasks.predictor import Predictor
+    from metaprompts.tasks.protocol import Predictor
 else:
     torch = lazy_module("torch")
     F = lazy_module("torch.nn.functional")
@@ -56,6 +55,8 @@ _AXES = {"opengl": (1, 1, 1), "opencv": (1, -1, -1)}
 _TRIED = 8
 # Visible surfaces face the camera, except where interpolation blurs edges.
 _AWAY_AT_MOST = 0.5
+DIRECTIONS = {"right": (1, 0, 0), "left": (-1, 0, 0), "up": (0, 1, 0), "down": (0, -1, 0), "the camera": (0, 0, 1)}
+"""Directions in which surfaces face, as unit vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +174,9 @@ class NormalsPrediction(NotebookDisplay):
 
     def show(self, *, legend: bool = True) -> Image.Image:
         """Normals as colors: x, y and z are red, green and blue; with a legend below unless ``legend`` is off."""
-        colors = color_normals(self.normals)
-        strip = normals_legend(colors.shape[1], legend_text_px(*colors.shape[:2])) if legend else None
-        return Image.fromarray(colors if strip is None else stack_down(colors, strip))
+        height, width = self.normals.shape[:2]
+        strip = normals_legend(width, legend_text_px(height, width)) if legend else None
+        return stacked(color_normals(self.normals), strip)
 
     def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
         """Write the normals and their colors.
@@ -197,6 +198,18 @@ class NormalsPrediction(NotebookDisplay):
         write_normals(paths[0], self.normals)
         write_image(paths[1], self.show(legend=legend))
         return paths + (write_raw(folder, stem, normals=self.normals, agreement=self.agreement) if raw else [])
+
+
+def color_normals(normals: NDArray[np.float32]) -> ImageArray:
+    """Normals (H, W, 3) as RGB, x red, y green and z blue; 128 means 0, and no surface is (128, 128, 128)."""
+    colors: ImageArray = np.rint((normals + 1) * 127.5).astype(np.uint8)
+    return colors
+
+
+def normals_legend(width: int, size_px: int | None = None) -> ImageArray:
+    """The colors of surfaces that face each of the `DIRECTIONS`; arguments as for `class_legend`."""
+    colors = color_normals(np.array(list(DIRECTIONS.values()), np.float32))
+    return class_legend([f"faces {name}" for name in DIRECTIONS], colors, width, size_px=size_px)
 
 
 class DirectionResponses(ClassResponses):

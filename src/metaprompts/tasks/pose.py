@@ -42,9 +42,8 @@ from metaprompts.tasks.joint_settings import (
     unknown_joints,
 )
 from metaprompts.tasks.predictions import PersonPose, PosePrediction, Prediction
-from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import ModelInput, person_view
-from metaprompts.tasks.protocol import Batch, EvaluationProtocol
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol, with_context
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.visualize.pose import draw_skeleton
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from metaprompts.metrics.pose import PoseScores
-    from metaprompts.tasks.predictor import Predictor
+    from metaprompts.tasks.protocol import Predictor
 else:
     torch = lazy_module("torch")
     nn = lazy_module("torch.nn")
@@ -78,9 +77,6 @@ class PoseProtocol(EvaluationProtocol):
     """
 
     oks_nms: Annotated[float, Range(0, 1, above=True)] | None = None
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "test")
 
     def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """Heatmaps (B,J,h,w); mirrored heatmaps need no shift, because UDP mirrors pixel centers onto pixel centers."""
@@ -294,12 +290,7 @@ class Pose(FusedTask):
         # Imported here, because it imports PyTorch, which reading recipes does not need.
         from metaprompts.metrics.pose import PoseScores
 
-        return PoseScores(
-            metric_kwargs["annotations"],
-            self.oks_sigmas,
-            oks_nms=metric_kwargs.get("oks_nms"),
-            images=metric_kwargs.get("images"),
-        )
+        return PoseScores(sigmas=self.oks_sigmas, **metric_kwargs)
 
     def score(self, metric: PoseScores, raw: Tensor, batch: Batch) -> None:
         decoded = self.decode(raw.float()).cpu().numpy()

@@ -23,9 +23,8 @@ from metaprompts.metrics.segmentation import SegmentationScores, write_confusion
 from metaprompts.tasks.base import About, Task
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
-from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import ModelInput, at_size, enlarged_bands
-from metaprompts.tasks.protocol import Batch, EvaluationProtocol, original_size, scaled_name
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol, original_size, scaled_name, with_context
 from metaprompts.tasks.segmentation_losses import (
     BALANCED,
     balanced_weights,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-    from metaprompts.tasks.predictor import Predictor
+    from metaprompts.tasks.protocol import Predictor
 else:
     torch = lazy_module("torch")
     F = lazy_module("torch.nn.functional")
@@ -77,7 +76,7 @@ class SegmentationProtocol(EvaluationProtocol):
     window_batch: Annotated[int, Range(1, 65536)] = 1
 
     def __post_init__(self) -> None:
-        check_ranges(self, "test")
+        super().__post_init__()
         if self.stride is not None and self.stride > (self.window or 0):
             raise InputError(
                 f"test.stride is {self.stride} and test.window {self.window or 'none'}: expected a stride of at most "
@@ -348,7 +347,7 @@ class Segmentation(Task):
                 better = values > confidence[rows]
                 np.copyto(labels[rows], index, where=better)
                 np.copyto(confidence[rows], values, where=better)
-        return self._prediction(image, labels, confidence)
+        return SegmentationPrediction(labels=labels, classes=self.classes, image=image, confidence=confidence)
 
     def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
         # Allocated in the result's dtype, because the image is large.
@@ -360,16 +359,8 @@ class Segmentation(Task):
                 here = slice(first + start, first + start + band.shape[1])
                 labels[here] = index.cpu().numpy()
                 confidence[here] = (largest - band.logsumexp(dim=0)).exp().cpu().numpy()
-        return self._prediction(image, labels, confidence)
+        return SegmentationPrediction(labels=labels, classes=self.classes, image=image, confidence=confidence)
 
     @property
     def _label_type(self) -> Any:
         return np.uint8 if len(self.classes) <= 256 else np.uint16
-
-    def _prediction(self, image: ImageArray, labels: Any, confidence: Any) -> Prediction:
-        return SegmentationPrediction(
-            labels=labels.astype(self._label_type, copy=False),
-            classes=self.classes,
-            image=image,
-            confidence=confidence,
-        )

@@ -41,7 +41,15 @@ def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, fl
     if windows is None:
         return _flip_averaged(predict, images, flip=flip)
     along = -1 if images.shape[-1] >= images.shape[-2] else -2
-    return _in_row(predict, images, windows=windows, flip=flip, along=along)
+    long, short = images.shape[along], min(images.shape[-2:])
+    total = images.new_zeros(len(images), 1, *images.shape[-2:], dtype=torch.float32)
+    count = images.new_zeros(long, dtype=torch.float32)
+    for start in window_starts(long, short, windows):
+        depth_m = _flip_averaged(predict, images.narrow(along, start, short), flip=flip)
+        total.narrow(along, start, short).add_(depth_m)
+        count[start : start + short] += 1
+    mean = total / count.clamp_min(1).view((-1, 1) if along == -2 else (-1,))
+    return _fill_uncovered(predict, images, mean, count > 0, flip=flip, along=along)
 
 
 def window_starts(long: int, short: int, windows: int) -> list[int]:
@@ -195,18 +203,6 @@ def check_no_gaps(window: tuple[int, int], stride: tuple[int, int], batch: int =
         )
 
 
-def _in_row(predict: Predict, images: Tensor, *, windows: int, flip: bool, along: int) -> Tensor:
-    long, short = images.shape[along], min(images.shape[-2:])
-    total = images.new_zeros(len(images), 1, *images.shape[-2:], dtype=torch.float32)
-    count = images.new_zeros(long, dtype=torch.float32)
-    for start in window_starts(long, short, windows):
-        depth_m = _flip_averaged(predict, images.narrow(along, start, short), flip=flip)
-        total.narrow(along, start, short).add_(depth_m)
-        count[start : start + short] += 1
-    mean = total / count.clamp_min(1).view((-1, 1) if along == -2 else (-1,))
-    return _fill_uncovered(predict, images, mean, count > 0, flip=flip, along=along)
-
-
 def _fill_uncovered(
     predict: Predict, images: Tensor, depth_m: Tensor, covered: Tensor, *, flip: bool, along: int
 ) -> Tensor:
@@ -264,7 +260,12 @@ def mean_probabilities(
     total: Tensor | None = None
     for image in images:
         for mirrored in (False, True) if flip else (False,):
-            logits = _logits(predict, image.flip(-1) if mirrored else image, windows, batch)
+            view = image.flip(-1) if mirrored else image
+            if windows is None:
+                logits = predict(view).float()
+            else:
+                window, stride = ((each, each) for each in windows)
+                logits = slide_logits(predict, view, window=window, stride=stride, batch=batch)
             logits = at_size(logits, size)
             if total is None:
                 total = torch.zeros_like(logits)
@@ -273,13 +274,6 @@ def mean_probabilities(
             del logits
     assert total is not None, "at least one scale"
     return total.div_(len(images) * (2 if flip else 1))
-
-
-def _logits(predict: Predict, images: Tensor, windows: tuple[int, int] | None, batch: int) -> Tensor:
-    if windows is None:
-        return predict(images).float()
-    side, stride = windows
-    return slide_logits(predict, images, window=(side, side), stride=(stride, stride), batch=batch)
 
 
 def _add_softmax(total: Tensor, logits: Tensor, *, mirrored: bool) -> None:

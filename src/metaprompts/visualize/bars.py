@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.figures import draw_figure, named_places, rgb, short_names
+from metaprompts.visualize.figures import draw_figure, named_places, short_names
 from metaprompts.visualize.matrices import HIGH, LOW
 from metaprompts.visualize.text import ImageArray
 
@@ -41,7 +41,7 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
 
     def paint(figure: "Figure") -> None:
         axes = figure.subplots()
-        colors = [rgb(HIGH if value > 0 else LOW) for value in values]
+        colors = [HIGH if value > 0 else LOW for value in values]
         bars = axes.barh(range(len(names)), np.nan_to_num(values), color=colors)
         if places.step == 1:
             axes.bar_label(bars, ["-" if np.isnan(value) else f"{value:.3f}" for value in values], padding=3)

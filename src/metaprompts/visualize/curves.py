@@ -1,4 +1,4 @@
-"""Plot values over steps."""
+"""Plot values over steps, and over other quantities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.figures import draw_figure
 from metaprompts.visualize.text import ImageArray
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Inches of a panel.
 _WIDTH, _HEIGHT = 9.0, 2.7
+_LINE_WIDTH, _LINE_HEIGHT = 4.3, 2.0
 _EACH, _MEAN = "#c3c9d4", "#b5472f"
 _MOST_MARKED = 60
 # Larger values would overflow, because matplotlib computes differences of what it draws.
@@ -114,3 +117,45 @@ def running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64
     starts = np.maximum(ends - window, 0)
     means: NDArray[np.float64] = (totals[ends] - totals[starts]) / (ends - starts)
     return means
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One panel.
+
+    Attributes:
+        title: heading
+        places: (N,), positions on the lower axis, above 0, ascending
+        values: (N,), at least 0
+    """
+
+    title: str
+    places: Sequence[float]
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if len(self.places) != len(self.values) or not self.places:
+            raise InputError(
+                f"{self.title}: {len(self.places)} places, {len(self.values)} values; expected as many values as places"
+            )
+
+
+def draw_lines(rows: Sequence[Sequence[Line]]) -> ImageArray:
+    """Draw panels in rows; both axes begin at 0, so that proportional growth is a straight line through the corner.
+
+    Returns:
+        (height, width, 3)
+    """
+    columns = max(len(row) for row in rows)
+
+    def paint(figure: "Figure") -> None:
+        grid = figure.subplots(len(rows), columns, squeeze=False)
+        for panels, row in zip(grid, rows, strict=True):
+            for axes, line in zip(panels, row, strict=True):
+                axes.plot(line.places, line.values, "o-", color=_MEAN)
+                axes.set_title(line.title)
+                axes.set_xlim(0, 1.05 * max(line.places))
+                axes.set_ylim(0, 1.1 * (max(line.values) or 1))
+                axes.grid(alpha=0.3)
+
+    return draw_figure((_LINE_WIDTH * columns, _LINE_HEIGHT * len(rows)), paint)

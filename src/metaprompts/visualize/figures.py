@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metaprompts.visualize.fonts import font_file
-from metaprompts.visualize.text import Color, ImageArray, drawn_name
+from metaprompts.visualize.text import ImageArray, drawn_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,9 +63,3 @@ def short_names(names: Sequence[str]) -> list[str]:
 def named_places(count: int) -> range:
     """Indices of the chart rows that get labels: all, or every second, third, ... if there are too many."""
     return range(0, count, -(-count // _MOST_NAMED))
-
-
-def rgb(color: Color) -> tuple[float, float, float]:
-    """Convert a color, 0..255, to matplotlib's format."""
-    red, green, blue = (channel / 255 for channel in color)
-    return red, green, blue

@@ -8,7 +8,6 @@ from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,7 @@ def own_font(size_px: int) -> ImageFont.FreeTypeFont:
 def _is_plain(text: str) -> bool:
     if not text.isprintable():
         return False
-    return text.isascii() or (not _needs_shaping(text) and {ord(letter) for letter in text} <= _own_letters())
+    return text.isascii() or (not _needs_shaping(text) and _has(None, text))
 
 
 def _needs_shaping(text: str) -> bool:
@@ -70,11 +69,8 @@ def _path_for(letters: frozenset[str], needs_shaping: bool) -> Path | None:
     visible = letters - set(_JOINERS)
     if not all(letter.isprintable() for letter in visible) or (needs_shaping and not features.check_feature("raqm")):
         return None
-    codes = np.array(sorted(ord(letter) for letter in visible))
-    for path in _font_files():
-        if np.isin(codes, _letters_of(path)).all() and _draws(path, "".join(sorted(visible))):
-            return path
-    return None
+    text = "".join(sorted(visible))
+    return next((path for path in _font_files() if _has(path, text) and _draws(path, text)), None)
 
 
 def _draws(path: Path, text: str) -> bool:
@@ -92,13 +88,9 @@ def _draws(path: Path, text: str) -> bool:
 def _font_files() -> tuple[Path, ...]:
     """The fonts of this system, plainest first, and those that come with Matplotlib."""
     found = {path for folder in _folders() for path in _files_below(folder) if path.suffix.lower() in _SUFFIXES}
-    found = {path for path in found if "lastresort" not in path.stem.lower()}
-    return tuple(sorted(found, key=_fanciness))
-
-
-def _fanciness(path: Path) -> tuple[int, str, str]:
-    name = path.stem.lower()
-    return sum(word in name for word in _FANCY), name, str(path)
+    names = {path: path.stem.lower() for path in found if "lastresort" not in path.stem.lower()}
+    fanciness = {path: sum(word in name for word in _FANCY) for path, name in names.items()}
+    return tuple(sorted(names, key=lambda path: (fanciness[path], names[path], str(path))))
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -121,20 +113,16 @@ def _folders() -> list[Path]:
     return folders
 
 
-@cache
-def _letters_of(path: Path) -> NDArray[np.int32]:
-    return _letters(path)
+def _has(font: Path | None, text: str) -> bool:
+    return bool(np.isin([ord(letter) for letter in text], _letters(font)).all())
 
 
 @cache
-def _own_letters() -> frozenset[int]:
-    return frozenset(_letters(BytesIO(own_font(_PROBE_PX).font_bytes)).tolist())
-
-
-def _letters(font: Path | BinaryIO) -> NDArray[np.int32]:
-    """The code points with glyphs in a font; none if it cannot be read."""
+def _letters(path: Path | None) -> NDArray[np.int32]:
+    """The code points with glyphs in a font, or in Pillow's own; none if it cannot be read."""
     from fontTools.ttLib import TTFont
 
+    font = BytesIO(own_font(_PROBE_PX).font_bytes) if path is None else path
     try:
         with TTFont(font, lazy=True, fontNumber=0) as opened:
             known = opened.getBestCmap() or {}

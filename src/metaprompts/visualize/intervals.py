@@ -41,24 +41,11 @@ class Row:
     lost: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """Rows with a common axis; all rows are compared with the first.
-
-    Attributes:
-        title: heading
-        rows: the rows, at least one
-    """
-
-    title: str
-    rows: Sequence[Row]
-
-
-def draw_intervals(panels: Sequence[Panel], heading: str = "") -> ImageArray:
+def draw_intervals(panels: Sequence[tuple[str, Sequence[Row]]], heading: str = "") -> ImageArray:
     """Draw panels in a column: seeds as faint dots, means as points, intervals as lines.
 
     Args:
-        panels: at least one, each with rows
+        panels: at least one: a title, and rows with a common axis, which are compared with the first row
         heading: heading of the figure
 
     Returns:
@@ -67,29 +54,29 @@ def draw_intervals(panels: Sequence[Panel], heading: str = "") -> ImageArray:
     Raises:
         InputError: there is nothing to draw
     """
-    if not panels or not all(panel.rows for panel in panels):
+    if not panels or not all(rows for _, rows in panels):
         raise InputError("an interval chart has no rows; give at least one per panel")
-    heights = [len(panel.rows) * _ROW + _BORDER for panel in panels]
-    names = [heading, *(text for panel in panels for text in (panel.title, *(row.name for row in panel.rows)))]
+    heights = [len(rows) * _ROW + _BORDER for _, rows in panels]
+    names = [heading, *(text for title, rows in panels for text in (title, *(row.name for row in rows)))]
 
     def paint(figure: "Figure") -> None:
         figure.suptitle(heading, x=0.01, ha="left", parse_math=False)
         grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for axes, panel in zip(grid, panels, strict=True):
-            _draw(axes, panel)
+        for axes, (title, rows) in zip(grid, panels, strict=True):
+            _draw(axes, title, rows)
 
     return draw_figure((_WIDTH, sum(heights) + (0.4 if heading else 0)), paint, names)
 
 
-def _draw(axes: "Axes", panel: Panel) -> None:
-    axes.set_title(panel.title, parse_math=False)
-    axes.set_yticks(range(len(panel.rows)), short_names([row.name for row in panel.rows]), parse_math=False)
-    axes.set_ylim(len(panel.rows) - 0.5, -0.5)
-    axes.set_xlim(*_limits(panel.rows))
+def _draw(axes: "Axes", title: str, rows: Sequence[Row]) -> None:
+    axes.set_title(title, parse_math=False)
+    axes.set_yticks(range(len(rows)), short_names([row.name for row in rows]), parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(*_limits(rows))
     axes.grid(axis="x", alpha=0.4)
-    if not math.isnan(panel.rows[0].mean):
-        axes.axvline(panel.rows[0].mean, color=_FIRST, linestyle=":", linewidth=1)
-    for place, row in enumerate(panel.rows):
+    if not math.isnan(rows[0].mean):
+        axes.axvline(rows[0].mean, color=_FIRST, linestyle=":", linewidth=1)
+    for place, row in enumerate(rows):
         color = _OTHER if place else _FIRST
         # Seeds are drawn below the interval, which would hide them; a single seed coincides with the mean.
         values = row.values if len(row.values) > 1 else ()

@@ -42,14 +42,29 @@ def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], widt
     Returns:
         (strip height, width, 3)
     """
-    places, height = _places(entries, width, size_px)
-    strip = blank(height, width)
+    margin, line = size_px // 2, 3 * size_px // 2
+    left, top = margin, margin
+    places = []
+    for name, behind in entries:
+        free = width - 2 * margin - line - text_size(behind, size_px)[0]
+        text = fitted(name, free, size_px) + behind
+        wide = line + text_size(text, size_px)[0]
+        if left > margin and left + wide > width - margin:
+            left, top = margin, top + line
+        places.append((left, top, text))
+        left += wide + size_px
+    strip = blank(top + size_px + margin, width)
     for (left, top, _), color in zip(places, colors, strict=True):
-        strip[top : top + size_px, left : left + size_px] = _OUTLINE
-        strip[top + 1 : top + size_px - 1, left + 1 : left + size_px - 1] = color
+        fill(strip[top : top + size_px, left : left + size_px], color)
     text_height = text_size("0", size_px)[1]
-    texts = [(left + 3 * size_px // 2, top + (size_px - text_height) // 2, text) for left, top, text in places]
+    texts = [(left + line, top + (size_px - text_height) // 2, text) for left, top, text in places]
     return write_texts(strip, texts, size_px=size_px)
+
+
+def fill(area: ImageArray, color: NDArray[np.uint8]) -> None:
+    """Fill an area (H,W,3) of an image with a color, inside a gray outline."""
+    area[:] = _OUTLINE
+    area[1:-1, 1:-1] = color
 
 
 def sentences(lines: Iterable[str], width: int, size_px: int) -> ImageArray:
@@ -76,18 +91,3 @@ def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) ->
     for band in bands:
         yield np.concatenate([band, blank(len(band), rest)], axis=1) if rest else band
     yield strip
-
-
-def _places(entries: Sequence[tuple[str, str]], width: int, size_px: int) -> tuple[list[tuple[int, int, str]], int]:
-    margin, line = size_px // 2, 3 * size_px // 2
-    left, top = margin, margin
-    places = []
-    for name, behind in entries:
-        free = width - 2 * margin - 3 * size_px // 2 - text_size(behind, size_px)[0]
-        text = fitted(name, free, size_px) + behind
-        wide = 3 * size_px // 2 + text_size(text, size_px)[0]
-        if left > margin and left + wide > width - margin:
-            left, top = margin, top + line
-        places.append((left, top, text))
-        left += wide + size_px
-    return places, top + size_px + margin

@@ -7,18 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.figures import draw_figure, named_places, rgb, short_names
-from metaprompts.visualize.text import Color, ImageArray
+from metaprompts.visualize.figures import draw_figure, named_places, short_names
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOW: Color = (38, 94, 190)
-HIGH: Color = (196, 42, 36)
-DARK: Color = (8, 48, 107)
-MISSING: Color = (214, 214, 214)
-_WHITE: Color = (255, 255, 255)
+LOW, HIGH = "#265ebe", "#c42a24"
+DARK, MISSING = "#08306b", "#d6d6d6"
+_WHITE = "#ffffff"
 # Inches: size of a cell, and space for names, title and color bar.
 _CELL, _NUMBERED_CELL, _BORDER = 0.17, 0.36, 2.4
 # Maximum number of cells with written numbers; more would be unreadable.
@@ -89,10 +87,10 @@ def _size(values: NDArray[np.floating], cell: float) -> tuple[float, float]:
     return max(width, 2 * _BORDER), height
 
 
-def _cells(axes: "Axes", values: NDArray[np.floating], colors: Sequence[Color], limits: tuple[float, float]) -> None:
+def _cells(axes: "Axes", values: NDArray[np.floating], colors: Sequence[str], limits: tuple[float, float]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    scale = LinearSegmentedColormap.from_list("", [rgb(color) for color in colors], N=511, bad=rgb(MISSING))
+    scale = LinearSegmentedColormap.from_list("", list(colors), N=511, bad=MISSING)
     rows, columns = (named_places(count).step for count in values.shape)
     aspect = columns / rows
     axes.imshow(values, cmap=scale, vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect=aspect)

@@ -90,7 +90,8 @@ def _draw_person(
 ) -> None:
     if not seen.any():
         return
-    thickness = _thickness(points[seen], canvas.shape)
+    extent = float(np.ptp(points[seen], axis=0).max())
+    thickness = int(np.clip(extent / 55, 1, max(1.0, min(canvas.shape[:2]) / 40)))
     limbs = [(first, second) for first, second in skeleton if seen[first] and seen[second]]
     for first, second in limbs:
         _line(canvas, points[first], points[second], _SHADOW, thickness + max(2, thickness // 2))
@@ -100,11 +101,6 @@ def _draw_person(
     for joint in np.flatnonzero(seen).tolist():
         _dot(canvas, points[joint], _SHADOW, 0.95 * thickness + 1)
         _dot(canvas, points[joint], colors[joint], 0.95 * thickness)
-
-
-def _thickness(points: NDArray[np.floating], shape: tuple[int, ...]) -> int:
-    extent = float(np.ptp(points, axis=0).max())
-    return int(np.clip(extent / 55, 1, max(1.0, min(shape[:2]) / 40)))
 
 
 def _side_colors(joints: Sequence[str] | None, count: int) -> list[Color]:

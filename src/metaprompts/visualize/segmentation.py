@@ -1,7 +1,8 @@
-"""Class labels as color over the image."""
+"""Class labels as color over the image, and the share of each class in a data set as bars."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.utils.batches import row_bands
-from metaprompts.visualize.legends import percent, strip_width, swatches
-from metaprompts.visualize.text import ImageArray, drawn_name
+from metaprompts.visualize.legends import fill, percent, strip_width, swatches
+from metaprompts.visualize.text import ImageArray, blank, drawn_name, fitted, stack_down, text_size, write_texts
 
 # Found by search among 1300 colors: they maximize the smallest difference (CIEDE2000) of any two, mixed with dark,
 # middle and light gray as in an overlay, for normal and for red- or green-blind vision. Their order keeps the first
@@ -24,6 +25,9 @@ _FIRST = (
 OPACITY = 0.6
 """The opacity of an overlay's tint."""
 _COMPUTED = 256
+# Sizes in a histogram, in pixels.
+_SIZE_PX, _ROW, _GAP = 13, 20, 8
+_COLUMN, _NAME, _SWATCH = 420, 150, 12
 
 
 def palette(classes: int) -> ImageArray:
@@ -110,6 +114,38 @@ def class_legend(
     return swatches(list(zip(shown, behind, strict=True)), colors, width, size_px or int(np.clip(width / 32, 11, 28)))
 
 
+def class_histogram(
+    title: str, names: Sequence[str], colors: NDArray[np.uint8], shares: Sequence[float], width: int
+) -> ImageArray:
+    """Draw one bar per class, the largest share first; classes that never occur are listed as well.
+
+    Args:
+        title: heading
+        names: names of C classes
+        colors: (C,3) RGB
+        shares: (C,) shares of all pixels, 0..1; the largest share has the longest bar
+        width: width of the image, pixels, which holds as many columns of classes as fit
+
+    Returns:
+        (height, at least ``width``, 3)
+    """
+    columns = max(1, min(width // _COLUMN, -(-len(names) // 10)))
+    rows = -(-len(names) // columns)
+    sheet, texts = blank(rows * _ROW + _GAP, max(width, columns * _COLUMN)), []
+    longest = _COLUMN - _NAME - _SWATCH - 4 * _GAP - text_size("never", _SIZE_PX)[0]
+    order = sorted(range(len(names)), key=lambda index: (-shares[index], index))
+    for place, index in enumerate(order):
+        top, left = place % rows * _ROW, _GAP + place // rows * _COLUMN
+        start = left + _SWATCH + _NAME + 2 * _GAP
+        length = max(round(longest * shares[index] / (max(shares) or 1)), 3 if shares[index] else 0)
+        for first, wide in ((left, _SWATCH), (start, length)):
+            fill(sheet[top + 3 : top + 3 + _SWATCH, first : first + wide], colors[index])
+        texts.append((left + _SWATCH + _GAP, top, fitted(drawn_name(names[index], index), _NAME, _SIZE_PX)))
+        texts.append((start + length + _GAP // 2, top, percent(shares[index]) if shares[index] else "never"))
+    heading = write_texts(blank(_ROW + _GAP, sheet.shape[1]), [(_GAP, _GAP, title)], size_px=_SIZE_PX + 1)
+    return stack_down(heading, write_texts(sheet, texts, size_px=_SIZE_PX))
+
+
 def class_entries(names: Sequence[str], shares: Sequence[float]) -> dict[str, dict[str, str | float]]:
     """{index: {name, share, color}} of all classes, color as "#rrggbb", for JSON.
 
@@ -152,14 +188,9 @@ def _spread_colors() -> ImageArray:
 def _further_colors(taken: ImageArray, count: int) -> ImageArray:
     """More colors than eyes can tell apart, but all different, by a walk that visits each 24-bit color once."""
     seen = {tuple(color) for color in taken.tolist()}
-    walk = (color for color in _all_colors() if color not in seen)
-    return np.array([next(walk) for _ in range(count)], dtype=np.uint8)
-
-
-def _all_colors() -> Iterator[tuple[int, int, int]]:
-    for index in range(1 << 24):
-        number = index * 0x9E3779 & 0xFFFFFF
-        yield number >> 16, number >> 8 & 255, number & 255
+    numbers = (index * 0x9E3779 & 0xFFFFFF for index in range(1 << 24))
+    walk = ((number >> 16, number >> 8 & 255, number & 255) for number in numbers)
+    return np.array(list(islice((color for color in walk if color not in seen), count)), dtype=np.uint8)
 
 
 def _lab(colors: ImageArray) -> NDArray[np.float32]:

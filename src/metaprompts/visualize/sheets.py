@@ -41,7 +41,10 @@ def contact_sheet(
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
             top, left = _GAP + row * down, _GAP + column * across
-            _place(sheet, shrunk(image, cell), top, left, cell)
+            small = shrunk(image, cell)
+            height, width = small.shape[:2]
+            y, x = top + (cell[0] - height) // 2, left + (cell[1] - width) // 2
+            sheet[y : y + height, x : x + width] = small
             if captions is not None:
                 texts.append((left, top + cell[0] + 2, fitted(captions[row][column], cell[1], _SIZE_PX)))
     return write_texts(sheet, texts, size_px=_SIZE_PX)
@@ -54,9 +57,3 @@ def shrunk(image: ImageArray, cell: tuple[int, int]) -> ImageArray:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     fitted_image: ImageArray = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
     return fitted_image
-
-
-def _place(sheet: ImageArray, image: ImageArray, top: int, left: int, cell: tuple[int, int]) -> None:
-    height, width = image.shape[:2]
-    top, left = top + (cell[0] - height) // 2, left + (cell[1] - width) // 2
-    sheet[top : top + height, left : left + width] = image

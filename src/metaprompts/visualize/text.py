@@ -80,11 +80,8 @@ def blank(height: int, width: int) -> ImageArray:
 def stack_down(*images: ImageArray) -> ImageArray:
     """Stack images vertically; narrower images are padded with the paper color on the right."""
     width = max(image.shape[1] for image in images)
-    return np.concatenate([_widened(image, width) for image in images])
-
-
-def _widened(image: ImageArray, width: int) -> ImageArray:
-    return np.concatenate([image, blank(len(image), width - image.shape[1])], axis=1)
+    margins = [blank(len(image), width - image.shape[1]) for image in images]
+    return np.concatenate([np.concatenate(both, axis=1) for both in zip(images, margins, strict=True)])
 
 
 def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from metaprompts.data.transforms.affine import box_center_scale
-from metaprompts.inference.detectors.duplicates import without_duplicates
-from metaprompts.metrics.keypoints import KeypointScores
+from metaprompts.inference.detectors.base import without_duplicates
+from metaprompts.metrics.pose import KeypointScores
 from metaprompts.tasks.pose import Pose
 from metaprompts.tasks.predictions import PersonPose, PosePrediction
 

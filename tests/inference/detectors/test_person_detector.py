@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.errors import InputError
-from metaprompts.inference.detectors.base import PersonDetector, box_nms
+from metaprompts.inference.detectors.base import PersonDetector
 
 
 class Fixed:
@@ -37,10 +37,10 @@ def test_boxes_that_hold_nothing_are_left_out(box):
 
 def test_of_overlapping_boxes_the_best_is_kept():
     # By hand: the first two share 15 of 25 columns (IoU 0.6), the first and third 10 of 30 (IoU 1/3).
-    boxes = np.array([(0, 0, 20, 10, 0.7), (5, 0, 20, 10, 0.8), (15, 0, 20, 10, 0.6)], np.float32)
-    assert box_nms(boxes, 0.59) == [1, 2]
-    assert box_nms(boxes, 0.61) == [1, 0, 2]
-    assert box_nms(boxes, 0.3) == [1]
+    boxes = Fixed((0, 0, 20, 10, 0.7), (5, 0, 20, 10, 0.8), (15, 0, 20, 10, 0.6))
+    for threshold, lefts in ((0.59, [5, 15]), (0.61, [5, 0, 15]), (0.3, [5])):
+        found = PersonDetector(detector=boxes, nms=threshold)(IMAGE)
+        assert found[:, 0].tolist() == lefts
 
 
 def test_at_most_so_many_people_are_the_best():

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.inference.video.dense_filter import DenseFilter, warped
-from metaprompts.inference.video.flow import Flow, gray_of
-from metaprompts.inference.video.one_euro import OneEuroFilter
-from metaprompts.inference.video.tracks import PoseTracks
+from metaprompts.inference.video.dense_filter import DenseFilter, Flow, gray_of, warped
+from metaprompts.inference.video.tracks import OneEuroFilter, PoseTracks
 from metaprompts.tasks.predictions import PersonPose, PosePrediction
 
 

@@ -9,10 +9,9 @@ import metaprompts
 from clips import plain_frames, read_clip, write_clip
 from metaprompts.data.io.video.frames import VideoFrame
 from metaprompts.errors import InputError
+from metaprompts.inference.video.api import VideoPredictor, predict_source
 from metaprompts.inference.video.drawing import drawing_for
 from metaprompts.inference.video.outputs import VideoOutput
-from metaprompts.inference.video.run import VideoJob, predict_source
-from metaprompts.inference.video.temporal import VideoPredictor
 from metaprompts.tasks.predictions import DepthPrediction, SegmentationPrediction
 from small import small_model
 
@@ -45,8 +44,8 @@ def test_few_frames_are_held_at_a_time(tmp_path):
         source = Frames(120)
         predictor = VideoPredictor(lambda inputs, raw: (depth_of(image) for image, _, _ in inputs), "depth")
         drawing = drawing_for([depth_of(np.zeros((32, 32, 3), np.uint8))], legend=False)
-        output = VideoOutput(tmp_path / "out.mp4", stem="out", container="mp4", source=source, drawing=drawing)
-        assert predict_source(source, [VideoJob(predictor=predictor, output=output)], batch_size=4)
+        output = VideoOutput(path=tmp_path / "out.mp4", stem="out", container="mp4", source=source, drawing=drawing)
+        assert predict_source(source, [(predictor, output)], batch_size=4)
     finally:
         gc.enable()
     assert len(read_clip(tmp_path / "out.mp4")[0]) == 120

@@ -8,7 +8,7 @@ from metaprompts.engines.benchmark.measure import CostCurve, CostPoint, EngineRe
 from metaprompts.utils.files import write_image, write_json, write_text
 from metaprompts.utils.wording import markdown_table
 from metaprompts.visualize.bars import Stack, draw_stacks
-from metaprompts.visualize.lines import Line, draw_lines
+from metaprompts.visualize.curves import Line, draw_lines
 from metaprompts.visualize.text import ImageArray
 
 _GIB = 2**30

@@ -1,6 +1,7 @@
 """Write files into a folder, or atomically into one zip archive."""
 
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,18 +22,17 @@ def packed(out: Path) -> Iterator[Add]:
         out: a name that ends in .zip or .ZIP for an archive, with all files at its top level; else a folder
 
     Raises:
-        InputError: the output cannot be written, or a name is repeated
+        InputError: the output cannot be written
     """
-    taken: set[str] = set()
     if out.suffix.lower() == ".zip":
         check_not_folder(out)
         remove_scratch(out.parent)
         with write_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
-            yield lambda name, content: archive.writestr(_new(name, taken), content)
+            yield archive.writestr
         return
 
     def add(name: str, content: bytes) -> None:
-        with write_whole(out / _new(name, taken)) as scratch:
+        with write_whole(out / name) as scratch:
             scratch.write_bytes(content)
 
     with writing_into(out, "submit"):
@@ -70,9 +70,9 @@ def check_unique_names(names: Iterable[str]) -> None:
     Raises:
         InputError: a name is repeated
     """
-    taken: set[str] = set()
-    for name in names:
-        _new(name, taken)
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"two images would become {name}: give one test split, where names are unique")
 
 
 def check_not_folder(out: Path) -> None:
@@ -83,10 +83,3 @@ def check_not_folder(out: Path) -> None:
     """
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; expected the name of a file")
-
-
-def _new(name: str, taken: set[str]) -> str:
-    if name in taken:
-        raise InputError(f"two images would become {name}: give one test split, where names are unique")
-    taken.add(name)
-    return name

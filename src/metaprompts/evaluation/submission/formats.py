@@ -51,39 +51,18 @@ def cityscapes_name(path: Path) -> str:
 
 
 def cityscapes_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Convert classes 0..18 to labelIds.
-
-    Args:
-        labels: (H,W)
-
-    Returns:
-        (H,W) uint8
-    """
+    """Convert classes 0..18 (H,W) to labelIds (H,W)."""
     ids: NDArray[np.uint8] = np.array(CITYSCAPES_LABEL_IDS, np.uint8)[labels]
     return ids
 
 
 def ade20k_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Convert classes 0..149 to 1..150; 0 would mean "other objects".
-
-    Args:
-        labels: (H,W)
-
-    Returns:
-        (H,W) uint8
-    """
+    """Convert classes 0..149 (H,W) to 1..150; 0 would mean "other objects"."""
     return (labels + 1).astype(np.uint8)
 
 
 def kitti_depth(depth_m: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Convert meters to KITTI's 16-bit values, 256 per meter; 0 would mean "no depth", so the smallest value is 1.
-
-    Args:
-        depth_m: (H,W)
-
-    Returns:
-        (H,W) uint16
-    """
+    """Convert meters (H,W) to KITTI's values, 256 per meter; 0 would mean "no depth", so the smallest value is 1."""
     units = np.rint(np.nan_to_num(np.asarray(depth_m, np.float64)) * _KITTI_UNITS_PER_METER)
     return units.clip(1, np.iinfo(np.uint16).max).astype(np.uint16)
 

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from metaprompts.data.joints import mirror_pairs
+from metaprompts.data.loading import Reader
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
-from metaprompts.evaluation.dataset import EvalDataset, EvalLoader, EvalSample, in_groups, stacked
+from metaprompts.evaluation.dataset import EvalDataset, EvalSample, in_groups, stacked
 from metaprompts.evaluation.evaluate import predict, targets
 from metaprompts.evaluation.submission.archive import check_suffix, check_unique_names, packed, write_alone
 from metaprompts.evaluation.submission.formats import Format, png
 from metaprompts.evaluation.submission.test_sets import DetectedPeople
-from metaprompts.metrics.keypoints import KeypointScores
+from metaprompts.metrics.pose import KeypointScores
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.pose import Pose, PoseProtocol
 from metaprompts.tasks.preprocess import at_size
@@ -118,5 +119,5 @@ class _Found:
         self.scores.update(batch["image_id"], points, scores, batch["score"], batch["size"].prod(dim=1))
 
 
-def _reader(images: EvalDataset, group: int, workers: int) -> EvalLoader[Sequence[EvalSample]]:
-    return EvalLoader(images, in_groups(len(images), group), tuple, workers=workers)
+def _reader(images: EvalDataset, group: int, workers: int) -> Reader[list[EvalSample]]:
+    return Reader(images, list, workers=workers, batch_sampler=in_groups(len(images), group))

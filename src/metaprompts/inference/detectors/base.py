@@ -1,13 +1,17 @@
-"""The interface of detectors, and the selection of their boxes."""
+"""The interface of detectors, and the selection of boxes and people without duplicates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.io.images import as_image
+from metaprompts.data.transforms.affine import box_center_scale
 from metaprompts.errors import InputError
+from metaprompts.metrics.oks_nms import greedy_nms, keep_best, mean_above
+from metaprompts.tasks.pose import Pose
+from metaprompts.tasks.predictions import PosePrediction
 from metaprompts.visualize.text import ImageArray
 
 Boxes = NDArray[np.float32]
@@ -15,6 +19,9 @@ Boxes = NDArray[np.float32]
 
 BOX_NMS = 0.6
 """IoU above which only the better of two boxes is kept."""
+
+OKS_NMS = 0.9
+"""OKS above which two predicted people are the same, as in mmpose."""
 
 
 class Detector(Protocol):
@@ -72,25 +79,8 @@ class PersonDetector:
         least = self.detector.default_score if self.min_score is None else self.min_score
         boxes = _inside(np.asarray(self.detector(array), np.float32).reshape(-1, 5), *array.shape[:2])
         boxes = boxes[boxes[:, 4] >= least]
-        return boxes[box_nms(boxes, self.nms)[: self.max_people]]
-
-
-def box_nms(boxes: Boxes, threshold: float) -> list[int]:
-    """Keep the best of every group of overlapping boxes (greedy non-maximum suppression).
-
-    Args:
-        boxes: (N,5)
-        threshold: boxes that overlap a better one by more than this IoU are dropped
-
-    Returns:
-        indices of the boxes kept, best first; of boxes with equal scores, the first is kept
-    """
-    waiting, kept = np.argsort(-boxes[:, 4], kind="stable"), list[int]()
-    while waiting.size:
-        best, waiting = int(waiting[0]), waiting[1:]
-        kept.append(best)
-        waiting = waiting[box_iou(boxes[best], boxes[waiting]) <= threshold]
-    return kept
+        kept = greedy_nms(boxes[:, 4], lambda best, others: box_iou(boxes[best], boxes[others]), self.nms)
+        return boxes[kept[: self.max_people]]
 
 
 def box_iou(box: Boxes, others: Boxes) -> NDArray[np.float64]:
@@ -109,3 +99,25 @@ def _inside(boxes: Boxes, height: int, width: int) -> Boxes:
     low, high = boxes[:, :2].clip(0, limit), (boxes[:, :2] + boxes[:, 2:4]).clip(0, limit)
     clipped = np.column_stack([low, high - low, boxes[:, 4]]).astype(np.float32)
     return clipped[(clipped[:, 2:4] >= 1).all(axis=1)]
+
+
+def without_duplicates(task: Pose, prediction: PosePrediction, threshold: float = OKS_NMS) -> PosePrediction:
+    """Of people with nearly equal joints keep only the best, as `PoseProtocol.oks_nms` does in an evaluation.
+
+    Args:
+        task: the model's task
+        prediction: the people in one image
+        threshold: a person whose OKS with a better-scored person is above this is removed
+
+    Returns:
+        the prediction with the people kept, in their order
+    """
+    if len(prediction.people) < 2:
+        return prediction
+    joints = np.array([person.keypoints for person in prediction.people])
+    joint_scores = np.array([person.scores for person in prediction.people])
+    boxes = [np.array(person.box_xywh, np.float32) for person in prediction.people]
+    crops = [box_center_scale(box, task.crop_width / task.crop_height, padding=task.padding)[1] for box in boxes]
+    scores = np.array([person.score for person in prediction.people]) * mean_above(joint_scores)
+    kept = keep_best(joints, scores, np.prod(crops, axis=1), task.oks_sigmas, threshold=threshold)
+    return replace(prediction, people=tuple(prediction.people[index] for index in sorted(kept)))

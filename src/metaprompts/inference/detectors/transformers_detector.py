@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.inference.detectors.base import Boxes
 from metaprompts.utils.hub import without_progress_bars
 from metaprompts.utils.wording import listed
@@ -15,7 +15,6 @@ from metaprompts.visualize.text import ImageArray
 FILES = ["*.json", "*.safetensors"]
 """The files of a detector on the hub."""
 
-_DEFAULT_SCORE = 0.5
 _PERSON = "person"
 
 
@@ -31,7 +30,7 @@ class TransformersDetector:
         InputError: the folder holds no complete object detection model, or it has no label person
     """
 
-    default_score = _DEFAULT_SCORE
+    default_score = 0.5
 
     def __init__(self, folder: Path, source: str, device: torch.device) -> None:
         config, self._processor, model = _loaded(folder, source)
@@ -56,8 +55,8 @@ class TransformersDetector:
                 outputs, threshold=0.0, target_sizes=[image.shape[:2]]
             )
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"detector {self._source} fails for {image.shape[:2]} pixels: {reason}") from error
+            size = image.shape[:2]
+            raise InputError(f"detector {self._source} fails for {size} pixels: {one_line(error)}") from error
         is_person = torch.isin(found["labels"], self._people)
         corners = found["boxes"][is_person].float().cpu().numpy()
         scores = found["scores"][is_person].float().cpu().numpy()
@@ -83,7 +82,7 @@ def _loaded(folder: Path, source: str) -> tuple[Any, Any, Any]:
     except InputError:
         raise
     except Exception as error:  # transformers, safetensors and the image library raise their own error types
-        raise InputError(f"detector {source} cannot be loaded: {' '.join(str(error).split())}") from error
+        raise InputError(f"detector {source} cannot be loaded: {one_line(error)}") from error
     if missing := sorted(report["missing_keys"]):
         raise InputError(f"detector {source} has no weights for {listed(missing, 3)}: the file is incomplete")
     return config, processor, model

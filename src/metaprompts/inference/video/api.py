@@ -1,22 +1,75 @@
-"""Predict a video from Python, as a clip or frame by frame."""
+"""Predict a video as a clip or frame by frame, in memory that does not depend on its length."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaprompts.data.io.video.frames import FrameSource, Selection
+from metaprompts.data.io.video.frames import FrameSource, Selection, VideoFrame
 from metaprompts.data.io.video.open import open_video
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import RawFilter, predict_many
+from metaprompts.inference.video.dense_filter import FILTERED, DenseFilter
 from metaprompts.inference.video.drawing import drawing_for, samples_for
 from metaprompts.inference.video.outputs import VideoOutput
-from metaprompts.inference.video.run import VideoJob, predict_source
-from metaprompts.inference.video.temporal import Inputs, VideoPredictor
-from metaprompts.tasks.predictions import Prediction
-from metaprompts.tasks.predictor import ImagePredictor
+from metaprompts.inference.video.tracks import PoseTracks
+from metaprompts.tasks.predictions import PosePrediction, Prediction
+from metaprompts.tasks.protocol import ImagePredictor
 from metaprompts.utils.batches import read_batches
 from metaprompts.utils.progress import ProgressBar
+from metaprompts.visualize.text import ImageArray
+
+Inputs = Sequence[tuple[ImageArray, Any, Any]]
+PredictImages = Callable[[Inputs, RawFilter | None], Iterator[Prediction]]
+"""(image, boxes or None, caption or None) of each image, and a filter of raw outputs -> predictions."""
+
+
+class VideoPredictor:
+    """Predicts the frames of one video in order.
+
+    Args:
+        predict: predicts images
+        task: name of the task
+        steady: whether depth, classes and normals are averaged along the optical flow, and joints are smoothed
+        boxes_of: finds the people in an image; if None, the whole image is treated as one person
+        caption: caption for all frames, if the model reads captions
+
+    Attributes:
+        tracks: the tracked people, for pose
+    """
+
+    def __init__(
+        self,
+        predict: PredictImages,
+        task: str,
+        *,
+        steady: bool = True,
+        boxes_of: Callable[[ImageArray], Any] | None = None,
+        caption: Any = None,
+    ) -> None:
+        self._predict, self._boxes_of, self._caption = predict, boxes_of, caption
+        self._filter = DenseFilter(task) if steady and task in FILTERED else None
+        self.tracks = PoseTracks(smooths=steady)
+
+    def __call__(self, frames: Sequence[VideoFrame]) -> Iterator[Prediction]:
+        """Predict the next frames.
+
+        Args:
+            frames: the frames, in order of time, and later than those of earlier calls
+        """
+        predictions = self._predict(self.inputs([frame.image for frame in frames]), self._filter)
+        for frame, prediction in zip(frames, predictions, strict=True):
+            yield self.tracks(prediction, frame.time_s) if isinstance(prediction, PosePrediction) else prediction
+
+    def sample(self, images: Sequence[ImageArray]) -> Iterator[Prediction]:
+        """Predict images independently of each other."""
+        for image in images:
+            yield from self._predict(self.inputs([image]), None)
+
+    def inputs(self, images: Sequence[ImageArray]) -> Inputs:
+        """The images with their people and captions."""
+        return [(image, None if self._boxes_of is None else self._boxes_of(image), self._caption) for image in images]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +134,10 @@ def predict_video(
     drawing = drawing_for(list(predictor.sample(samples_for(model.task.name, video))), legend=legend)
     from_start = not start_s
     output = VideoOutput(
-        path, stem=path.stem, container=container, source=video, drawing=drawing, from_start=from_start
+        path=path, stem=path.stem, container=container, source=video, drawing=drawing, from_start=from_start
     )
-    job = VideoJob(predictor=predictor, output=output)
     with ProgressBar(f"predicting {video.name}", video.expected, quiet=not progress) as bar:
-        if not predict_source(video, [job], batch_size=batch_size, advance=bar.advance):
+        if not predict_source(video, [(predictor, output)], batch_size=batch_size, advance=bar.advance):
             raise KeyboardInterrupt
     return VideoResult(path=path, frames=output.frames, problems=(*video.problems, *output.notes))
 
@@ -112,6 +164,47 @@ def predict_frames(
     for frames in read_batches(_opened(source, fps, every, start_s, end_s), batch_size):
         for frame, prediction in zip(frames, predictor(frames), strict=True):
             yield float(frame.time_s), prediction
+
+
+def predict_source(
+    source: FrameSource,
+    jobs: Sequence[tuple[VideoPredictor, VideoOutput]],
+    *,
+    batch_size: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
+) -> bool:
+    """Predict all selected frames and write them.
+
+    Ctrl-C ends the video after the current frame: the files then contain all predictions made so far.
+
+    Args:
+        source: the video
+        jobs: the predictors and their output files
+        batch_size: number of frames held in memory
+        advance: called with the number of frames done
+
+    Returns:
+        whether all frames were predicted, without an interrupt
+
+    Raises:
+        InputError: no frame is selected, or a file cannot be written; then there are no files
+        KeyboardInterrupt: before the first frame was written
+    """
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(output) for _, output in jobs]
+        try:
+            for frames in read_batches(source, batch_size):
+                for predictor, output in jobs:
+                    for frame, prediction in zip(frames, predictor(frames), strict=True):
+                        output.write(frame, prediction, predictor.tracks.numbers)
+                advance(len(frames))
+        except KeyboardInterrupt:
+            if not all(output.frames for output in outputs):
+                raise
+            return False
+        if not all(output.frames for output in outputs):
+            raise InputError(f"{source.name} has no frame in the selected time range")
+    return True
 
 
 def _opened(

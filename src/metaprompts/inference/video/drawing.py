@@ -4,16 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from metaprompts.data.io.video.frames import FrameSource
 from metaprompts.errors import InputError
 from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, Prediction, SegmentationPrediction
 from metaprompts.visualize.depth import color_depth, depth_legend, depth_range
-from metaprompts.visualize.legends import framed, legend_text_px
+from metaprompts.visualize.legends import legend_text_px
 from metaprompts.visualize.pose import DRAWN_SCORE, skeleton_legend
 from metaprompts.visualize.segmentation import class_legend, palette
-from metaprompts.visualize.text import ImageArray, blank
+from metaprompts.visualize.text import PAPER, ImageArray, stack_down
 
 # Number of frames that determine the range of colors and the classes in the legend.
 _SAMPLED = 8
@@ -43,8 +44,9 @@ class Drawing:
         drawn = self.draw(prediction)
         if self.legend is None:
             return drawn
-        whole = np.concatenate(list(framed([drawn], drawn.shape[1], self.legend)))
-        return _even(whole)
+        whole = stack_down(drawn, self.legend)
+        down, right = whole.shape[0] % 2, whole.shape[1] % 2
+        return np.asarray(cv2.copyMakeBorder(whole, 0, down, 0, right, cv2.BORDER_CONSTANT, value=PAPER))
 
 
 def samples_for(task: str, source: FrameSource) -> list[ImageArray]:
@@ -59,7 +61,7 @@ def samples_for(task: str, source: FrameSource) -> list[ImageArray]:
     return images
 
 
-def drawing_for(samples: Sequence[Prediction], *, legend: bool = True, min_score: float | None = None) -> Drawing:
+def drawing_for(samples: Sequence[Any], *, legend: bool = True, min_score: float | None = None) -> Drawing:
     """The drawing of a video.
 
     Args:
@@ -71,7 +73,8 @@ def drawing_for(samples: Sequence[Prediction], *, legend: bool = True, min_score
     first = samples[0]
     height, width = first.image.shape[:2]
     if isinstance(first, DepthPrediction):
-        near, far = _common_range(samples)
+        ranges = np.array([depth_range(sample.depth_m, sample.valid) for sample in samples])
+        near, far = float(ranges[:, 0].min()), float(ranges[:, 1].max())
         strip = depth_legend(near, far, width, size_px=legend_text_px(height, width)) if legend else None
         note = f"colors from {near:.3g} m (bright) to {far:.3g} m (dark)"
         return Drawing("depth", lambda shown: color_depth(shown.depth_m, near, far, shown.valid), strip, note)
@@ -84,21 +87,12 @@ def drawing_for(samples: Sequence[Prediction], *, legend: bool = True, min_score
         return Drawing("skeleton", lambda shown: np.asarray(shown.show(legend=False, min_score=least)), strip)
     # The legends of other tasks do not depend on the image.
     whole = np.asarray(first.show(legend=legend))
-    return Drawing(_ending(first), _shown, whole[height:] if len(whole) > height else None)
+    ending = type(first).__name__.removesuffix("Prediction").lower()
+    return Drawing(ending, _shown, whole[height:] if len(whole) > height else None)
 
 
 def _shown(prediction: Prediction) -> ImageArray:
     return np.asarray(prediction.show(legend=False))
-
-
-def _ending(prediction: Prediction) -> str:
-    """The ending, for example "normals" for a NormalsPrediction."""
-    return type(prediction).__name__.removesuffix("Prediction").lower()
-
-
-def _common_range(samples: Sequence[Any]) -> tuple[float, float]:
-    ranges = np.array([depth_range(sample.depth_m, sample.valid) for sample in samples])
-    return float(ranges[:, 0].min()), float(ranges[:, 1].max())
 
 
 def _class_legend(samples: Sequence[Any]) -> ImageArray | None:
@@ -112,12 +106,3 @@ def _class_legend(samples: Sequence[Any]) -> ImageArray | None:
     height, width = samples[0].labels.shape
     names, colors = [classes[place] for place in places], palette(len(classes))[places]
     return class_legend(names, colors, width, numbers=places, size_px=legend_text_px(height, width))
-
-
-def _even(image: ImageArray) -> ImageArray:
-    height, width = image.shape[:2]
-    if height % 2:
-        image = np.concatenate([image, blank(1, width)])
-    if width % 2:
-        image = np.concatenate([image, blank(len(image), 1)], axis=1)
-    return image

@@ -1,5 +1,6 @@
-"""Track people over time by the overlap of boxes, and smooth their joints."""
+"""Track people over time by the overlap of boxes, and smooth their joints by a One-Euro filter."""
 
+import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -7,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.inference.detectors.base import box_iou
-from metaprompts.inference.video.one_euro import OneEuroFilter
 from metaprompts.tasks.predictions import PersonPose, PosePrediction
+
+Values = NDArray[np.float64]
 
 # Boxes that overlap less belong to different people.
 _SAME_IOU = 0.3
@@ -18,6 +20,43 @@ _LOST_SECONDS = 1.0
 # relative to the mean of all joints, so that the joints of a walking person do not lag.
 _MIDDLE = {"min_cutoff_hz": 8.0, "beta": 60.0, "speed_cutoff_hz": 2.0}
 _JOINTS = {"min_cutoff_hz": 2.0, "beta": 5.0, "speed_cutoff_hz": 2.0}
+
+
+class OneEuroFilter:
+    """A low-pass filter whose cutoff frequency grows with speed (Casiez et al., CHI 2012, equations 1 to 6).
+
+    Args:
+        min_cutoff_hz: cutoff at rest; lower is smoother
+        beta: growth of the cutoff with speed, per unit of the values; higher values lag less in motion
+        speed_cutoff_hz: cutoff of the filter that smooths the speed
+    """
+
+    def __init__(self, *, min_cutoff_hz: float, beta: float, speed_cutoff_hz: float = 1.0) -> None:
+        self._min_cutoff_hz, self._beta, self._speed_cutoff_hz = min_cutoff_hz, beta, speed_cutoff_hz
+        self._values: Values | None = None
+        self._speed: Values | None = None
+
+    def __call__(self, values: Values, seconds: float) -> Values:
+        """Filter the next values.
+
+        Args:
+            values: values of any shape, which must be the same in every call
+            seconds: time since the previous values, above 0; not used the first time
+        """
+        if self._values is None or self._speed is None:
+            self._values, self._speed = values, np.zeros_like(values)
+            return values
+        speed = (values - self._values) / seconds
+        self._speed = self._speed + _share(self._speed_cutoff_hz, seconds) * (speed - self._speed)
+        cutoff_hz = self._min_cutoff_hz + self._beta * np.abs(self._speed)
+        self._values = self._values + _share(cutoff_hz, seconds) * (values - self._values)
+        return self._values
+
+
+def _share(cutoff_hz: Values | float, seconds: float) -> Values | float:
+    """The weight of new values."""
+    turn = 2 * math.pi * cutoff_hz * seconds
+    return turn / (turn + 1)
 
 
 @dataclass(eq=False)

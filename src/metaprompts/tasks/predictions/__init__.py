@@ -5,11 +5,4 @@ from metaprompts.tasks.predictions.depth import DepthPrediction
 from metaprompts.tasks.predictions.pose import PersonPose, PosePrediction, coco_keypoints
 from metaprompts.tasks.predictions.segmentation import SegmentationPrediction
 
-__all__ = [
-    "DepthPrediction",
-    "PersonPose",
-    "PosePrediction",
-    "Prediction",
-    "SegmentationPrediction",
-    "coco_keypoints",
-]
+__all__ = ["DepthPrediction", "PersonPose", "PosePrediction", "Prediction", "SegmentationPrediction", "coco_keypoints"]

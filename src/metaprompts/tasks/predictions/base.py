@@ -13,6 +13,7 @@ from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
 from metaprompts.utils.files import write_array
 from metaprompts.visualize.legends import framed
+from metaprompts.visualize.text import stack_down
 
 
 class Prediction(Protocol):
@@ -44,7 +45,7 @@ class NotebookDisplay:
 
 def stacked(drawn: NDArray[np.uint8], strip: NDArray[np.uint8] | None) -> Image.Image:
     """A drawing, with a legend strip below if there is one."""
-    return Image.fromarray(np.concatenate(list(framed([drawn], drawn.shape[1], strip))))
+    return Image.fromarray(drawn if strip is None else stack_down(drawn, strip))
 
 
 def write_framed(
