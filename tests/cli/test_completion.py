@@ -1,5 +1,9 @@
 """What a shell is offered, by calling the completer as bash and zsh do."""
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from metaprompts.cli import main
@@ -47,3 +51,20 @@ def test_the_script_for_the_shell(monkeypatch, capsys, shell):
     monkeypatch.setenv("_METAPROMPTS_COMPLETE", f"{shell}_source")
     assert main([]) == 0
     assert f"_METAPROMPTS_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("words", "expected"), [(["train", "micro_d"], "micro_depth"), (["predict", "micro-d"], "micro-depth")]
+)
+def test_bash_itself_offers_names(words, expected):
+    """Names came before the offer of files, at which click's script for bash discards them."""
+    program = f"{sys.executable} -m metaprompts"
+    line = f"""
+        metaprompts() {{ {program} "$@"; }}
+        eval "$(_METAPROMPTS_COMPLETE=bash_source {program} | sed 's|bash_complete $1|bash_complete {program}|')"
+        COMP_WORDS=(metaprompts {" ".join(words)}); COMP_CWORD={len(words)}
+        _metaprompts_completion metaprompts; echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.stdout.split() == [expected], done.stderr

@@ -92,7 +92,8 @@ def test_by_hand(tmp_path):
     cloud = DepthPrediction(depth_m=depth_m, image=image).point_cloud(fov_x_deg=90)
     assert cloud.points_m[:, :, 0].tolist() == [[-1.5, -0.5, 0.5, 1.5]] * 2
     assert cloud.points_m[:, 0].tolist() == [[-1.5, -0.5, 2.0], [-1.5, 0.5, 2.0]]
-    points, colors = read_ply(cloud.save(tmp_path / "a.ply"))
+    # A plain string, as in README, ended with an AttributeError.
+    points, colors = read_ply(cloud.save(str(tmp_path / "a.ply")))
     # In the file y is up, and z toward the viewer.
     assert points[0].tolist() == [-1.5, 0.5, -2.0]
     assert colors.tolist() == image.reshape(-1, 3).tolist()

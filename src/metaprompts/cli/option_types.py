@@ -67,7 +67,8 @@ def name_completer(names: Names) -> Any:
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-        return [*found, CompletionItem(incomplete, type="file")]
+        # click's script for bash forgets the completions before a "file".
+        return [CompletionItem(incomplete, type="file"), *found]
 
     return complete
 

@@ -90,7 +90,7 @@ class PointCloud:
     def __len__(self) -> int:
         return int(self.kept.sum())
 
-    def save(self, path: Path) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Write the points (.ply), or the surface through them (.glb), which needs ``pip install 'metaprompts[3d]'``.
 
         Files have x to the right, y up and z toward the viewer, in meters. A surface of more than a million pixels is
@@ -100,6 +100,7 @@ class PointCloud:
             InputError: the suffix is neither .ply nor .glb, there is nothing to write, trimesh is not installed, or the
                 file cannot be written
         """
+        path = Path(path)
         if not self.kept.any():
             raise InputError(f"{path}: no pixel has a depth, or all are at depth edges; pass a larger edge")
         if path.suffix == ".ply":
