@@ -92,7 +92,7 @@ def test_models_are_warmed_up_while_nobody_asks(caplog):
     ours.send((0, "predict", (7,)))
     thread.start()
     began, ended = ours.recv(), ours.recv()
-    while len(runs) < 5:
+    while len(runs) < 5 and thread.is_alive():
         time.sleep(0.01)
     ours.close()
     thread.join()
