@@ -2,8 +2,10 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,6 +133,30 @@ def test_other_errors_of_compiling_are_reported(monkeypatch: pytest.MonkeyPatch,
 
     with pytest.raises(InductorError, match=str(error)):
         _compiled_parts(monkeypatch, encode)._execute("encode")
+
+
+def test_a_step_is_compiled_once_for_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder's latent and a step's differ in memory layout, so a step was compiled twice, and its weights were
+    frozen twice.
+    """
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, _: Sequence[torch.Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count))
+    model = small_model("pose")
+    prepared = OptimizedModel(model)
+    parts = CompiledParts(prepared, torch.float32, model.latent_encoder)
+    conditions = prepared.conditions(1, None)
+    latent = torch.randn(1, 16, 8, 8)
+
+    with torch.no_grad():
+        for layout in (torch.contiguous_format, torch.channels_last):
+            parts.unet_step(latent.contiguous(memory_format=layout), conditions.shifts[0], conditions.keys_values[0])
+
+    assert len(graphs) == 1
 
 
 def test_the_same_bytes_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:

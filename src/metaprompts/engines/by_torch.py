@@ -1,16 +1,18 @@
 """PyTorch in eager mode, and PyTorch's own compiler."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from metaprompts.engines.optimized import PARTS, OptimizedModel
 from metaprompts.modules.backbone import LatentEncoder
+from metaprompts.utils.system import releasing_files
 from metaprompts.utils.torch_modules import channels_last, sharing_weights
 
 if TYPE_CHECKING:
@@ -70,27 +72,45 @@ class CompiledParts(EagerParts):
 
     def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
         super().__init__(prepared, dtype, encoder)
+        self._compiled_sizes: set[tuple[Any, ...]] = set()
         self._is_cpu = prepared.conditions.shifts.device.type == "cpu"
         self._compiled: dict[str, Callable[..., Any]] = {
             part: torch.compile(getattr(self._prepared, part), dynamic=False) for part in PARTS
         }
 
+    def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
+        """One step."""
+        # PyTorch compiles another graph, with its own copy of the frozen weights, for another memory layout, and the
+        # encoder's latent has another one than a step's.
+        return super().unet_step(latent.contiguous(), shifts, keys_values)
+
     def _execute(self, part: str, *arguments: Any) -> Any:
         from torch._inductor.exc import InductorError
 
         removed: set[str] = set()
-        with self._frozen():
+        with self._frozen(part, arguments):
             while True:
                 try:
                     return self._compiled[part](*arguments)
                 except InductorError as error:
                     removed.add(_remove_damaged(error, removed))
 
-    def _frozen(self) -> AbstractContextManager[Any]:
-        """On a CPU, weights are constants, so that they can be reordered for the kernels once."""
+    @contextmanager
+    def _frozen(self, part: str, arguments: Sequence[Any]) -> Iterator[None]:
+        """On a CPU, weights are constants, so that they can be reordered for the kernels once.
+
+        Their mapped file is not needed afterwards, so its pages are released.
+        """
         import torch._inductor.config as settings
 
-        return settings.patch(freezing=True) if self._is_cpu else nullcontext()
+        sizes = (part, *(argument.shape for argument in tree_leaves(arguments)))
+        with ExitStack() as stack:
+            if self._is_cpu:
+                stack.enter_context(settings.patch(freezing=True))
+                if sizes not in self._compiled_sizes:
+                    stack.enter_context(releasing_files())
+            yield
+        self._compiled_sizes.add(sizes)
 
 
 def _remove_damaged(error: "InductorError", removed: Collection[str]) -> str:
