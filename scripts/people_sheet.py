@@ -2,8 +2,8 @@
 
 python scripts/people_sheet.py --out docs/pictures/people.jpg [--first-seed 8000000] [--count 6]
 
-White boxes are those of micro-segmentation, joints those of micro-pose. The scenes are the first ones with people, not
-selected by their predictions.
+Each cell is the image that metaprompts predict micro-pose --detector micro-segmentation --no-legend writes. The scenes
+are the first ones with people, not selected by their predictions.
 """
 
 import argparse
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from metaprompts.inference.detectors.base import without_duplicates
 from metaprompts.models.detectors import load_detector
 from metaprompts.models.loading import load
 from metaprompts.synthetic import Scene, generate_scene
@@ -35,12 +35,8 @@ def main() -> int:
     detector, model = load_detector("micro-segmentation", "cpu"), load("micro-pose", "cpu")
     drawn = []
     for scene in islice(with_people(arguments.first_seed), arguments.count):
-        prediction = model.predict(scene.image, boxes=detector)
-        image = np.array(prediction.show(legend=False))
-        for person in prediction.people:
-            left, top, width, height = (round(value) for value in person.box_xywh)
-            cv2.rectangle(image, (left, top), (left + width - 1, top + height - 1), (255, 255, 255), 1)
-        drawn.append(image)
+        prediction = without_duplicates(model.task, model.predict(scene.image, boxes=detector))
+        drawn.append(np.asarray(prediction.show(legend=False)))
     rows = [drawn[start : start + COLUMNS] for start in range(0, len(drawn), COLUMNS)]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(contact_sheet(rows, cell=(HEIGHT, WIDTH))).save(arguments.out, quality=85)

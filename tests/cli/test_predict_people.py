@@ -53,7 +53,9 @@ def test_each_person_is_an_entry_and_images_without_are_counted(find, tmp_path):
     assert found == [("a.png", 5), ("a.png", 45)], "the duplicate box is left out"
     assert "2 of 2 images predicted, 2 people found, nobody in 1 image, results in" in printed.out
     assert "whole person" not in printed.err
-    assert json.loads((tmp_path / "out/b_pose.json").read_text())["annotations"] == []
+    nobody = json.loads((tmp_path / "out/b_pose.json").read_text())
+    assert nobody["annotations"] == []
+    assert nobody["images"][0]["file_name"] == "b.png"
 
 
 def test_nobody_anywhere_is_no_error(find, tmp_path):

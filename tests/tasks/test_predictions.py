@@ -15,6 +15,7 @@ from metaprompts.tasks.predictions import (
     PosePrediction,
     SegmentationPrediction,
 )
+from metaprompts.visualize.pose import LEFT, MIDDLE, RIGHT
 from metaprompts.visualize.segmentation import palette
 
 IMAGE = np.full((2, 3, 3), 100, np.uint8)
@@ -168,11 +169,11 @@ def test_the_legend_has_the_colors_of_the_classes_that_occur():
 def test_people_that_are_not_drawn_are_reported(tmp_path):
     """A photograph came back as it was where all joints scored below 0.3: was there nobody, or nothing done?"""
     assert pose().unseen() is None
-    assert pose().unseen(0.6) == "no joint scores at least 0.6 (the highest 0.5): nothing is drawn"
-    assert pose(people=0).unseen() == "no people: nothing is drawn"
+    assert pose().unseen(0.6) == "no joint scores at least 0.6 (the highest 0.5): no skeleton is drawn"
+    assert pose(people=0).unseen() == "no person found"
     some = replace(pose(2), people=(pose().people[0], replace(pose().people[0], scores=np.zeros(2, np.float32))))
-    assert some.unseen() == "1 of 2 people not drawn: none of their joints scores at least 0.3"
-    drawn, hidden = (np.asarray(pose().show(min_score=score))[:9, :9] for score in (0.3, 0.6))
+    assert some.unseen() == "1 of 2 people without a skeleton: no joint scores at least 0.3"
+    drawn, hidden = (np.asarray(pose().show(min_score=score, boxes=False))[:9, :9] for score in (0.3, 0.6))
     assert drawn.any()
     assert not hidden.any()
 
@@ -228,6 +229,47 @@ def test_pose_is_saved_with_names_once(tmp_path):
         assert person["bbox"] == [0, 1, 10, 20]
         assert person["area"] == 200
         assert person["score"] == 0.75
+
+
+def test_the_name_of_the_image_is_in_the_file(tmp_path):
+    """The stem, 000001, was listed as the file name, so that no tool found the image."""
+    path = pose().save(tmp_path, "000001", file_name="street/000001.png")[0]
+    assert json.loads(path.read_text())["images"][0]["file_name"] == "street/000001.png"
+
+
+def test_boxes_of_located_people_are_drawn():
+    """Skeleton images had no boxes, so a wrong box could not be told from wrong joints."""
+    size = (60, 80)
+    person = replace(pose().people[0], box_xywh=(20.0, 30.0, 40.0, 25.0), scores=np.zeros(2, np.float32))
+    located = replace(pose(), people=(person,), image=np.zeros((*size, 3), np.uint8))
+    drawn = np.asarray(located.show(legend=False)).any(-1)
+    assert drawn[30:55, 20].all(), "left edge"
+    assert drawn[54, 20:60].all(), "lower edge"
+    assert drawn[:30].any(), "the score"
+    assert not drawn[:, :19].any()
+    assert not drawn[45:54, 21:59].any(), "the inside stays visible"
+    unscored = np.asarray(replace(located, people=(replace(person, score=1.0),)).show(legend=False)).any(-1)
+    assert not unscored[:29].any(), "annotated boxes have no score"
+    assert not np.asarray(located.show(legend=False, boxes=False)).any()
+    whole = replace(person, box_xywh=(0.0, 0.0, 80, 60))
+    assert not np.asarray(replace(located, people=(whole,)).show(legend=False)).any()
+
+
+@pytest.mark.parametrize(
+    "box", [(-30.0, -30.0, 200.0, 200.0), (70.0, 50.0, 9.0, 9.0), (0.0, 0.0, 1.0, 1.0), (200, 9, 5, 5)]
+)
+def test_boxes_may_reach_beyond_the_image(box):
+    far = replace(pose(), people=(replace(pose().people[0], box_xywh=box),), image=np.zeros((60, 80, 3), np.uint8))
+    assert far.show(legend=False).size == (80, 60)
+    assert pose().show(legend=False).size == (9, 9), "smaller than the score"
+
+
+def test_pose_of_nobody_has_no_colors_in_the_legend():
+    """An image without people had a legend of left and right."""
+    colors = {color for _, color in pose(people=0).show().getcolors(10**6)}
+    assert not colors & {LEFT, RIGHT, MIDDLE}
+    assert pose(people=0).show().height > 9
+    assert {LEFT} <= {color for _, color in pose().show().getcolors(10**6)}
 
 
 def test_pose_of_nobody_is_the_image(tmp_path):

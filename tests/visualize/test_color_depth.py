@@ -3,6 +3,7 @@ import pytest
 
 from metaprompts.errors import InputError
 from metaprompts.visualize.depth import color_depth, color_notes, depth_legend, depth_range
+from metaprompts.visualize.text import PAPER
 
 
 def brightness(colors):
@@ -55,6 +56,14 @@ def test_any_size(size):
     strip = depth_legend(1.0, 3.0, size[1])
     assert strip.shape[1] == max(size[1], 160)
     assert 20 < strip.shape[0] < 120
+
+
+@pytest.mark.parametrize("width", [160, 320, 1000])
+def test_labels_keep_clear_of_the_edges(width):
+    """The label 80 m touched the right edge of an image 320 pixels wide."""
+    strip = depth_legend(0.0, 80.0, width)
+    assert (strip[:, :4] == PAPER).all()
+    assert (strip[:, -4:] == PAPER).all()
 
 
 def test_legend_runs_from_near_to_far():

@@ -217,9 +217,11 @@ def load_predictors(settings: ModelSettings, limits: Limits) -> list[AppPredicto
 
 def _save(prediction: Prediction, folder: Path, suffix: str) -> None:
     """Write the files that ``metaprompts predict image.png`` writes."""
-    prediction.save(folder, STEM)
     if isinstance(prediction, PosePrediction):
+        prediction.save(folder, STEM, file_name=STEM + suffix)
         write_json(folder / "poses.json", coco_keypoints([(1, STEM + suffix, prediction)]))
+    else:
+        prediction.save(folder, STEM)
 
 
 def _prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
@@ -252,5 +254,7 @@ def _prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
 
 
 def _drawn(prediction: Prediction) -> ImageArray:
-    """The prediction drawn without a legend, at the image's size (H,W,3)."""
+    """The prediction drawn without a legend, at the image's size (H,W,3); the page draws the boxes of people."""
+    if isinstance(prediction, PosePrediction):
+        return np.asarray(prediction.show(legend=False, boxes=False))
     return np.asarray(prediction.show(legend=False))

@@ -3,6 +3,7 @@
 import errno
 import os
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,23 @@ class PredictionFiles:
         if not self.poses:
             return
         rows: list[tuple[int, str, Any]] = []
-        listed, boxes = listed_names(self.names), self.people.boxes
+        boxes = self.people.boxes
         for number, (path, shown) in enumerate(self.poses, 1):
-            known = (number, listed[path]) if boxes is None else (boxes.image_id(path), boxes.name(path))
-            rows.append((*known, shown))
+            rows.append((number if boxes is None else boxes.image_id(path), self._listed_name(path), shown))
         write_json(self.out / "poses.json", coco_keypoints(rows))
+
+    def _listed_name(self, path: Path) -> str:
+        """The image's name in COCO files."""
+        return self._listed[path] if self.people.boxes is None else self.people.boxes.name(path)
+
+    @cached_property
+    def _listed(self) -> dict[Path, str]:
+        return listed_names(self.names)
 
     def _save_pose(self, prediction: PosePrediction, path: Path, folder: Path, stem: str) -> None:
         least = DRAWN_SCORE if self.min_score is None else self.min_score
-        prediction.save(folder, stem, raw=self.raw, legend=self.legend, min_score=least)
+        name = self._listed_name(path)
+        prediction.save(folder, stem, raw=self.raw, legend=self.legend, min_score=least, file_name=name)
         # Only the image's shape is still needed; a view of one pixel has that shape but takes no memory.
         blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)
         self.poses.append((path, replace(prediction, image=blank)))

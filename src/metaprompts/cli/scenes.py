@@ -25,8 +25,8 @@ class Scenes:
 
     layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
-    plain: one small folder of rooms and streets, for all tasks. video: clips of drives past walking people, with exact
-    depth and optical flow (needs 'metaprompts[video]')."""
+    plain: one small folder of rooms and streets, for all tasks. video: clips filmed by a camera that moves past walking
+    people, with exact depth and optical flow (needs 'metaprompts[video]')."""
     out: Path = option(metavar="DIR")
     """A new or empty folder, or the folder of an interrupted run of the same command."""
     count: Annotated[int, Range(1, 10**9)] | None = None

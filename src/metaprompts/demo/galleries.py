@@ -11,6 +11,7 @@ from metaprompts.analysis.prompts import predictions_by_step
 from metaprompts.data.sample import Sample
 from metaprompts.demo.report import Gallery
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks.predictions import PosePrediction, Prediction
 from metaprompts.visualize.sheets import contact_sheet
 from metaprompts.visualize.text import ImageArray
 
@@ -78,7 +79,13 @@ def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) ->
     image = enlarge(samples[0].image)
     boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
     seen = [model.predict(image, boxes if model.task.reads_boxes else None) for model in models.values()]
-    return [image, *(np.asarray(prediction.show(legend=False)) for prediction in seen)]
+    return [image, *map(_shown, seen)]
+
+
+def _shown(prediction: Prediction) -> ImageArray:
+    # The boxes are those of the annotated people, not predictions.
+    options = {"boxes": False} if isinstance(prediction, PosePrediction) else {}
+    return np.asarray(prediction.show(legend=False, **options))
 
 
 def scene_name(sample: Sample) -> str:

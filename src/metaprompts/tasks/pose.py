@@ -322,6 +322,9 @@ class Pose(FusedTask):
         keypoints = sample.person.keypoints[None]
         return draw_skeleton(sample.image, keypoints[..., :2], keypoints[..., 2], self.skeleton, joints=self.joints)
 
+    def draw_prediction(self, prediction: PosePrediction, sample: Sample) -> ImageArray:
+        return np.asarray(prediction.show(legend=False, boxes=False))
+
     def draw_sample(self, sample: Sample) -> ImageArray:
         """A person, drawn with this box."""
         return draw_person(sample, self.skeleton, self.joints)

@@ -14,6 +14,7 @@ from metaprompts.visualize.text import INK, ImageArray, blank, stack_down, text_
 # The darkest colors of inferno are too close to the black of pixels without depth.
 _DARKEST = 0.12
 _ENOUGH = 2**25
+BRIGHTNESS_NOTE = "near is bright, far is dark"
 # Depth is sparse if the fraction of measured pixels is below this.
 _SPARSE = 0.5
 
@@ -112,7 +113,8 @@ def depth_legend(
         middle = margin + round((depth_m - minimum) / max(maximum - minimum, 1e-9) * (length - 1))
         strip[margin + size_px : margin + size_px + margin // 2, middle : middle + mark] = INK
         wide = text_size(text, size_px)[0]
-        texts.append((int(np.clip(middle - wide / 2, 0, width - wide)), margin + size_px + margin // 2, text))
+        left = int(np.clip(middle - wide / 2, margin, width - margin - wide))
+        texts.append((left, margin + size_px + margin // 2, text))
     strip = write_texts(strip, texts, size_px=size_px)
     return stack_down(strip, sentences(notes, width, size_px)) if notes else strip
 
@@ -133,7 +135,7 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
         farther += int((measured > far).sum())
     if not known:
         return ["black: no depth"]
-    notes = ["near is bright, far is dark" + ("; black: no depth" if known < depth_m.size else "")]
+    notes = [BRIGHTNESS_NOTE + ("; black: no depth" if known < depth_m.size else "")]
     if nearer:
         notes.append(f"depths below {near:.2g}\u00a0m share one color")
     if farther:

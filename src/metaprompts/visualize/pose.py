@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from metaprompts.data.joints import read_names, side_of
 from metaprompts.errors import InputError
 from metaprompts.visualize.legends import legend_text_px, sentences, strip_width, swatches
-from metaprompts.visualize.text import Color, ImageArray, stack_down
+from metaprompts.visualize.text import PAPER, Color, ImageArray, blank, stack_down, text_size, write_texts
 
 LEFT: Color = (255, 138, 36)
 RIGHT: Color = (38, 166, 255)
@@ -56,6 +56,44 @@ def draw_skeleton(
         seen = (confidence >= threshold) & np.isfinite(points).all(1) & (np.abs(points) < _FARTHEST).all(1)
         _draw_person(canvas, points, seen, skeleton, sides)
     return canvas
+
+
+def draw_boxes(
+    canvas: ImageArray, boxes_xywh: Sequence[tuple[float, float, float, float]], scores: Sequence[float]
+) -> None:
+    """Draw thin boxes, each with its score above its upper left corner, or inside if there is no room above.
+
+    A score of 1, that of annotated boxes, is not written.
+
+    Args:
+        canvas: (H,W,3), drawn on in place: a copy of a large image takes much memory
+        boxes_xywh: left, top, width, height in pixels
+        scores: the score of each box
+    """
+    height, width = canvas.shape[:2]
+    size_px = legend_text_px(height, width)
+    line = max(1, size_px // 11)
+    for (x, y, box_width, box_height), score in zip(boxes_xywh, scores, strict=True):
+        far = [int(np.clip(np.rint(value), -_FARTHEST, _FARTHEST)) for value in (x, y, x + box_width, y + box_height)]
+        left, right = np.clip(far[::2], 0, width).tolist()
+        top, bottom = np.clip(far[1::2], 0, height).tolist()
+        # The dark line is visible on white, the light one on everything else.
+        for outset, color in ((line, _SHADOW), (0, PAPER)):
+            corner = (max(left, right - 1) + outset, max(top, bottom - 1) + outset)
+            cv2.rectangle(canvas, (left - outset, top - outset), corner, color, line)
+        if score == 1:
+            continue
+        text = f"{score:.2f}"
+        text_width, text_height = text_size(text, size_px)
+        label = write_texts(blank(text_height, text_width + 2), [(1, 0, text)], size_px=size_px)
+        left = min(left, max(0, width - label.shape[1]))
+        area = canvas[max(0, top - text_height) :, left:][: label.shape[0], : label.shape[1]]
+        area[:] = label[: area.shape[0], : area.shape[1]]
+
+
+def box_note(scores: Sequence[float]) -> str:
+    """What the boxes of `draw_boxes` mean, in a legend."""
+    return f"box: a person{', with the score of the box' if any(score != 1 for score in scores) else ''}"
 
 
 def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int, int]) -> ImageArray:

@@ -13,6 +13,8 @@ from metaprompts.inference.video.api import VideoPredictor, predict_source
 from metaprompts.inference.video.drawing import drawing_for
 from metaprompts.inference.video.outputs import VideoOutput
 from metaprompts.tasks.predictions import DepthPrediction, SegmentationPrediction
+from metaprompts.visualize.depth import depth_legend
+from metaprompts.visualize.legends import legend_text_px
 from small import small_model
 
 
@@ -60,6 +62,14 @@ def test_depth_has_one_range_for_all_frames():
     assert near[0, 0].sum() > far[0, 0].sum()
     np.testing.assert_array_equal(near[32:], far[32:])
     assert all(side % 2 == 0 for side in near.shape[:2])
+
+
+def test_the_legend_of_depth_says_which_end_is_near():
+    """Images said near is bright; videos only had a scale."""
+    drawing = drawing_for([depth_of(np.zeros((32, 200, 3), np.uint8), 2.0)])
+    notes = ["near is bright, far is dark"]
+    assert drawing.legend is not None
+    assert (drawing.legend == depth_legend(2.0, 2.0, 200, size_px=legend_text_px(32, 200), notes=notes)).all()
 
 
 def test_the_legend_names_the_classes_of_the_samples():

@@ -10,9 +10,9 @@ import numpy as np
 from metaprompts.data.io.video.frames import FrameSource
 from metaprompts.errors import InputError
 from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, Prediction, SegmentationPrediction
-from metaprompts.visualize.depth import color_depth, depth_legend, depth_range
+from metaprompts.visualize.depth import BRIGHTNESS_NOTE, color_depth, depth_legend, depth_range
 from metaprompts.visualize.legends import legend_text_px
-from metaprompts.visualize.pose import DRAWN_SCORE, skeleton_legend
+from metaprompts.visualize.pose import DRAWN_SCORE, box_note, skeleton_legend
 from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.text import PAPER, ImageArray, stack_down
 
@@ -75,15 +75,19 @@ def drawing_for(samples: Sequence[Any], *, legend: bool = True, min_score: float
     if isinstance(first, DepthPrediction):
         ranges = np.array([depth_range(sample.depth_m, sample.valid) for sample in samples])
         near, far = float(ranges[:, 0].min()), float(ranges[:, 1].max())
-        strip = depth_legend(near, far, width, size_px=legend_text_px(height, width)) if legend else None
+        size_px, notes = legend_text_px(height, width), [BRIGHTNESS_NOTE]
+        strip = depth_legend(near, far, width, size_px=size_px, notes=notes) if legend else None
         note = f"colors from {near:.3g} m (bright) to {far:.3g} m (dark)"
         return Drawing("depth", lambda shown: color_depth(shown.depth_m, near, far, shown.valid), strip, note)
     if isinstance(first, SegmentationPrediction):
         return Drawing("overlay", _shown, _class_legend(samples) if legend else None)
     if isinstance(first, PosePrediction):
         least = DRAWN_SCORE if min_score is None else min_score
-        line = f"joints that score at least {least:g}"
-        strip = skeleton_legend(first.joints, [line], (height, width)) if legend else None
+        lines = [f"joints that score at least {least:g}"]
+        # Without people in the sample, people are located: otherwise the whole image would be one.
+        if len(first.located) == len(first.people):
+            lines.append(box_note([person.score for person in first.people] or [0.0]))
+        strip = skeleton_legend(first.joints, lines, (height, width)) if legend else None
         return Drawing("skeleton", lambda shown: np.asarray(shown.show(legend=False, min_score=least)), strip)
     # The legends of other tasks do not depend on the image.
     whole = np.asarray(first.show(legend=legend))

@@ -17,7 +17,7 @@ from metaprompts.utils.locks import writing_into
 SIZE = 128, 192
 """The default height and width."""
 
-_README = """Generated drives: a camera moves through rooms and streets, and people walk. 25 frames per second.
+_README = """Generated videos: a camera moves through rooms and streets, and people walk. 25 frames per second.
 
 videos/NNN.mp4             clip NNN, H.264
 truth/NNN/FFFFFF_depth.npy  frame FFFFFF: meters along the optical axis, float32 (H, W); 0 for the sky

@@ -13,7 +13,8 @@ from metaprompts.errors import InputError
 from metaprompts.tasks.predictions.base import NotebookDisplay, stacked, write_framed
 from metaprompts.utils.files import write_json
 from metaprompts.utils.wording import counted
-from metaprompts.visualize.pose import DRAWN_SCORE, draw_skeleton, skeleton_legend
+from metaprompts.visualize.legends import legend_text_px, sentences, strip_width
+from metaprompts.visualize.pose import DRAWN_SCORE, box_note, draw_boxes, draw_skeleton, skeleton_legend
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,17 +61,25 @@ class PosePrediction(NotebookDisplay):
             if len(person.keypoints) != len(self.joints):
                 raise InputError(f"a person has {len(person.keypoints)} keypoints; expected {len(self.joints)}")
 
-    def show(self, *, legend: bool = True, min_score: float = DRAWN_SCORE) -> Image.Image:
-        """The image with skeletons drawn: left orange, right blue.
+    def show(self, *, legend: bool = True, min_score: float = DRAWN_SCORE, boxes: bool = True) -> Image.Image:
+        """The image with skeletons drawn, left orange, right blue, and each person's box with its score.
 
         Args:
             legend: explain the colors below the image, and say how many joints are drawn
             min_score: joints with lower scores are not drawn
+            boxes: draw the boxes, except a box that is the whole image
         """
-        return stacked(self._drawn(min_score), self._legend(min_score) if legend else None)
+        return stacked(self._drawn(min_score, boxes=boxes), self._legend(min_score) if legend else None)
 
     def save(
-        self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True, min_score: float = DRAWN_SCORE
+        self,
+        folder: Path,
+        stem: str,
+        *,
+        raw: bool = False,
+        legend: bool = True,
+        min_score: float = DRAWN_SCORE,
+        file_name: str | None = None,
     ) -> list[Path]:
         """Write the joints and the drawn skeletons.
 
@@ -80,6 +89,7 @@ class PosePrediction(NotebookDisplay):
             raw: accepted for consistency with other predictions; the JSON is already raw
             legend: explain the colors below the skeletons, and say how many joints are drawn
             min_score: joints with lower scores are not drawn; the JSON has all joints
+            file_name: the image's file name, for the JSON; None if it has none, and ``stem`` is written
 
         Returns:
             the files: ``STEM_pose.json``, a COCO keypoint file (see `coco_keypoints`), and ``STEM_skeleton.png``, at
@@ -89,34 +99,49 @@ class PosePrediction(NotebookDisplay):
             InputError: the folder cannot be written
         """
         path = folder / f"{stem}_pose.json"
-        write_json(path, coco_keypoints([(1, stem, self)]))
-        drawn, strip = [self._drawn(min_score)], self._legend(min_score) if legend else None
+        write_json(path, coco_keypoints([(1, file_name or stem, self)]))
+        drawn, strip = [self._drawn(min_score, boxes=True)], self._legend(min_score) if legend else None
         return [path, write_framed(folder / f"{stem}_skeleton.png", self.image.shape[:2], drawn, strip)]
 
+    @property
+    def located(self) -> list[PersonPose]:
+        """The people whose box is not the whole image, which is the box if nobody has located the person."""
+        height, width = self.image.shape[:2]
+        return [person for person in self.people if tuple(person.box_xywh) != (0, 0, width, height)]
+
     def unseen(self, min_score: float = DRAWN_SCORE) -> str | None:
-        """A message saying why people are not drawn; None if all are drawn."""
+        """A message saying why people have no skeleton in the image; None if all have one."""
         if not self.people:
-            return "no people: nothing is drawn"
+            return "no person found"
         best = self._scores().max(axis=1, initial=-np.inf, where=~np.isnan(self._scores()))
         hidden = int((best < min_score).sum())
         if hidden == len(best):
-            return f"no joint scores at least {min_score:g} (the highest {best.max():.2g}): nothing is drawn"
-        hidden_note = f"{hidden} of {len(best)} people not drawn: none of their joints scores at least {min_score:g}"
+            return f"no joint scores at least {min_score:g} (the highest {best.max():.2g}): no skeleton is drawn"
+        hidden_note = f"{hidden} of {len(best)} people without a skeleton: no joint scores at least {min_score:g}"
         return hidden_note if hidden else None
 
-    def _drawn(self, min_score: float) -> NDArray[np.uint8]:
+    def _drawn(self, min_score: float, *, boxes: bool) -> NDArray[np.uint8]:
         shape = (len(self.people), len(self.joints))
         keypoints = np.array([person.keypoints for person in self.people], np.float32).reshape(*shape, 2)
-        return draw_skeleton(self.image, keypoints, self._scores(), self.skeleton, min_score, joints=self.joints)
+        drawn = draw_skeleton(self.image, keypoints, self._scores(), self.skeleton, min_score, joints=self.joints)
+        if boxes:
+            located = self.located
+            draw_boxes(drawn, [person.box_xywh for person in located], [person.score for person in located])
+        return drawn
 
     def _scores(self) -> NDArray[np.float32]:
         return np.array([person.scores for person in self.people], np.float32).reshape(-1, len(self.joints))
 
     def _legend(self, min_score: float) -> NDArray[np.uint8]:
+        size = self.image.shape[:2]
+        if not self.people:
+            return sentences([self.unseen() or ""], strip_width(size[1]), legend_text_px(*size))
         seen = self._scores() >= min_score
         counts = f"{seen.sum()} of {counted(seen.size, 'joint')} drawn: those that score at least {min_score:g}"
         lines = [*([counts] if seen.any() else []), *filter(None, [self.unseen(min_score)])]
-        return skeleton_legend(self.joints, lines, self.image.shape[:2])
+        if located := self.located:
+            lines.append(box_note([person.score for person in located]))
+        return skeleton_legend(self.joints, lines, size)
 
 
 def coco_keypoints(images: Sequence[tuple[int, str, PosePrediction]]) -> dict[str, Any]:
