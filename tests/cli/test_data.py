@@ -75,6 +75,13 @@ def test_whole_data(check, tmp_path, layout, lines):
     assert np.unique(np.array(Image.open(tmp_path / "sheet.png"))).size > 20
 
 
+def test_test_images_may_be_missing(check):
+    """Nobody needs them, but without their folder the check ended with: folder cannot be read."""
+    code, out, _ = check("cityscapes", "--out", "none", spoil=lambda root: shutil.rmtree(root / "leftImg8bit/test"))
+    assert code == 0
+    assert "test no images in leftImg8bit/test; their labels are not published" in " ".join(out.split())
+
+
 def test_own_data_have_no_published_counts(check):
     """ "6 images listed (published: 5000)" was said of everybody's own COCO file."""
 

@@ -1,8 +1,10 @@
 """What is the same for the options of all commands: home folders, empty and repeated values, numbers beyond all use."""
 
+import click
 import pytest
 
 from metaprompts.cli import main
+from metaprompts.cli.commands import command_line
 
 
 @pytest.mark.parametrize("words", [("--out=~/zz",), ("--out", "~/zz"), ("--out", "~")])
@@ -128,6 +130,8 @@ def test_spellings_of_keys(tmp_path, spelled, capsys):
         ("train micro_depth --optimiser.lr 1", "'--optimizer.lr'"),
         ("train micro_depth --training.ema 0.9", "'--training.ema_decay'"),
         ("train micro_depth --data.root", "Option '--data.root' requires an argument"),
+        ("app --models m", "No such option '--models': give MODEL without an option name"),
+        ("predict --model m a --out o", "No such option '--model': give MODEL without an option name"),
         ("memory micro_depth --precison bf16", "No such option '--precison'. Did you mean '--precision'?"),
         ("pretrain --out x --vae.step 1", "No such option '--vae.step'."),
         ("pretrain --out x --vae.steps -1", "vae.steps is -1; expected 1 to 1000000000"),
@@ -149,6 +153,33 @@ def test_help_names_the_embedded_models(command, capsys):
     # Help may be wrapped after a hyphen.
     printed = "".join(capsys.readouterr().out.split())
     assert "micro-depth,micro-pose,micro-segmentation" in printed
+
+
+def test_paths_are_named_in_the_help():
+    """demo --help said --out PATH where the other commands say DIR."""
+    unnamed, context = [], click.Context(group := command_line())
+    for name in set(group.list_commands(context)) - {"data"}:
+        command = group.get_command(context, name)
+        of_command = click.Context(command, obj=["--help"])
+        paths = [param for param in command.get_params(of_command) if isinstance(param.type, click.Path)]
+        unnamed += [f"{name} {param.opts[0]}" for param in paths if not param.metavar]
+    assert not unnamed
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("predict", "by default images to predict"),
+        ("label", "by default images to label"),
+        ("evaluate", "by default images of the validation split"),
+        ("bench", "by default generated scenes"),
+        ("heatmaps", "With --data.root: recipe that describes how to read the data"),
+    ],
+)
+def test_options_that_mean_something_else_in_each_command(command, expected, capsys):
+    """--calibration had one text for all commands, and heatmaps' --recipe did not say that it is for a data set."""
+    assert main([command, "--help"]) == 0
+    assert expected in " ".join(capsys.readouterr().out.split())
 
 
 def test_every_command_is_listed(capsys):

@@ -41,6 +41,7 @@ def test_the_camera_is_named(models, photo, tmp_path, monkeypatch, capsys, optio
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
+        ("depth", ("--edge", "0.1"), "--edge is for --point-cloud: pass --point-cloud as well, or leave it out"),
         (
             "depth",
             ("--fov-x", "60"),

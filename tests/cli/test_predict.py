@@ -72,7 +72,10 @@ def test_many_images_in_windows_of_any_size_are_not_converted_for(models, tmp_pa
 def test_nothing_readable_is_bad_input(models, images, tmp_path, capsys):
     words = ["predict", str(models / "depth"), str(images / "text.png"), "--out", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "0 of 1 image predicted" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert printed.out == "", "0 of 1 image predicted came before the error"
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
 
 
 def test_depth_is_at_the_images_own_size_and_in_millimeters(models, images, tmp_path):
@@ -557,7 +560,8 @@ def test_a_file_in_the_place_of_the_folder_is_reported_at_once(models, images, t
 def test_pose_refuses_windows(models, data, tmp_path, capsys):
     arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--window", "64,64"]
     assert main(["predict", str(models / "pose"), *arguments]) == 2
-    assert "--window is for whole images, but pose predicts people" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert printed == "error: --window is for whole images, but pose predicts people: leave it out\n", "no other lines"
 
 
 @pytest.mark.slow

@@ -144,6 +144,7 @@ def test_frames_that_do_not_fit_are_named(models, tmp_path, capsys):
         (["clip.mp4", "--start", "2", "--end", "1"], "end is 1 seconds, start 2; expected a later end"),
         (["clip.mp4", "--start", "7"], "clip.mp4 has no frame in the selected time"),
         (["clip.mp4", "--point-cloud", "ply"], "--point-cloud is for images, but an input is a video"),
+        (["clip.mp4", "--white-level", "9"], "--white-level is for images, but every input is a video"),
         (["gone.mp4"], "cannot read gone.mp4 as video: No such file or directory"),
         (["text.mp4"], "cannot read text.mp4 as video: Invalid data found when processing input"),
         (["--camera", "77"], "camera 77 cannot be opened: check that it is connected and not in use"),

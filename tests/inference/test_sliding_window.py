@@ -156,9 +156,16 @@ def test_sliding_never_predicts_more_crops_than_asked():
     assert [column for _, column in recorder.corners] == [0, 0, 4, 4, 8, 8, 12, 12]
 
 
-@pytest.mark.parametrize("options", [{"stride": (9, 4)}, {"stride": (0, 4)}, {"batch": 0}])
-def test_strides_that_leave_gaps_are_refused(options):
-    with pytest.raises(InputError, match="stride no larger"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": (9, 4)}, "the stride is 9 down and 4 across; expected .* a stride no larger than the window"),
+        ({"stride": (0, 4)}, "a stride no larger than the window"),
+        ({"batch": 0}, "the batch is 0; expected at least 1 window"),
+    ],
+)
+def test_strides_that_leave_gaps_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
         slide_logits(two_logits, ramp(9, 9), **({"window": (8, 8), "stride": (4, 4)} | options))
 
 

@@ -77,7 +77,10 @@ def test_pose_refuses_windows() -> None:
     ("arguments", "message"),
     [
         ({"window": (32, 64)}, "windows of 32x64 requested; expected at least 64x64"),
-        ({"window": (64, 64), "stride": (65, 1)}, "a stride no larger than the window"),
+        (
+            {"window": (64, 64), "stride": (65, 1)},
+            "64 pixels high and 64 wide, the stride is 65 down and 1 across; expected .* no larger than the window",
+        ),
         ({"stride": (64, 64)}, "a window: give both or neither"),
     ],
 )

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from metaprompts.cli import main
+from metaprompts.embedded import embedded_folder
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load, load_adapters
 from metaprompts.models.model import MetaPromptModel
@@ -135,6 +136,18 @@ def test_a_shared_latent_is_scaled_by_each_for_itself(folders):
     image = torch.rand(1, 3, 64, 64)
     scaled, plain = (model.latent_encoder(image) for model in models)
     assert torch.equal(scaled, plain * 0.25)
+
+
+@pytest.mark.parametrize("base", ["micro-segmentation", "model"])
+def test_a_model_for_a_task_is_no_base(folders, tmp_path, capsys, base):
+    """The error was: no backbone at micro-segmentation."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    given = base if base.startswith("micro") else str(embedded_folder("micro-depth"))
+    words = ["predict", given, str(tmp_path / "a.png"), "--adapter", str(folders / "depth")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr().err
+    assert f"{given} is a model for a task, not the backbone that {folders / 'depth'} was trained on: give" in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ import yaml
 from huggingface_hub.errors import HFValidationError
 
 from metaprompts.cli import main
-from metaprompts.embedded import embedded_folder
+from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.model_card import model_card
 
@@ -40,6 +41,22 @@ def test_a_card_says_what_was_trained_on_what_and_how_well(config):
     for line in ("after step 150:", "| d1 | 0.8125 | share of pixels", "| training.steps | 200 |", "| task | depth |"):
         assert line in card
     assert "iou_per_class" not in card
+
+
+@pytest.mark.parametrize("name", embedded_models())
+def test_the_cards_of_the_embedded_models_do_not_claim_stable_diffusion(name):
+    """They said "on the UNet of Stable Diffusion", whose weights they do not have."""
+    folder = embedded_folder(name)
+    config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text()))
+    stored = (folder / "README.md").read_text()
+    assert "UNet of Stable Diffusion," not in stored
+    (sentence,) = (line for line in stored.splitlines() if line.startswith("A perception model"))
+    assert sentence in model_card(config, {"backbone": {"source": "micro"}}).splitlines()
+
+
+def test_a_card_says_what_the_model_is_conditioned_on(config):
+    card = model_card(replace(config, prompts=replace(config.prompts, kind="caption")), RECIPE)
+    assert "on the UNet of Stable Diffusion, conditioned on a caption of each image" in card
 
 
 def test_folders_of_the_training_machine_stay_out(config):

@@ -168,7 +168,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
         resolved(Prompts(kind="label", text_source="micro", text_fingerprint="0123"), SEGMENTATION, 64)
     with pytest.raises(InputError, match="random weights and no text encoder"):
         made("segmentation", "--backbone.source", "random:micro")
-    with pytest.raises(InputError, match="text_source is not set"):
+    with pytest.raises(InputError, match=r"the text encoder is not known: set prompts\.text_source"):
         resolved(Prompts(kind="label"), SEGMENTATION, 64)
 
 

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from metaprompts.cli.people import People
     from metaprompts.engines.quantization.calibration import Calibration, CalibrationOptions
 
-_GROUP = "8-bit activations"
+CALIBRATION = "8-bit activations"
+"""Heading in the help of the options below."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithCalibration:
-    """Options of a command that quantizes activations."""
+    """Options of a command that quantizes activations; commands that have images of their own describe them."""
 
-    calibration: Path | None = option(None, metavar="DIR", group=_GROUP)
-    """w8a8: images on which the ranges of activations are measured; by default images to predict, to label or of the
-    validation split, or generated scenes if there are none (app, bench, export)."""
-    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=_GROUP)
+    calibration: Path | None = option(None, metavar="DIR", group=CALIBRATION)
+    """w8a8: folder of images on which the ranges of activations are measured; by default generated scenes."""
+    calibration_samples: Annotated[int, Range(1, 10**4)] | None = option(None, metavar="N", group=CALIBRATION)
     """w8a8: maximum number of calibration images; by default 32."""
 
     @property

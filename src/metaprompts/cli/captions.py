@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.options import given_options, option
 from metaprompts.errors import InputError
+from metaprompts.utils.wording import enumerated
 
 if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel
@@ -46,7 +47,9 @@ class CaptionOptions:
         if not readers:
             if given:
                 kind = models[0].config.prompts.kind
-                raise InputError(f"this model has {kind} prompts and reads no captions: leave out {_OPTIONS}")
+                raise InputError(
+                    f"this model has {kind} prompts and reads no captions: leave out {enumerated([*given])}"
+                )
             return None
         if (count := len(given.keys() - {"--text-source"})) != 1:
             raise InputError(

@@ -193,7 +193,8 @@ def _unlabeled(recipe: "Recipe") -> Iterator[str]:
     from metaprompts.data.io.images import images_in
 
     for name, folder in recipe.data.unlabeled().items():
-        count = len(images_in(recipe.data.folder() / folder))
+        place = recipe.data.folder() / folder
+        count = len(images_in(place)) if place.is_dir() else 0
         official = recipe.data.official()[name]
         found = f"{count} of {counted(official, 'image')}" if count else f"no images in {folder}"
         yield f"{name:<14} {found}; their labels are not published, and no command needs them"

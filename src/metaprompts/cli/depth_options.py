@@ -32,8 +32,8 @@ class DepthOptions:
     """Instead of --fov-x: the camera's focal length in pixels."""
     intrinsics: Path | None = option(None, metavar="FILE", group=_SPACE)
     """Instead of --fov-x: the camera's 3x3 matrix, nine numbers as text, JSON or .npy."""
-    edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
-    """Cut the surface where neighboring pixels differ by more than this fraction of the depth."""
+    edge: Annotated[float, Range(0, 1e9, above=True)] | None = option(None, group=_SPACE)
+    """Cut the surface where neighboring pixels differ by more than this fraction of the depth; by default 0.04."""
     intrinsics_of_training: bool = option(False, group=_SPACE)
     """Multiply depth by the image's focal length divided by that of the training images, if the model states it
     (task.focal_px). The camera of each image comes from one of the three options, or EXIF."""
@@ -52,6 +52,8 @@ class DepthOptions:
             raise InputError(f"{' and '.join(described)} both describe the camera: pass one of them")
         uses = {"--point-cloud": self.point_cloud, "--intrinsics-of-training": self.intrinsics_of_training or None}
         given = [name for name, value in uses.items() if value is not None]
+        if self.edge is not None and self.point_cloud is None:
+            raise InputError("--edge is for --point-cloud: pass --point-cloud as well, or leave it out")
         if described and not given:
             raise InputError(
                 f"{described[0]} describes the camera for --point-cloud and --intrinsics-of-training: pass one of them "
@@ -135,6 +137,7 @@ class DepthWriter:
         """
         from metaprompts.data.io.intrinsics import default_intrinsics
         from metaprompts.utils.progress import report_lines
+        from metaprompts.visualize.point_cloud import EDGE
 
         if self.focal_px is not None:
             prediction, line = self._rescaled(prediction, image, self.focal_px)
@@ -144,7 +147,8 @@ class DepthWriter:
             height, width = prediction.depth_m.shape
             camera = self.options.camera_of(image, height, width) or default_intrinsics(height, width)
             name = f"{stem}_points.ply" if self.options.point_cloud == "ply" else f"{stem}_surface.glb"
-            prediction.point_cloud(intrinsics=camera, edge=self.options.edge).save(folder / name)
+            edge = EDGE if self.options.edge is None else self.options.edge
+            prediction.point_cloud(intrinsics=camera, edge=edge).save(folder / name)
             degrees = camera.fov_x_deg(width)
             report_lines([f"{image}: camera with {degrees:.1f} degrees horizontally ({camera.source})"])
 

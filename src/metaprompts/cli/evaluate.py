@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from metaprompts.cli.calibration import WithCalibration
+from metaprompts.cli.calibration import CALIBRATION, WithCalibration
 from metaprompts.cli.options import argument, option
 from metaprompts.cli.outcome import report_undefined
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
@@ -62,6 +62,9 @@ class Evaluate(WithModelRecipeKeys, WithCalibration):
     and activations (both openvino)."""
     steps: Annotated[int, Range(1, 64)] | Literal["auto"] | None = option(None, metavar="N|auto")
     """Use fewer refinement steps than in training, see metaprompts predict --help; not with engine plain."""
+    calibration: Path | None = option(None, metavar="DIR", group=CALIBRATION)
+    """w8a8: folder of images on which the ranges of activations are measured; by default images of the validation
+    split."""
 
     def run(self) -> int:
         """Evaluate."""

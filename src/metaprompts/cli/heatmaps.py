@@ -10,6 +10,7 @@ from metaprompts.cli.people import BoxOptions
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import CaptionerError, InputError
+from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
     """Segmentation: level 0 (finest) to 3, or mean for the mean of all levels."""
     white_level: int | None = option(None, metavar="N")
     """Value of white in images with more than 8 bits, for example 4095 for 12 bits; by default 65535."""
+    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
+    """With --data.root: recipe that describes how to read the data, a name or file; by default MODEL/recipe.json."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N")
@@ -72,11 +75,12 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
                 return self._measure()
         if self.workers > 1:
             raise InputError("--workers is for a data set: images are drawn by one process")
-        if self.overrides or self.recipe:
-            raise InputError("got both images and a data set: give images or --data.root DIR, not both")
+        if given := [*(each.partition("=")[0] for each in self.overrides), *["--recipe"] * bool(self.recipe)]:
+            raise InputError(f"{given[0]} is for a data set: leave it out, or give --data.root DIR instead of images")
         if not self.inputs:
             raise InputError("no images given: name files, folders or quoted globs, or a data set with --data.root DIR")
         check_pose_options(self.model, (), given_options(self, BoxOptions))
+        self.check_boxes()
         with writing_into(self.out, "heatmaps"):
             return self._draw()
 
@@ -84,7 +88,10 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
         from metaprompts.cli.prompt_statistics import measure
 
         instead = {
-            **dict.fromkeys(("--prompts", "--top", "--boxes"), "a data set is measured with every prompt"),
+            **dict.fromkeys(("--prompts", "--top"), "a data set is measured with every prompt"),
+            **dict.fromkeys(
+                ("--boxes", "--min-box-score", "--box-category"), "a data set is measured with its annotated people"
+            ),
             **dict.fromkeys(
                 ("--caption", "--captions", "--captioner"), "for a data set, set data.captions or data.captioner"
             ),

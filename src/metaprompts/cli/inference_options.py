@@ -50,24 +50,29 @@ class InferenceOptions:
         """Whether the user limited the memory."""
         return self._limit is not None
 
+    def check(self, models: Sequence[MetaPromptModel]) -> None:
+        """Check that the options suit the models.
+
+        Raises:
+            InputError: windows were requested for a model that cannot use them, or more memory than the device has
+        """
+        for model in models:
+            if self._windows is not None and model.task.reads_boxes:
+                raise InputError(f"--window is for whole images, but {model.task.name} predicts people: leave it out")
+            if self._limit is not None:
+                check_limit(self._limit, model)
+
     def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | EngineModel]") -> None:
         """Set the models that predict.
 
         Args:
             models: the models as loaded
             executed: the models as executed by their engines
-
-        Raises:
-            InputError: windows were requested for a model that cannot use them, or more memory than the device has
         """
         self.models = list(models)
         self._executed = {id(model): fast for model, fast in zip(models, executed, strict=True)}
         together = weight_bytes(*models)
         for model in models:
-            if self._windows is not None and model.task.reads_boxes:
-                raise InputError(f"--window is for whole images, but {model.task.name} predicts people: leave it out")
-            if self._limit is not None:
-                check_limit(self._limit, model)
             limit = automatic_limit(model) if self._limit is None else self._limit
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
 

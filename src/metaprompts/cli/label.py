@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from metaprompts.cli.calibration import WithCalibration
+from metaprompts.cli.calibration import CALIBRATION, WithCalibration
 from metaprompts.cli.console import say
 from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
@@ -79,6 +80,8 @@ class Label(WithCalibration):
     confidence: bool = option(True, group=_MODEL)
     """Compute the confidence; for depth and normals, --no-confidence avoids a second prediction, of the mirrored
     image."""
+    calibration: Path | None = option(None, metavar="DIR", group=CALIBRATION)
+    """w8a8: folder of images on which the ranges of activations are measured; by default images to label."""
 
     def run(self) -> int:
         """Label the images."""

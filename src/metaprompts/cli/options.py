@@ -95,7 +95,13 @@ class DataclassCommand(click.Command):
 
     def _with_suggestion(self, error: click.NoSuchOption, ctx: click.Context) -> str:
         """The message with one suggestion: a key of this name in any section, or the closest name."""
-        known = [name for param in self.get_params(ctx) for name in param.opts]
+        params = self.get_params(ctx)
+        plain = error.option_name.lstrip("-").removesuffix("s")
+        for param in params:
+            if isinstance(param, click.Argument) and plain == (param.name or "").removesuffix("s"):
+                shown = param.make_metavar(ctx).strip("[].")
+                return f"No such option '{error.option_name}': give {shown} without an option name."
+        known = [name for param in params for name in param.opts if name.startswith("-")]
         ending = f".{error.option_name.lstrip('-').replace('-', '_')}"
         meant = next((name for name in known if name.endswith(ending)), None)
         meant = meant or nearest_name(error.option_name, known, cutoff=0.6)

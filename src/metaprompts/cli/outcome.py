@@ -12,7 +12,7 @@ OK, SOME_FAILED, BAD_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def report_outcome(done: str, total: int, failures: Sequence[str]) -> int:
-    """Print the number of images done, and one line for each failed image.
+    """Print the number of images done, unless all failed, and one line for each failed image.
 
     Args:
         done: description of the completed images
@@ -22,7 +22,8 @@ def report_outcome(done: str, total: int, failures: Sequence[str]) -> int:
     Returns:
         the exit code: 0; 1 if some failed and others did not; 2 if all failed
     """
-    say(f"{done}\n")
+    if len(failures) < max(1, total):
+        say(f"{done}\n")
     for failure in failures:
         complain(f"error: {failure}\n")
     if not failures:

@@ -31,6 +31,16 @@ class BoxOptions:
     box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
 
+    def check_boxes(self) -> None:
+        """Check that options about the boxes come with boxes.
+
+        Raises:
+            InputError: an option is given without --boxes
+        """
+        for name in given_options(self, BoxOptions):
+            if self.boxes is None:
+                raise InputError(f"{name} is for --boxes: pass --boxes as well, or leave it out")
+
     def read_boxes(self, images: Sequence[Path]) -> "Boxes | None":
         """Read the file, if it is given.
 
@@ -71,14 +81,11 @@ class PeopleOptions(BoxOptions):
         """
         if self.boxes is not None and self.detector is not None:
             raise InputError("--boxes and --detector both locate people: pass one of them")
-        owners = {
-            **dict.fromkeys(("--min-box-score", "--box-category"), "--boxes"),
-            **dict.fromkeys(("--detector-score", "--detector-nms", "--max-people"), "--detector"),
-        }
+        self.check_boxes()
         given = given_options(self, PeopleOptions)
-        for name, owner in owners.items():
-            if name in given and owner not in given:
-                raise InputError(f"{name} is for {owner}: pass {owner} as well, or leave it out")
+        for name in ("--detector-score", "--detector-nms", "--max-people"):
+            if name in given and self.detector is None:
+                raise InputError(f"{name} is for --detector: pass --detector as well, or leave it out")
         if self.oks_nms is not None and self.boxes is None and self.detector is None:
             raise InputError("--oks-nms is for several people: pass --detector or --boxes as well, or leave it out")
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from metaprompts.cli.calibration import WithCalibration, calibration_of
+from metaprompts.cli.calibration import CALIBRATION, WithCalibration, calibration_of
 from metaprompts.cli.captions import CaptionOf, CaptionOptions
 from metaprompts.cli.depth_options import DepthOptions
 from metaprompts.cli.options import argument, given_options, option
@@ -79,6 +79,9 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
     """Merge this fraction of the finest level's tokens in self-attention, up to 0.75: faster on large images."""
     encoder: Path | None = option(None, metavar="DIR", group=_LESS)
     """A small encoder from metaprompts distill-encoder, which replaces the VAE's encoder."""
+    calibration: Path | None = option(None, metavar="DIR", group=CALIBRATION)
+    """w8a8: folder of images on which the ranges of activations are measured; by default images to predict, or
+    generated scenes if there are only videos."""
 
     def run(self) -> int:
         """Predict all readable images."""
@@ -103,6 +106,8 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
         found = self.find_inputs(self.inputs, self.out)
         if found.all_videos and self.boxes is not None:
             raise InputError("--boxes is for images, but an input is a video: pass --detector or predict it separately")
+        if self.white_level is not None and not found.images:
+            raise InputError("--white-level is for images, but every input is a video: leave it out")
         if found.all_videos and of_depth:
             raise InputError(f"{of_depth[0]} is for images, but an input is a video: leave it out")
         if not found.videos and (failures := why_unreadable(found.images, white_level=self.white_level)):
@@ -130,6 +135,7 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
             models = load_adapters(self.model, self.adapter, device)
         else:
             models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
+        inference.check(models)
         windows = self.window is not None or self.stride is not None
         files = PredictionFiles(
             out=self.out,

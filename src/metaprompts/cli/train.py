@@ -9,7 +9,7 @@ from metaprompts.cli.options import argument
 from metaprompts.cli.outcome import report_undefined
 from metaprompts.cli.recipe_keys import WithRecipeKeys
 from metaprompts.recipes.registry import recipe_names
-from metaprompts.utils.wording import shown_score
+from metaprompts.utils.wording import shown_score, shown_scores
 
 # A shell's exit code for a command ended by a signal.
 _SIGNALED = 128
@@ -74,5 +74,5 @@ class Train(WithRecipeKeys):
 
 
 def _shown(scores: dict[str, object] | None) -> str:
-    shown = {name: value for name, value in (scores or {}).items() if isinstance(value, int | float)}
+    shown = {name: value for name, value in shown_scores(scores or {}).items() if isinstance(value, int | float)}
     return ", ".join(f"{name} {shown_score(name, value)}" for name, value in shown.items())

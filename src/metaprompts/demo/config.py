@@ -1,6 +1,6 @@
 """The demo config. This module needs no PyTorch, so that --help is fast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ QUICK: dict[str, Any] = {"scenes": 8, "training_scenes": 16, "live_seconds": 5.0
 class DemoConfig:
     """The sizes of the demonstration."""
 
-    out: Path = Path("metaprompts-demo")
+    out: Path = field(default=Path("metaprompts-demo"), metadata={"metavar": "DIR"})
     """Folder for the scenes and the report."""
     seed: Annotated[int, Range(0, 2**53)] = 3_000_000
     """Seed of the first scene. Different seeds give different scenes; no model was trained on scenes with seeds of

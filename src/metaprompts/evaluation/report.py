@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from metaprompts.utils.wording import shown_score
+from metaprompts.utils.wording import shown_score, shown_scores
 
 
 def score_table(scores: Mapping[str, Any], title: str) -> Table:
@@ -17,7 +17,7 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
         scores: name -> score; lists are skipped
         title: title of the table
     """
-    rows = ((name, name, value) for name, value in scores.items() if not isinstance(value, list))
+    rows = ((name, name, value) for name, value in shown_scores(scores).items() if not isinstance(value, list))
     return _table(title, ("metric", "value"), rows)
 
 

@@ -209,7 +209,7 @@ class Windows:
             InputError: only a stride is given, or the windows are too small or leave gaps
         """
         if size is None:
-            raise InputError(f"got a stride of {stride} without a window: give both or neither")
+            raise InputError("got a stride without a window: give both or neither")
         return cls(size, stride or (size[0] // 2, size[1] // 2))
 
     def held_bytes(self, height: int, width: int, outputs: int) -> int:

@@ -9,11 +9,13 @@ from torch import nn
 
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
+from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.models.pretrained import CONFIG_FILE, WEIGHTS_FILE
 from metaprompts.modules.backbone import load_backbone
 from metaprompts.modules.backbone.encoder_cache import EncoderCache
 from metaprompts.utils.device import pick_device
+from metaprompts.utils.files import read_json
 from metaprompts.utils.hub import hub_folder
 
 
@@ -52,6 +54,8 @@ def load_adapters(
     Raises:
         InputError: a folder holds no adapter or has a different base, or two adapters have the same task
     """
+    for folder in folders:
+        _check_backbone(base, folder)
     chosen, backbone, latents = pick_device(device), load_backbone(base), EncoderCache()
     # Move the base first, so that shared weights are not copied for each model.
     backbone.unet.to(chosen)
@@ -69,6 +73,25 @@ def load_adapters(
             second.cache = of_seconds.setdefault(second.network, EncoderCache())
         models.append(model)
     return models
+
+
+def _check_backbone(base: str, adapter: str | Path) -> None:
+    """Check that the base of an adapter is not a model for a task, whose backbone may differ.
+
+    Raises:
+        InputError: the base is a model, or the folder holds no adapter's config
+    """
+    path = Path(base).expanduser()
+    is_model = (path / CONFIG_FILE).is_file() or (base in embedded_models() and not path.exists())
+    if not is_model:
+        return
+    named = ModelConfig.from_dict(read_json(Path(adapter).expanduser() / CONFIG_FILE)).base
+    if named is None:
+        raise InputError(f"{adapter} has its own backbone: load it separately")
+    raise InputError(
+        f"{base} is a model for a task, not the backbone that {adapter} was trained on: give that backbone, "
+        f"{named.source}"
+    )
 
 
 def model_folder(source: str | Path) -> Path:

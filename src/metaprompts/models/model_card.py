@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from metaprompts.embedded import embedded_models
+from metaprompts.embedded import BACKBONE, embedded_models
 from metaprompts.models.config import ModelConfig
-from metaprompts.utils.wording import markdown_table, shown_score
+from metaprompts.modules.backbone.loading import RANDOM
+from metaprompts.utils.wording import markdown_table, shown_score, shown_scores
 
 PAPER = "https://arxiv.org/abs/2312.14733"
 
@@ -57,8 +58,7 @@ def model_card(
     parts = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {about.title}",
-        f"A perception model on the UNet of Stable Diffusion, conditioned on learned meta prompts instead of text "
-        f"([paper]({PAPER})).",
+        _description(config, source),
         _USAGE,
         "## Model\n\n" + markdown_table(("setting", "value"), _facts(config, source)),
     ]
@@ -68,6 +68,20 @@ def model_card(
         parts.append(_scores(metrics, about.scores))
     parts.append("## License\n\n" + _license(config, source))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _description(config: ModelConfig, source: str | None) -> str:
+    unet = "the UNet of Stable Diffusion"
+    if source == BACKBONE:
+        unet = "a small UNet of Stable Diffusion's architecture (not its weights), trained on generated scenes"
+    elif source is None or source.startswith(RANDOM):
+        unet = "a UNet of Stable Diffusion's architecture"
+    prompts = {
+        "meta": "learned meta prompts instead of text",
+        "label": "the names of its outputs",
+        "caption": "a caption of each image",
+    }[config.prompts.kind]
+    return f"A perception model on {unet}, conditioned on {prompts} ([paper]({PAPER}))."
 
 
 def _facts(config: ModelConfig, source: str | None) -> Iterator[tuple[str, str]]:
@@ -103,7 +117,7 @@ def _keys(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _scores(metrics: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
     rows = [
         (name, shown_score(name, value), meanings.get(name, ""))
-        for name, value in metrics.items()
+        for name, value in shown_scores(metrics).items()
         if isinstance(value, int | float) and name != "step"
     ]
     step = f" after step {metrics['step']}" if "step" in metrics else ""

@@ -45,9 +45,11 @@ def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor 
     labels = _label_names(prompts, task) if prompts.kind == "label" else None
     encoder = text_encoder_of(prompts)
     if encoder.width != width:
+        from metaprompts.modules.backbone.text_encoder import TEXT_SOURCE
+
         raise InputError(
             f"the text encoder of {encoder.source} has width {encoder.width}, but the UNet's cross-attention expects "
-            f"{width}: set prompts.text_source to the model that the UNet comes from"
+            f"{width}: set {TEXT_SOURCE} to the model that the UNet comes from"
         )
     filled = replace(prompts, text_fingerprint=encoder.fingerprint())
     if labels is None:
@@ -63,16 +65,16 @@ def text_encoder_of(prompts: Prompts) -> "TextEncoder":
     Raises:
         InputError: no text encoder is named, it cannot be loaded, or it differs from the one in training
     """
-    from metaprompts.modules.backbone.text_encoder import load_text_encoder
+    from metaprompts.modules.backbone.text_encoder import TEXT_SOURCE, load_text_encoder
 
     if prompts.text_source is None:
-        raise InputError("prompts.text_source is not set: set it to the source of the text encoder")
+        raise InputError(f"the source of the text encoder is not known: set {TEXT_SOURCE}")
     encoder = load_text_encoder(prompts.text_source)
     found = encoder.fingerprint()
     if prompts.text_fingerprint not in (None, found):
         raise InputError(
             f"the prompts were made with text encoder {prompts.text_fingerprint}, but {prompts.text_source} has "
-            f"{found}: set prompts.text_source to the same encoder"
+            f"{found}: set {TEXT_SOURCE} to the same encoder"
         )
     return encoder
 

@@ -162,11 +162,11 @@ class Diffusion(Learning):
 class Pretraining:
     """The config of all pre-training stages."""
 
-    out: Path
+    out: Path = field(metadata={"metavar": "DIR"})
     """Folder of the run: scenes, checkpoints, sample sheets, and the model."""
-    architecture: Path | None = None
+    architecture: Path | None = field(default=None, metadata={"metavar": "FILE"})
     """JSON file with the configs "unet", "vae" and "text_encoder"; by default the shipped miniature."""
-    init_from: Path | None = None
+    init_from: Path | None = field(default=None, metadata={"metavar": "DIR"})
     """Diffusers folder, or "micro" for the shipped model: start from its UNet and text encoder, and keep its VAE
     and vocabulary."""
     seed: int = 0

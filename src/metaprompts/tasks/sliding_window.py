@@ -196,10 +196,12 @@ def check_no_gaps(window: tuple[int, int], stride: tuple[int, int], batch: int =
     Raises:
         InputError: a number is not positive, or a stride is larger than the window
     """
-    if min(*window, *stride, batch) < 1 or stride[0] > window[0] or stride[1] > window[1]:
+    if batch < 1:
+        raise InputError(f"the batch is {batch}; expected at least 1 window")
+    if min(*window, *stride) < 1 or stride[0] > window[0] or stride[1] > window[1]:
         raise InputError(
-            f"got window {window}, stride {stride}, batch {batch}; expected positive numbers and a stride no larger "
-            "than the window"
+            f"the windows are {window[0]} pixels high and {window[1]} wide, the stride is {stride[0]} down and "
+            f"{stride[1]} across; expected at least 1 pixel each, and a stride no larger than the window"
         )
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from metaprompts.utils.callbacks import Callback
-from metaprompts.utils.wording import counted, shown_score
+from metaprompts.utils.wording import counted, shown_score, shown_scores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -146,7 +146,7 @@ class ConsoleProgress(Callback):
 
     def on_validation_end(self, model: "nn.Module", step: int, metrics: dict[str, Any]) -> None:
         """Print the scores."""
-        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+        numbers = {name: value for name, value in shown_scores(metrics).items() if isinstance(value, int | float)}
         shown = "  ".join(f"{name} {shown_score(name, value)}" for name, value in numbers.items() if name != "step")
         report_lines([f"validation at step {step}: {shown}"])
 

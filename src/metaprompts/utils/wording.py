@@ -1,7 +1,8 @@
 """Numbers and names in messages, and tables in Markdown."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from metaprompts.errors import InputError
 
@@ -43,6 +44,15 @@ def shown_score(name: str, value: float) -> str:
     """
     is_count = isinstance(value, int) or name.startswith("images")
     return f"{value:.0f}" if is_count else f"{value:.4f}"
+
+
+def shown_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores to show, by name: without the number of skipped images if there are none, and counts in words."""
+    return {
+        name.replace("_", " ") if name.startswith("images") else name: value
+        for name, value in scores.items()
+        if name != "images_skipped" or value
+    }
 
 
 def is_one_line(name: str) -> bool:

@@ -23,6 +23,9 @@ from metaprompts.utils.batches import batched
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 
+TEXT_SOURCE = "prompts.text_source (of predict and heatmaps: --text-source)"
+"""The setting that names the source, in errors."""
+
 _TOKENIZER, _ENCODER = "tokenizer", "text_encoder"
 _TOKENIZER_FILES = ("vocab.json", "tokenizer.json")
 _SIZES = (
@@ -117,19 +120,18 @@ def load_text_encoder(source: str) -> TextEncoder:
     """
     path = Path(source).expanduser()
     if source.startswith(RANDOM):
-        raise InputError(f"{source} has random weights and no text encoder: set prompts.text_source to a trained model")
+        raise InputError(f"{source} has random weights and no text encoder: set {TEXT_SOURCE} to a trained model")
     if source == BACKBONE and not path.exists():
         path = embedded_folder(BACKBONE)
     if is_file(path):
         raise InputError(
-            f"a text encoder cannot be read from a single file, {source}: set prompts.text_source to the diffusers "
-            "folder or "
+            f"a text encoder cannot be read from a single file, {source}: set {TEXT_SOURCE} to the diffusers folder or "
             "hub id of the same model"
         )
     if not path.is_dir():
         if path.is_absolute() or source.count("/") != 1:
             raise InputError(
-                f"no text encoder at {source}: set prompts.text_source to a hub id (owner/name), a diffusers folder, "
+                f"no text encoder at {source}: set {TEXT_SOURCE} to a hub id (owner/name), a diffusers folder, "
                 f"or {BACKBONE}"
             )
         path = download(source, [f"{_ENCODER}/"], TRANSFORMERS_STAGES, [f"{_TOKENIZER}/*"])
