@@ -11,6 +11,7 @@ from PIL import Image
 
 import metaprompts
 from metaprompts.cli import main
+from metaprompts.engines.calibrate_steps import StepCalibration, _largest_good
 from metaprompts.engines.export import export_model
 from metaprompts.engines.factory import Approximation, open_engine
 from metaprompts.engines.optimized import OptimizedModel
@@ -117,6 +118,20 @@ def test_disagreements_by_hand() -> None:
     per_pixel, per_image = Pose().disagreement(heatmaps, torch.zeros(1, 2, 2, 2))
     assert per_pixel.tolist() == [[[0, 0], [0, 0.5]]]
     assert per_image.tolist() == [0.25]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_tolerance_is_searched_between_those_tried(sign: int) -> None:
+    """Only ten tolerances were tried, so most images took a step more than needed."""
+
+    def attempt(tolerance: float) -> StepCalibration:
+        loss = sign * (0.02 if tolerance > 0.074 else 0.001)
+        return StepCalibration(tolerance=tolerance, metric="mIoU", all_steps=1, adaptive=1 - loss, step_counts={})
+
+    found = _largest_good(attempt, sign)
+
+    assert found is not None
+    assert 0.072 < found.tolerance <= 0.074
 
 
 def test_from_training_to_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ class Calibrate(WithModelRecipeKeys):
     steps: bool = False
     """Calibrate the number of steps (predict --steps auto) instead of depth, for a model of any task that was trained
     with training.step_decay: find the largest disagreement of two successive refinement steps at which stopping costs
-    at most 1 % of the main score."""
+    at most 0.5 % of the main score."""
 
     def run(self) -> int:
         """Calibrate."""

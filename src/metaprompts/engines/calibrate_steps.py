@@ -1,6 +1,8 @@
 """Choose the tolerance at which refinement steps may stop, on validation data."""
 
+import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from metaprompts.utils.files import write_json
 from metaprompts.utils.progress import tracked
 
 TOLERANCES = (0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
-LARGEST_LOSS = 0.01
+BISECTIONS = 5
+"""Attempts between the largest good tolerance and the next larger one."""
+
+LARGEST_LOSS = 0.005
 """Largest relative loss of the main metric."""
 
 
@@ -40,7 +45,7 @@ class StepCalibration:
 def calibrate_steps(
     model: str | Path, overrides: Overrides = (), *, out: str | Path, recipe: str | None = None
 ) -> StepCalibration:
-    """Find the largest tolerance that costs at most 1 % of the main metric, and save the model with it.
+    """Find the largest tolerance that costs at most 0.5 % of the main metric, and save the model with it.
 
     Args:
         model: a folder written by training with training.step_decay
@@ -65,30 +70,50 @@ def calibrate_steps(
     metric, better = next(iter(task.best_by.items()))
     fast = open_engine(loaded, engine="eager")
 
-    def score() -> float:
-        fast.step_counts = Counter()
+    def score(tolerance: float | None) -> float:
+        fast.tolerance, fast.step_counts = tolerance, Counter()
         found = evaluate(fast, batches, metric_kwargs=split.metric_kwargs)[metric]
         if found is None:
             raise InputError(f"{metric} is undefined on the validation split: {task.nothing_scored}")
         return float(found)
 
-    all_steps = score()
-    for tolerance in tracked(TOLERANCES, what="trying tolerances"):
-        fast.tolerance = tolerance
-        adaptive = score()
-        gain = adaptive - all_steps if better == "higher" else all_steps - adaptive
-        if gain >= -LARGEST_LOSS * abs(all_steps):
-            break
-    else:
-        raise InputError(
-            f"even with a tolerance of {TOLERANCES[-1]:g}, {metric} is {adaptive:.4f} instead of {all_steps:.4f}: this "
-            "model needs all its steps"
+    all_steps = score(None)
+
+    def attempt(tolerance: float) -> StepCalibration:
+        adaptive = score(tolerance)
+        counts = dict(sorted(fast.step_counts.items()))
+        return StepCalibration(
+            tolerance=tolerance, metric=metric, all_steps=all_steps, adaptive=adaptive, step_counts=counts
         )
-    counts = dict(sorted(fast.step_counts.items()))
-    found = StepCalibration(
-        tolerance=tolerance, metric=metric, all_steps=all_steps, adaptive=adaptive, step_counts=counts
-    )
-    loaded.config = replace(config, step_tolerance=tolerance)
+
+    found = _largest_good(attempt, 1 if better == "higher" else -1)
+    if found is None:
+        raise InputError(
+            f"even with a tolerance of {TOLERANCES[-1]:g}, {metric} differs by more than {LARGEST_LOSS:.1%} from "
+            f"{all_steps:.4f}: this model needs all its steps"
+        )
+    loaded.config = replace(config, step_tolerance=found.tolerance)
     loaded.save(Path(out), recipe=read.to_dict())
     write_json(Path(out) / "step_calibration.json", vars(found))
+    return found
+
+
+def _largest_good(attempt: Callable[[float], StepCalibration], sign: int) -> StepCalibration | None:
+    """The attempt with the largest tolerance that loses little; ``sign`` is 1 if higher scores are better, else -1."""
+
+    def is_good(found: StepCalibration) -> bool:
+        return sign * (found.adaptive - found.all_steps) >= -LARGEST_LOSS * abs(found.all_steps)
+
+    too_large = None
+    for tolerance in tracked(TOLERANCES, what="trying tolerances"):
+        found = attempt(tolerance)
+        if is_good(found):
+            break
+        too_large = tolerance
+    else:
+        return None
+    if too_large is not None:
+        for _ in tracked(range(BISECTIONS), what="refining the tolerance"):
+            between = attempt(math.sqrt(found.tolerance * too_large))
+            found, too_large = (between, too_large) if is_good(between) else (found, between.tolerance)
     return found
