@@ -101,5 +101,5 @@ def test_the_hours_are_those_of_the_results(text):
         for result in read_results(study.runs, ROOT / "results" / study.name).values()
         if "seconds" in result
     }
-    said = f"the optimizer steps of {len(seconds)} runs took {sum(seconds.values()) / 3600:.1f} hours of one thread"
+    said = f"the optimizer steps of {len(seconds)} runs took {sum(seconds.values()) / 3600:.1f} hours on one thread"
     assert said in " ".join(text.split())

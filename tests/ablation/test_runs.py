@@ -203,7 +203,7 @@ def test_wrong_input_is_no_result(run, tmp_path):
 def test_a_crash_is_no_result(log, code, said, run, tmp_path):
     (tmp_path / "log.txt").write_text(log)
     found = _outcome(run, tmp_path, code)
-    assert re.fullmatch(rf"training c/v/0 failed .*{said}.*see .*log\.txt; run the same command again to retry", found)
+    assert re.fullmatch(rf"run c/v/0 failed .*{said}.*see .*log\.txt; run the same command again to retry", found)
 
 
 def test_a_crash_does_not_stop_the_others(programs):

@@ -152,7 +152,7 @@ def test_a_check_knows_divergences_and_reads_other_folders(study, data, trained,
 
 def test_a_failed_run_is_an_error_but_the_others_are_trained(study, data, trained, tmp_path, capsys, monkeypatch):
     outcome = runs._outcome
-    failure = "training depth/two/1 failed (killed)"
+    failure = "run depth/two/1 failed (killed)"
     monkeypatch.setattr(
         runs, "_outcome", lambda run, *more: failure if run.variant.name == "two" else outcome(run, *more)
     )

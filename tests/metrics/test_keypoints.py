@@ -283,7 +283,7 @@ def test_reset_forgets():
 
 def test_nonsense_is_refused():
     truth, points = one_person()
-    with pytest.raises(InputError, match=r"keypoints are 51 numbers; expected 42 numbers, .* of 14 joints"):
+    with pytest.raises(InputError, match=r"keypoints has 51 numbers; expected 42: .* of 14 joints"):
         KeypointScores(truth, LSP_SIGMAS)
     with pytest.raises(InputError, match="the keypoint annotations has no list 'annotations'"):
         KeypointScores({"images": []})

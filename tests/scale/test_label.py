@@ -351,7 +351,7 @@ class TestTraining:
 
     @pytest.mark.slow
     def test_min_confidence_needs_confidence(self, job, photos, tmp_path):
-        with pytest.raises(InputError, match=r"data.min_confidence is 0.5, but the training images are from no shards"):
+        with pytest.raises(InputError, match=r"data.min_confidence is 0.5, but the training images are not in shards"):
             open_split(DepthData(root=tmp_path, min_confidence=0.5), "train")
         made = job("depth", photos, options={"confidence": False})
         run(made, label_here)

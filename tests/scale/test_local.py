@@ -54,7 +54,7 @@ def test_a_killed_process_is_replaced_and_its_slice_labeled_again(made, kills):
 def test_a_slice_that_ends_every_process_is_an_error(made):
     (Path(made.out) / "kills").write_text("9")
     with pytest.raises(
-        InputError, match=r"^3 worker processes ended \(exit code -9\) while labeling the 2 images from a"
+        InputError, match=r"^3 worker processes ended \(exit code -9\) while labeling 2 images, the first of them a"
     ):
         list(local.label_in_processes(made, iter(SLICES), 2, Stub))
     assert not multiprocessing.active_children()

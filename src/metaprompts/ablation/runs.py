@@ -212,7 +212,7 @@ def _outcome(run: Run, folder: Path, returned: int) -> Outcome:
     """
     scores = _divergence(run, folder, returned) if returned else _scores(run, folder)
     if isinstance(scores, str):
-        return f"training {run.path} failed ({scores}); see {folder / _LOG}; run the same command again to retry"
+        return f"run {run.path} failed ({scores}); see {folder / _LOG}; run the same command again to retry"
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
     described = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
@@ -247,11 +247,11 @@ def _divergence(run: Run, folder: Path, returned: int) -> Outcome:
     # The process may have been killed, or have stopped cleanly with a shell's exit code for the signal.
     number = -returned if returned < 0 else returned - _SIGNALED
     if number in (signal.SIGINT, signal.SIGTERM):
-        raise InputError(f"training {run.path} was stopped by signal {number}; run the same command again to resume it")
+        raise InputError(f"run {run.path} was stopped by signal {number}; run the same command again to resume it")
     lines = (folder / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = lines[-1].replace(str(folder), "OUT") if lines else f"exit code {returned}"
     if DIVERGED in said:
         return {"failed": said, "diverged": True}
     if returned == _BAD_INPUT and not said.endswith(SHOWN_BY_DEBUG):
-        raise InputError(f"training {run.path}: {said.removeprefix('error: ')}")
+        raise InputError(f"run {run.path}: {said.removeprefix('error: ')}")
     return said if returned > 0 else f"killed by signal {number}, perhaps out of memory; its last line: {said}"

@@ -39,7 +39,7 @@ def measure_view(tab: Tab, fov_x: Any) -> View:
 
     Args:
         tab: the model's tab
-        fov_x: the field for the camera's horizontal field of view
+        fov_x: the text box for the camera's horizontal field of view
     """
     with gr.Tab("Measure"):
         answer = gr.Markdown(_HINT, elem_classes="answer", elem_id=f"measured-{tab.index}")

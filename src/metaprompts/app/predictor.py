@@ -83,7 +83,7 @@ class AppPredictor:
         )
 
     def warm_up(self, *, portrait: bool) -> None:
-        """Predict a blank image, so that the first prediction asked for is as fast as the next ones."""
+        """Predict a blank image, so that the first requested prediction is as fast as later ones."""
         height, width = (576, 384) if portrait else (384, 576)
         image = np.zeros((height, width, 3), np.uint8)
         boxes = None

@@ -91,7 +91,7 @@ class Results:
         self._root, self._most_bytes = root, most_bytes
 
     def new(self) -> Result:
-        """A result with a new folder; all else is still to be written."""
+        """A result with a new folder, in which nothing has been written yet."""
         self._remove_oldest()
         result = Result(self._root / secrets.token_hex(16))
         result.files.mkdir(parents=True)

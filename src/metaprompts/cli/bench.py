@@ -44,7 +44,7 @@ class Bench(WithCalibration):
     curve: bool = False
     """Also measure the cost curve: time and memory against pixels, steps, prompts, batch size and windows."""
     curve_engine: str | None = option(None, metavar="ENGINE[:PRECISION]")
-    """Engine of the cost curve; by default eager."""
+    """Engine for which the cost curve is measured; by default eager."""
     quick: bool = False
     """Measure an embedded miniature in seconds, as a smoke test."""
     out: Path = option(Path("metaprompts-bench"), metavar="DIR")

@@ -58,7 +58,7 @@ class Evaluate(WithModelRecipeKeys, WithCalibration):
     workers: Annotated[int, Range(1, 1024)] = option(1, metavar="N")
     """Number of processes, each with a copy of the model; they share the CPU cores and GPUs."""
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = "fp32"
-    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, 32-bit arithmetic; w8a8: 8-bit weights
     and activations (both openvino)."""
     steps: Annotated[int, Range(1, 64)] | Literal["auto"] | None = option(None, metavar="N|auto")
     """Use fewer refinement steps than in training, see metaprompts predict --help; not with engine plain."""

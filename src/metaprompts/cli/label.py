@@ -70,7 +70,7 @@ class Label(WithCalibration):
     inference_engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = option("plain", group=_MODEL)
     """Engine that executes the model, see metaprompts predict --engine; plain is the model as in training."""
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_MODEL)
-    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, 32-bit arithmetic; w8a8: 8-bit weights
     and activations (both openvino)."""
     caption: str | None = option(None, group=_MODEL)
     """Caption for all images, if the model reads captions."""

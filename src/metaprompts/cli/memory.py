@@ -48,13 +48,13 @@ class Memory(WithRecipeKeys):
     recipes: tuple[str, ...] = argument("RECIPE", names=recipe_names)
     """.toml files, recipe.json of runs, or names of shipped recipes."""
     batch_size: str | None = option(None, metavar="N")
-    """Images per forward pass: --training.micro_batch_size."""
+    """Images per forward pass. Short for --training.micro_batch_size."""
     precision: Literal["fp32", "bf16", "fp16"] | None = None
-    """Precision of the forward pass: --training.precision."""
+    """Precision of the forward pass. Short for --training.precision."""
     trainable: Literal["full", "lora", "prompts"] | None = None
-    """Trainable parameters: --training.trainable."""
+    """Trainable parameters. Short for --training.trainable."""
     checkpointing: Literal["true", "false"] | None = None
-    """Recompute the UNet's layers to save memory: --backbone.gradient_checkpointing."""
+    """Recompute the UNet's layers to save memory. Short for --backbone.gradient_checkpointing."""
     processes: Annotated[int, Range(1, 10**9)] = 1
     """torchrun processes that share a step; the memory shown is for one of them. Each process holds
     all weights, or a shard of them with --training.fsdp."""

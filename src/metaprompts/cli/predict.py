@@ -70,7 +70,7 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
     plain is the model as in training; the others precompute everything that depends only on the weights. All agree up
     to rounding."""
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_SPEED)
-    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, computed in 32 bits; w8a8: 8-bit weights
+    """bf16, or fp16 on a GPU: 16-bit matrix products; w8a16: 8-bit weights, 32-bit arithmetic; w8a8: 8-bit weights
     and activations (both openvino)."""
     steps: Annotated[int, Range(1, 64)] | Literal["auto"] | None = option(None, metavar="N|auto", group=_LESS)
     """Use fewer refinement steps than in training; auto: stop when two successive steps agree (models trained with

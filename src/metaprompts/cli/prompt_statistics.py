@@ -80,7 +80,7 @@ class _Request:
 
 
 def _states(request: _Request, opened: _Opened, groups: list[list[int]], workers: int) -> Iterator[_State]:
-    """The states of all batches in order, to be added to the responses as they come."""
+    """The states of all batches in order, to be added to the responses as they arrive."""
     if workers == 1:
         yield from _group_states(request, opened, groups)
         return

@@ -38,7 +38,7 @@ def check_distinct(classes: Sequence[str]) -> None:
     """Check that no two classes of a task have the same normalized name.
 
     Raises:
-        InputError: two have
+        InputError: two classes have the same name
     """
     places: dict[str, int] = {}
     for place, name in enumerate(plain_names(classes)):

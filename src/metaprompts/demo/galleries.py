@@ -1,4 +1,4 @@
-"""Images of the report: ground truth next to prediction, refinement steps side by side, and one of all models."""
+"""Images of the report: ground truth next to prediction, refinement steps side by side, an overview of all models."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -32,7 +32,7 @@ class StepCalibration:
         metric: name of the main metric
         all_steps: the metric's value with all steps
         adaptive: the metric's value with the tolerance
-        step_counts: number of steps -> number of predictions that used so many
+        step_counts: number of steps -> number of predictions that used that many
     """
 
     tolerance: float

@@ -38,7 +38,7 @@ class EngineModel:
         training: False
         dtype: dtype of input images, independent of the compute precision
         strips: whether the engine can encode images in strips, see `LatentEncoder`
-        step_counts: with ``tolerance``: number of steps -> number of views that took so many
+        step_counts: with ``tolerance``: number of steps -> number of views that took that many
     """
 
     training = False

@@ -100,8 +100,8 @@ def open_engine(
         model: the model, in any precision. Its weights may be reordered in memory, which does not change their values.
             The eager engine uses the strips of its encoder
         engine: the engine; "auto" picks an installed engine that saves more time than it takes to prepare
-        precision: "fp32"; "bf16", or "fp16" on a GPU: 16-bit matrix products; "w8a16": 8-bit weights, computed in 32
-            bits; "w8a8": 8-bit weights and activations
+        precision: "fp32"; "bf16", or "fp16" on a GPU: 16-bit matrix products; "w8a16": 8-bit weights, 32-bit
+            arithmetic; "w8a8": 8-bit weights and activations
         approximation: approximations to use
         images: approximate number of images to predict; None for many
         bounded: whether memory is limited or windows are used; on a CPU "auto" then picks an engine with strips and

@@ -45,7 +45,7 @@ def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
     """The shifts (1, C) of a layer's channels for a time vector (1, T), plus the first convolution's bias.
 
     Raises:
-        InputError: the layer uses the time differently
+        InputError: the layer uses its time embedding differently
     """
     if layer.time_embedding_norm != "default" or layer.upsample is not None or layer.downsample is not None:
         raise InputError(

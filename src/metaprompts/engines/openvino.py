@@ -63,14 +63,14 @@ def save_network(network: "openvino.Model", path: Path, *, compress: bool = Fals
 
 
 def compute_hint(precision: str) -> str:
-    """OpenVINO's name for the precision of computing; for w8a8, of everything that is not quantized."""
+    """OpenVINO's name for the compute precision; for w8a8, that of everything that is not quantized."""
     if precision == "w8a8":
         return "bf16" if _NATIVE_BF16 & cpu_flags() else "f32"
     return _HINTS[precision]
 
 
 def _imported_nncf(level: int) -> Any:
-    """Import NNCF, with a level of its log."""
+    """Import NNCF, and set the level of its log."""
     switch_off_telemetry()
     import nncf
 
@@ -98,7 +98,7 @@ def quantized(
 
     Weights are symmetric, with a scale for each output channel; activations are asymmetric, with a range for each
     tensor. SmoothQuant moves outliers of the inputs of linear layers into their weights, and biases are corrected for
-    the mean error. Everything else is not quantized: additions (and with them the shifts by time), norms, products
+    the mean error. Everything else is not quantized: additions (including the time shifts), norms, products
     between activations.
 
     Args:

@@ -130,8 +130,8 @@ class OptimizedModel(nn.Module):
         encoder: a distilled encoder to use instead of the VAE's (an approximation)
 
     Raises:
-        InputError: the model has fewer steps, the UNet has layers that use time differently, the fraction is invalid,
-            or the encoder was distilled from a different VAE
+        InputError: the model has fewer steps, the UNet has layers that use the time embedding differently, the fraction
+            is invalid, or the encoder was distilled from a different VAE
 
     Attributes:
         encode, unet_step, decode: see `Parts`

@@ -1,4 +1,4 @@
-"""Score a model on a split; training and evaluation both call it."""
+"""Score a model on a split, during training or afterwards."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any

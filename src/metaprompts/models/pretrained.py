@@ -109,7 +109,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         Args:
             pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
             base: the frozen backbone, if already loaded, so that several models share its weights; by default the base
-                named in config.json. A second encoder is loaded from its own source unless this has the same one
+                named in config.json. A second encoder is loaded from its own source unless ``base`` has the same one
             dtype: precision of the weights, for example torch.bfloat16 for half the memory; by default float32. A
                 frozen base is first loaded in float32 to check its fingerprint
             options: options for a hub id: revision, cache_dir, force_download, local_files_only, token

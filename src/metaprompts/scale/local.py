@@ -70,8 +70,8 @@ def label_in_processes(
 def _counted(tries: int, part: Slice, code: int | None) -> int:
     if tries + 1 == _TRIES:
         raise InputError(
-            f"{_TRIES} worker processes ended (exit code {code}) while labeling the {len(part.items)} images from "
-            f"{part.items[0].name}: if memory runs out, use fewer --workers, or a smaller --batch-size"
+            f"{_TRIES} worker processes ended (exit code {code}) while labeling {len(part.items)} images, the first of "
+            f"them {part.items[0].name}: if memory runs out, use fewer --workers, or a smaller --batch-size"
         )
     return tries + 1
 

@@ -31,7 +31,7 @@ def distances(
         half_length: half length of a capsule
 
     Returns:
-        multiples of the direction, infinite where the ray misses
+        lengths in multiples of the direction vector; infinite where the ray misses
     """
     if shape == "plane":
         return _meet_plane(origin[1], rays[1])

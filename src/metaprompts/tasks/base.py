@@ -68,7 +68,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[str, ...]]
     """Names of the metrics of `metric` that compare models."""
     best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]]
-    """The metrics that choose the best validation, and which values are better; later metrics only break ties."""
+    """The metrics that select the best checkpoint, and which values are better; later metrics only break ties."""
     image_metric: ClassVar[str | None] = None
     """The metric that ranks individual images; None for the first metric in ``best_by``."""
     nothing_scored: ClassVar[str]

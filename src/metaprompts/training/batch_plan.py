@@ -40,8 +40,8 @@ class BatchPlan:
             processes: number of processes
             micro_batch: training.micro_batch_size
             loss_batch: training.loss_group_size
-            fits: training.fit_processes: instead of an error, use the next larger batch that processes can share, and
-                the largest group that fits in a pass
+            fits: training.fit_processes: instead of raising an error, use the next larger batch that processes can
+                share, and the largest group that fits in a pass
 
         Raises:
             InputError: the numbers do not divide evenly

@@ -221,7 +221,7 @@ def _early_stop(train_state: RunState, steps: int) -> str:
 
 
 def _until(is_over: Callable[[], bool], batches: Iterator[Passes]) -> Iterator[tuple[Passes, float]]:
-    """Yield batches, each with the seconds spent waiting for it, until ``is_over`` is True before one is read."""
+    """Yield batches, each with the seconds spent waiting for it, as long as ``is_over`` is False."""
     asked = time.perf_counter()
     while not is_over() and (batch := next(batches, None)) is not None:
         yield batch, time.perf_counter() - asked

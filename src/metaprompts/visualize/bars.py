@@ -35,7 +35,7 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
         InputError: names and values do not match
     """
     if values.shape != (len(names),) or not values.size:
-        raise InputError(f"bars of {values.shape} have {len(names)} names; expected one name per bar")
+        raise InputError(f"got {len(names)} names for bars of shape {values.shape}; expected one name per bar")
 
     places = named_places(len(names))
 

@@ -16,7 +16,7 @@ def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = Non
 
     Args:
         values: (H,W)
-        seen: (H,W), False where the map is undefined, which is ignored and set to 0; None if defined everywhere
+        seen: (H,W), False where the map is undefined; such pixels are ignored and set to 0; None if defined everywhere
 
     Returns:
         (H,W); 0 everywhere if the map is constant up to rounding
@@ -40,7 +40,7 @@ def overlay_heat(
 ) -> ImageArray:
     """Overlay heat on an image: dark blue is 0, green 0.5, dark red 1 (the color map "turbo").
 
-    The image is drawn in gray, so that all color means heat.
+    The image is drawn in gray, so that all colors show heat.
 
     Args:
         image: (H,W,3)

@@ -77,7 +77,7 @@ def sentences(lines: Iterable[str], width: int, size_px: int) -> ImageArray:
 
 
 def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) -> Iterator[ImageArray]:
-    """The rows of an image, padded to the strip's width if the strip is wider, and then the strip.
+    """The rows of an image, padded on the right if the strip is wider, followed by the strip.
 
     Args:
         bands: consecutive rows (h,width,3)

@@ -40,8 +40,8 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
     """
     if values.shape != (len(rows), len(columns)) or not values.size:
         raise InputError(
-            f"a matrix of {values.shape} has {len(rows)} row and {len(columns)} column names; expected one name per "
-            "row and column"
+            f"a matrix of shape {values.shape} has {len(rows)} row and {len(columns)} column names; expected one name "
+            "per row and column"
         )
     limit = float(np.nanmax(np.abs(values), initial=0)) or 1.0
 

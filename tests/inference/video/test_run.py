@@ -105,7 +105,7 @@ def test_python_writes_a_clip_and_yields_frames(tmp_path):
         ("clip.mp4", "out.mp4", {"fps": 5}, "is not a folder: a clip has its own frame rate"),
         (".", "out.mp4", {}, "is a folder: give fps"),
         ("clip.mp4", "out.mp4", {"start_s": 9.0}, "has no frame in the selected time"),
-        ("clip.mp4", "out.mp4", {"every": 0}, "every is 0; expected 1 or more"),
+        ("clip.mp4", "out.mp4", {"every": 0}, "got every=0; expected 1 or more"),
     ],
 )
 def test_bad_arguments(tmp_path, monkeypatch, source, out, options, line):

@@ -224,7 +224,7 @@ class Section:
         return {key: value for key, value in to_dict(self).items() if key not in self.reading_keys}
 
     def sharded(self, split: Split, classes: Sequence[str] | None = None) -> Openers:
-        """The single part of a split in the shards; none if the split is read from the root.
+        """The part of a split that is stored in shards; empty if the split is read from the root.
 
         Raises:
             InputError: the shards are missing, or their data differs from the recipe's
@@ -232,9 +232,9 @@ class Section:
         index = self._shard_index(split)
         least = self.min_confidence if split == "train" else None
         if least is not None and (index is None or not index.origin.data.get(HAS_CONFIDENCE)):
-            where = "no shards" if index is None else f"the shards in {self.shards}, which have no confidence"
+            where = "are not in shards" if index is None else f"come from {self.shards}, which has no confidence"
             raise InputError(
-                f"data.min_confidence is {least:g}, but the training images are from {where}: give the "
+                f"data.min_confidence is {least:g}, but the training images {where}: give the "
                 "data.shards that metaprompts label --format tar wrote, without --no-confidence"
             )
         if index is None or self.shards is None:

@@ -1,4 +1,4 @@
-"""Images that each have one label file, such as depth."""
+"""Images that each have one label file, such as a depth map."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ class FilePairs(ReadsImages):
 
 
 class DepthPairs(FilePairs):
-    """Known pairs of images and depth files.
+    """Pairs of images and depth files.
 
     Args:
         pairs: image and depth file of each sample

@@ -31,7 +31,7 @@ _NAMED_AT_MOST = 10
 
 
 class SegmentationPairs(FilePairs):
-    """Known pairs of images and masks of class indices.
+    """Pairs of images and masks of class indices.
 
     Args:
         pairs: image and mask of each sample

@@ -319,7 +319,7 @@ def _keypoints(entry: dict[str, Any], joints: int) -> NDArray[np.float64]:
     found = entry["keypoints"]
     if isinstance(found, list) and len(found) != 3 * joints:
         raise ValueError(
-            f"keypoints are {len(found)} numbers; expected {3 * joints} numbers, x, y and visibility of {joints} joints"
+            f"keypoints has {len(found)} numbers; expected {3 * joints}: x, y and visibility of {joints} joints"
         )
     keypoints = numbers_of(entry, "keypoints", 3 * joints).reshape(joints, 3)
     odd = ~np.isin(keypoints[:, 2], (0, 1, 2))

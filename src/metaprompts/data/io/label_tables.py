@@ -161,7 +161,7 @@ def label_table(
     """
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     if not 1 <= len(names) <= IGNORED_LABEL:
-        raise InputError(f"classes is {len(names)}; expected 1 to {IGNORED_LABEL}")
+        raise InputError(f"got {len(names)} classes; expected 1 to {IGNORED_LABEL}")
     said = {key: _class_of(target, names, key) for key, target in (label_map or {}).items()}
     others = said.pop(_EVERY_OTHER, UNKNOWN)
     keys = [_key(key) for key in said]

@@ -277,7 +277,7 @@ def _record(values: Mapping[str, Any]) -> Record:
         raise ValueError("a record has no samples")
     confidence = tuple(map(float, _of(list, values.get("confidence", []))))
     if confidence and len(confidence) != len(samples):
-        raise ValueError(f"a record has {len(confidence)} confidences of {len(samples)} samples")
+        raise ValueError(f"a record has {len(confidence)} confidences for {len(samples)} samples")
     return Record(key=_of(str, values["key"]), samples=samples, members=members, confidence=confidence)
 
 

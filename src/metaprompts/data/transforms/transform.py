@@ -34,7 +34,7 @@ class EveryNth:
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise ValueError(f"every is {self.every}; expected at least 1")
+            raise ValueError(f"got every={self.every}; expected at least 1")
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Apply the transform if it is the sample's turn."""

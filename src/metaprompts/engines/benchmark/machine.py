@@ -73,7 +73,7 @@ def measure_peaks(kernels: Iterable[Kernel], peaks: dict[str, float]) -> None:
 
 
 def peak_kernels(device: torch.device, side: int) -> Iterator[Kernel]:
-    """A product of matrices of a side, and a 3x3 convolution, in every installed library and unemulated precision."""
+    """A product of square matrices and a 3x3 convolution, in every installed library and native precision."""
     channels = max(1, side // _SIDE_OF_CHANNELS)
     layers: list[tuple[nn.Module, Tensor]] = [
         (nn.Linear(side, side, bias=False), torch.rand(side, side)),

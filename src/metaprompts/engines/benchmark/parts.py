@@ -99,7 +99,7 @@ def flops_of(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 
 
 def now() -> float:
-    """The clock in seconds, once a GPU that is in use has done its work."""
+    """The clock in seconds, after waiting for the GPU if there is one."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -47,7 +47,7 @@ class EngineSpec:
 def parse_specs(names: Sequence[str], device: torch.device, option: str = "--engine") -> list[EngineSpec]:
     """Parse names of the form ENGINE or ENGINE:PRECISION, and drop duplicates.
 
-    Without names, these are all installed engines that need no compiling before each run, and OpenVINO in bf16.
+    Without names, returns all installed engines that need no compiling before each run, and OpenVINO in bf16.
 
     Raises:
         InputError: an engine is unknown, not installed, or does not support the precision or device

@@ -124,7 +124,7 @@ def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> Non
 
 
 def write_connected(folder: Path, whole: WholeModel, size: tuple[int, int], path: Path) -> None:
-    """Connect the OpenVINO networks of a model's parts to one network, from images (B, 3, H, W) to its outputs.
+    """Combine the OpenVINO networks of a model's parts into one network, from images (B, 3, H, W) to its outputs.
 
     The weights of the steps are the same constants, which are stored once.
 

@@ -1,7 +1,7 @@
 """PyTorch layers with 8-bit weights and inputs, which export as QuantizeLinear and DequantizeLinear nodes.
 
-OpenVINO's networks are quantized by NNCF. NNCF cannot quantize ONNX networks above 2 GB, and not the steps of a whole
-model separately from their shared weights.
+OpenVINO's networks are quantized by NNCF. NNCF can neither quantize ONNX networks above 2 GB, nor the steps of a whole
+model separately from the weights that they share.
 """
 
 from collections.abc import Callable, Collection, Sequence

@@ -30,7 +30,7 @@ def group_of(path: str) -> str:
 
 
 class LayerMode(TorchFunctionMode):
-    """Knows the module that is running, and passes each of its convolutions and linear layers to a function.
+    """Tracks the module that is running, and passes each of its convolutions and linear layers to a function.
 
     Args:
         part: the modules to watch

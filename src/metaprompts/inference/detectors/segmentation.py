@@ -80,8 +80,8 @@ def person_boxes(mask: NDArray[np.bool_], confidence: NDArray[np.float32]) -> Bo
     """A box for each person in a mask.
 
     Regions one above the other with a small gap are one person who is partly hidden, for example by a table. A wide
-    region is taken for people side by side, and is cut at a column with few pixels. Boxes are enlarged by a fifth
-    horizontally and a twentieth vertically.
+    region is treated as several people side by side, and is cut at a column with few pixels. Boxes are enlarged by a
+    fifth horizontally and a twentieth vertically.
 
     Args:
         mask: (H,W), the pixels of people

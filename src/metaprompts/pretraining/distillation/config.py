@@ -43,7 +43,7 @@ class Distillation(Learning):
     seed: int = 0
     """Random seed."""
     resume: Literal["auto", "never"] = "auto"
-    """Resume the run of the same command, or start over."""
+    """auto: resume the interrupted run; never: start over."""
     threads: int | None = None
     """PyTorch threads; by default one per core."""
     device: str | None = None

@@ -83,5 +83,5 @@ class Layout(ABC):
 
 
 def one_line_json(value: Any) -> str:
-    """JSON on one line, like published large annotation files; dictionaries keep their order."""
+    """JSON on one line, like large published annotation files; dictionaries keep their order."""
     return json.dumps(value, allow_nan=False) + "\n"

@@ -51,7 +51,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise InputError(f"every is {self.every}; expected 1 or more")
+            raise InputError(f"got every={self.every}; expected 1 or more")
         if self.start_s < 0:
             raise InputError(f"start is {self.start_s:g} seconds; expected 0 or more")
         if self.end_s is not None and self.end_s <= self.start_s:
