@@ -85,7 +85,7 @@ def _warm_up(predictor: "AppPredictor", portrait: bool) -> None:
     try:
         predictor.warm_up(portrait=portrait)
     except Exception as error:
-        # The first prediction that somebody asks for would report the error too.
+        # The first requested prediction would report the error, too.
         _logger.warning("%s failed to predict a blank image: %s", predictor.name, one_line(error))
 
 

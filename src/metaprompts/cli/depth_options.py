@@ -118,8 +118,8 @@ class DepthWriter:
 
     Attributes:
         options: the cameras, and what to write in 3-D
-        focal_px: depth is rescaled from this focal length of the training images, in pixels at the size that the model
-            sees, to that of each image: for the same image, depth is proportional to the focal length. None to keep it
+        focal_px: focal length of the training images, in pixels at the size that the model sees; depth is multiplied by
+            each image's focal length divided by this one. None to keep the depth
         working_size: height and width that the model sees; None if images are predicted at their own size
     """
 

@@ -38,7 +38,7 @@ class DistillEncoder(Distillation):
             f"on {counted(found.images, 'image')} held out from training: {found.unexplained:.2%} of the latents' "
             f"variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "
             f"{found.mean_absolute:.4f} of their standard deviation\n"
-            f"{found.parameters:,} parameters, against {found.vae_parameters:,} in the VAE's encoder\n"
+            f"{found.parameters:,} parameters, compared with {found.vae_parameters:,} in the VAE's encoder\n"
             f"finished: {self.out}\n"
         )
         return 0

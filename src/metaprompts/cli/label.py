@@ -81,7 +81,7 @@ class Label(WithCalibration):
     """Compute the confidence; for depth and normals, --no-confidence avoids a second prediction, of the mirrored
     image."""
     calibration: Path | None = option(None, metavar="DIR", group=CALIBRATION)
-    """w8a8: folder of images on which the ranges of activations are measured; by default images to label."""
+    """w8a8: folder of images on which the ranges of activations are measured; by default the images to label."""
 
     def run(self) -> int:
         """Label the images."""

@@ -80,7 +80,7 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
     encoder: Path | None = option(None, metavar="DIR", group=_LESS)
     """A small encoder from metaprompts distill-encoder, which replaces the VAE's encoder."""
     calibration: Path | None = option(None, metavar="DIR", group=CALIBRATION)
-    """w8a8: folder of images on which the ranges of activations are measured; by default images to predict, or
+    """w8a8: folder of images on which the ranges of activations are measured; by default the images to predict, or
     generated scenes if there are only videos."""
 
     def run(self) -> int:

@@ -73,7 +73,7 @@ def read_group(
 
 @dataclass
 class PredictedGroups:
-    """Predicts images group by group, and reads the next group meanwhile.
+    """Predicts images group by group, and reads the next group in the background.
 
     Attributes:
         paths: the images

@@ -65,7 +65,7 @@ def _place(what: Mapping[str, object], folder: Path | None) -> Path:
 
 
 def _why_not_ours(path: Path) -> str | None:
-    """Why other users may have written a file, or into a folder; None if only this user can write there."""
+    """Why a file or folder may have been written by other users; None if only this user can write it."""
     if not hasattr(os, "geteuid"):
         return None
     status = path.lstat()

@@ -120,7 +120,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
 def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
     """An upper bound for a view's memory without tracing the model, as if all layers were as wide as the widest.
 
-    Small models pass this check at once; for large models, the exact computation is worth a few seconds.
+    Small models pass this check immediately; for large models, the exact computation is worth a few seconds.
     """
     widths = [each.out_channels for each in model.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
     height, width = model.task.resize_for_backbone(torch.empty(1, 3, *size, device="meta")).shape[-2:]

@@ -74,7 +74,7 @@ class RunningMoments:
         return {name.removeprefix("_"): total for name, total in vars(self).items()}
 
     def add(self, state: Mapping[str, Tensor], *, part: slice = slice(None)) -> None:
-        """Add the sums of other moments, of the variables of ``part``."""
+        """Add the sums of other moments, for the variables of ``part``."""
         total = {name: values[part] for name, values in self.state().items()}
         weight = state["count"] / (total["count"] + state["count"]).clamp_min(1)
         step, companion_step = (state[name] - total[name] for name in ("mean", "companion_mean"))

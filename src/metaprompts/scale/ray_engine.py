@@ -22,11 +22,11 @@ from metaprompts.scale.storage import is_url
 from metaprompts.utils.progress import report_lines
 from metaprompts.utils.telemetry import switch_off_telemetry
 
-# An actor that is killed takes the slices with it that wait for it, so they are tried more often than by processes.
+# A killed actor also fails the slices that were queued for it, so slices are retried more often than with processes.
 _RETRIES = 4
 # One slice is labeled while the next one is on its way.
 _IN_FLIGHT = 2
-# Holds descriptions of slices, no images; Ray's least is 75 MiB.
+# Holds descriptions of slices, no images; Ray's minimum is 75 MiB.
 _STORE_BYTES = 200 * 2**20
 _STDERR = 2
 _CONNECT_SECONDS = 20

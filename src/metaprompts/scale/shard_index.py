@@ -27,7 +27,7 @@ def write_shard_index(job: LabelJob, plan: Plan, sizes: Mapping[str, int]) -> No
         sizes: the files in its folder
 
     Raises:
-        InputError: a result was removed in the meantime, or a file cannot be written
+        InputError: a result has been removed, or a file cannot be written
     """
     task = ModelConfig.from_dict(read_json(model_folder(job.model) / CONFIG_FILE)).task
 

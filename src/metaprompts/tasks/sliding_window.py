@@ -106,7 +106,7 @@ def slide_rows(
 ) -> Iterator[tuple[int, Tensor]]:
     """Average a grid of overlapping windows like `slide_logits`, and yield rows once no later window covers them.
 
-    Only the rows of one window's height, as wide as the image, and ``batch`` crops are held in memory.
+    Only ``batch`` crops, and full-width rows over the height of one window, are held in memory.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w); resized to the crops' size bilinearly if it is smaller

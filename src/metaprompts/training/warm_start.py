@@ -72,7 +72,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     model.load_state_dict(fitting, strict=False)
     fresh = sorted({name.rpartition(".")[0] for name in misfits})
     if fresh:
-        _warn("%s does not match the whole model; newly initialized: %s", source, listed(fresh, _NAMED_AT_MOST))
+        _warn("%s does not cover the whole model; newly initialized: %s", source, listed(fresh, _NAMED_AT_MOST))
     return fresh
 
 

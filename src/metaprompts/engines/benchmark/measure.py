@@ -134,7 +134,7 @@ def measure(plan: Plan, on_stage: Callable[[str], None]) -> Results:
                     run.finish()
     flops = count_flops(plan)
     for run in runs:
-        # What a part of an engine reached, the machine can reach: no share is above 1.
+        # The machine can reach whatever rate a part of an engine has reached, so no share is above 1.
         rates = [amount / s for each in run.timings for amount, s in zip(flops.parts, each.parts, strict=True)]
         peaks[run.spec.computes] = max(peaks.get(run.spec.computes, 0.0), *rates)
     plain = next((run for run in runs if run.spec.engine == PLAIN), None)

@@ -84,7 +84,7 @@ def drawing_for(samples: Sequence[Any], *, legend: bool = True, min_score: float
     if isinstance(first, PosePrediction):
         least = DRAWN_SCORE if min_score is None else min_score
         lines = [f"joints that score at least {least:g}"]
-        # Without people in the sample, people are located: otherwise the whole image would be one.
+        # A sample without people shows that a detector is used: otherwise the whole image would be one person.
         if len(first.located) == len(first.people):
             lines.append(box_note([person.score for person in first.people] or [0.0]))
         strip = skeleton_legend(first.joints, lines, (height, width)) if legend else None

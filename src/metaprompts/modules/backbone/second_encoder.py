@@ -17,8 +17,8 @@ from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 VISION_TRANSFORMERS = ("dinov2", "dinov2_with_registers", "dinov3_vit")
 # The stem of every ConvNeXt divides the image into cells of this size.
 _STEM = 4
-# These models antialias when they resize their position embeddings to the image. OpenVINO does not, and ONNX networks
-# of any size cannot be traced through it.
+# These models antialias when they resize their position embeddings to the image. OpenVINO does not, and the
+# resizing cannot be traced into ONNX networks with variable input sizes.
 _NOT_CONVERTIBLE = ("dinov2_with_registers",)
 
 
@@ -131,7 +131,7 @@ class SecondEncoder(nn.Module):
     def _encoded(self, images: Tensor) -> list[Tensor]:
         step = self.multiple
         size = [(side + step - 1) // step * step for side in images.shape[-2:]]
-        # Also if the size is right already: then nothing changes, and networks of any size can be traced.
+        # Even if the size already fits: this changes nothing, and lets networks with variable input sizes be traced.
         pixels = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         mean, std = (pixels.new_tensor(each).view(1, 3, 1, 1) for each in (self.mean, self.std))
         return list(self.network((pixels - mean) / std).feature_maps)
