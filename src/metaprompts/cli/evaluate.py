@@ -33,15 +33,14 @@ class Evaluate(WithModelRecipeKeys, WithCalibration):
       --training.val_batch_size  images per forward pass
       --data.num_workers N       processes that read images
 
-    DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
-    evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares).
-    Running the same command again predicts only images that are new or have changed. Scores are fractions of 1, meters
-    or degrees; an undefined score is shown as "-" (null in the files), and the exit code is 1 if the main score (mIoU,
-    RMSE, AP, mean_deg) is undefined.
+    Writes to DIR: metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json
+    (what was evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png
+    (shares). Running the same command again predicts only images that are new or have changed. Scores are fractions of
+    1, meters or degrees; an undefined score is shown as "-" (null in the files), and the exit code is 1 if the main
+    score (mIoU, RMSE, AP, mean_deg) is undefined.
 
     Several processes can share the work: use --workers N or, on several machines, torchrun ... -m metaprompts evaluate
-        MODEL.
-    The scores do not depend on the number of processes.
+    MODEL. The scores do not depend on the number of processes.
     """
 
     model: Path = argument("MODEL", names=embedded_models)

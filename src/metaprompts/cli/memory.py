@@ -39,10 +39,10 @@ class Memory(WithRecipeKeys):
 
     Nothing is allocated or downloaded: a step runs on fake tensors that have only a shape. Every key of the recipe can
     be changed as well: metaprompts memory RECIPE --help lists them. The architecture is read from backbone.source if
-        that is a diffusers folder, micro, random:NAME or the hub id of an original Stable Diffusion (1.4 to XL);
-        otherwise Stable Diffusion 1.5 is assumed. Not counted: temporary memory of operations, allocator fragmentation,
-        and PyTorch's own memory (a GPU context takes about half a GiB); so leave a tenth free. docs/memory.md compares
-        the result with measurements.
+    that is a diffusers folder, micro, random:NAME or the hub id of an original Stable Diffusion (1.4 to XL); otherwise
+    Stable Diffusion 1.5 is assumed. Not counted: temporary memory of operations, allocator fragmentation, and PyTorch's
+    own memory (a GPU context takes about half a GiB); so leave a tenth free. docs/memory.md compares the result with
+    measurements.
     """
 
     recipes: tuple[str, ...] = argument("RECIPE", names=recipe_names)

@@ -65,7 +65,7 @@ class Training:
             "frozen" (the model's initial statistics)
         step_decay: train every refinement step, not only the last: step k's loss is weighted by step_decay^(K - k).
             Prediction can then use fewer steps; a training step takes 1.4 to 1.9 times as long. None trains only the
-                last step, as released
+            last step, as released
         precision: precision of forward and backward passes: "fp32", "bf16" or "fp16" (with scaled gradients); all else
             is in fp32
         fsdp: with several processes, shard weights, gradients and moments (FSDP2); else each process holds all (DDP)

@@ -248,7 +248,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
     This replaces safetensors' own ``save_file``, which aligns tensors only to 8 bytes, so that PyTorch's CPU kernels
     round differently on a mapped file: by 1e-5 m for the embedded depth model. It also rejects tensors that share
-        memory; here they are written once for each name.
+    memory; here they are written once for each name.
 
     Args:
         path: the output file
