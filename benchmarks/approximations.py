@@ -1,7 +1,7 @@
 """What the optional approximations cost in quality and save in time.
 
     python benchmarks/approximations.py [MODEL ...] --encoder DIR [--scenes DIR] [--count 64] [--seed 12000000]
-        [--images 8] [--rounds 5] [--threads 1] [--cache DIR]
+        [--images 8] [--rounds 5] [--threads 1] [--cache DIR] [--torch-only]
 
 MODEL is an embedded model, by default each of them, or a folder written by a training on generated scenes. DIR of
 --encoder is what `metaprompts distill-encoder micro --out DIR` wrote; without it that line is left out. DIR of
@@ -52,13 +52,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--torch-only", action="store_true", help="leave OpenVINO out")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     total = TRAINING_SCENES + options.count
     write_scenes("plain", total, options.scenes, seed=options.seed, val_count=options.count)
     for name in options.models:
         subject = subject_of(name, options.scenes)
-        ways = approximations(subject.model, options.encoder) | converted(subject.model, options.cache)
+        ways = approximations(subject.model, options.encoder)
+        if not options.torch_only:
+            ways |= converted(subject.model, options.cache)
         sys.stdout.write("\n".join(table(name, subject, ways, options.images, options.rounds)) + "\n\n")
         sys.stdout.flush()
     sys.stdout.write("\n".join(attention_table(options.rounds)) + "\n")
