@@ -232,7 +232,9 @@ class Section:
         index = self._shard_index(split)
         least = self.min_confidence if split == "train" else None
         if least is not None and (index is None or not index.origin.data.get(HAS_CONFIDENCE)):
-            where = "are not in shards" if index is None else f"come from {self.shards}, which has no confidence"
+            where = "are not in shards"
+            if index is not None:
+                where = f"are from the shards in {self.shards}, which have no confidence"
             raise InputError(
                 f"data.min_confidence is {least:g}, but the training images {where}: give the "
                 "data.shards that metaprompts label --format tar wrote, without --no-confidence"
