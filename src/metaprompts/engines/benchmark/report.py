@@ -40,8 +40,8 @@ def notes(results: Results) -> list[str]:
         f"convolutions of the installed libraries reach {reached} here.",
         f"Engines ran interleaved, one prediction each per round; {opened}. plain encodes in single precision, as "
         "the released code does. Differences are between raw outputs, in standard deviations of the plain "
-        "output. Peak memory covers the whole process, including opening; predicting excludes opening and the "
-        "first prediction.",
+        "output. Opening includes loading; converted networks come from the cache. Peak memory covers the whole "
+        "process, including opening; predicting excludes opening and the first prediction.",
     ]
 
 
@@ -49,7 +49,7 @@ def tables(results: Results) -> str:
     """Tables of the engines' seconds and memory, and of the cost curve, in Markdown."""
     rows = {
         "Median seconds": [_seconds_row(each) for each in results.engines],
-        "Memory, speed, agreement": [_memory_row(each) for each in results.engines],
+        "Opening, memory, speed, agreement": [_memory_row(each) for each in results.engines],
     }
     if (curve := results.curve) is not None:
         rows[f"Cost of a prediction by {curve.name}"] = [
@@ -80,6 +80,8 @@ def _memory_row(of: EngineResult) -> dict[str, str]:
     apart = of.difference_from_plain or {}
     return {
         "engine": of.name,
+        "opening s": seconds(of.opening_s["opening"]),
+        "first prediction s": seconds(of.opening_s["first_prediction"]),
         "peak GiB": gib(of.memory_bytes["peak"]),
         "of plain": _or_dash(of.memory_of_plain, ".2f"),
         "predicting GiB": gib(of.memory_bytes["predicting"]),
