@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,13 @@ def test_the_table_begins_with_the_most_distinct():
         "| 0 | road | 0.500 | 2.000 | 1.000 | 2.000 |",
         "| 2 | - | - | - | 2.000 | 0.000 |",
     ]
+
+
+def test_names_of_joints_are_words():
+    """The table said: joint left_ear."""
+    found = replace(classes(), kind="joint", names=("nose", "left_ear"))
+    assert "| 1 | left ear |" in found.table()
+    assert found.to_dict()["prompts"][1]["preferred"] == "left_ear", "as in the annotations"
 
 
 def test_the_table_of_joints_has_the_peaks_distance():

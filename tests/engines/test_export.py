@@ -339,7 +339,8 @@ def test_an_export_tells_its_stages_and_all_its_files(
         shown = f"{size} B" if size < 1024 else f"{size / 1024:.1f} KiB"
         assert re.search(rf"^{re.escape(str(path))} +{re.escape(shown)}$", printed.out, re.MULTILINE)
     assert printed.out.startswith(str(tmp_path / "out" / "model."))
-    assert "on 1 image the output" in printed.out
+    assert "on 1 image, the output depth_m differs from the model's by at most" in printed.out
+    assert "; relative to its standard deviation of" in printed.out, "3.2e-04 alone says nothing"
     stages = [line for line in printed.err.splitlines() if "/4 " in line]
     assert [line[:4] for line in stages] == ["1/4 ", "2/4 ", "3/4 ", "4/4 "]
     assert f"converting to {kind}" in stages[1]

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from interrupted import dead_scratch
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 from metaprompts.tasks import Depth, Segmentation
+from metaprompts.training.build_model import build_model
 from metaprompts.training.checkpoints import changed_keys
 from metaprompts.training.loop import train
 from metaprompts.training.ranking import validations_since_best
@@ -372,6 +374,21 @@ def test_a_checkpoint_that_knows_fewer_keys_goes_on(images, tmp_path):
         del state["recipe"][section][key]
     write_state(path, state)
     assert train(made, resume="auto").validations[-1]["step"] == STEPS
+
+
+def test_a_resumed_training_needs_no_initial_weights(images, tmp_path, caplog):
+    """Its warning about weights that do not fit came again, although the checkpoint holds all weights."""
+    build_model(recipe("depth", images, tmp_path)).save(tmp_path / "first")
+    words = ("--training.init_from", str(tmp_path / "first"), "--task.max_depth_m", "5")
+    train(recipe("depth", images, tmp_path / "straight", *words))
+    with pytest.raises(TrainingStopped):
+        train(recipe("depth", images, tmp_path / "run", *words), [SignalAt(2)])
+    assert caplog.text.count("predicts up to") == 2
+    caplog.clear()
+    shutil.rmtree(tmp_path / "first")
+    train(recipe("depth", images, tmp_path / "run", *words), resume="auto")
+    assert "predicts up to" not in caplog.text
+    assert weights(tmp_path / "run") == weights(tmp_path / "straight")
 
 
 @pytest.mark.slow

@@ -36,14 +36,17 @@ def test_every_fiftieth_step_of_a_training_is_a_line(capsys):
     model = nn.Linear(999, 1000)
     reporter.on_train_begin(model, 60, "a step: 2 images")
     for step in range(1, 61):
-        reporter.on_step_end(model, step, {"total": 2.0}, lr=0.1, images=2, seconds=0.5, waited=0.1)
+        loss = 2.0 if step <= 50 else 3.0
+        reporter.on_step_end(model, step, {"total": loss}, lr=0.1, images=2, seconds=0.5, waited=0.1)
     assert list(reporter.on_validation_begin([1, 2])) == [1, 2]
     reporter.on_validation_end(model, 60, {"step": 60, "mIoU": 0.5})
     reporter.on_train_end()
-    facts = "loss 2.0000  lr 1.00e-01  4.0 images/s  20% waiting"
+    facts = "(mean of 50 steps)  lr 1.00e-01  4.0 images/s  20% waiting"
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["1.0 M parameters, 1.0 M trained, 60 steps", "a step: 2 images"]
-    assert [line[: len(f"step 50/60  {facts}")] for line in lines[2:4]] == [f"step {n}/60  {facts}" for n in (50, 60)]
+    # The loss is smoothed, and the line says so.
+    expected = [f"step 50/60  loss 2.0000 {facts}", f"step 60/60  loss 2.2000 {facts}"]
+    assert [line[: len(expected[0])] for line in lines[2:4]] == expected
     assert lines[4:] == ["validation at step 60: mIoU 0.5000"]
 
 

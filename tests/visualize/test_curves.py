@@ -6,6 +6,7 @@ import pytest
 
 from metaprompts.training import plots as training
 from metaprompts.training.plots import training_curves
+from metaprompts.visualize import curves
 from metaprompts.visualize.curves import Curve, draw_curves, running_mean
 
 RED, GRAY = (181, 71, 47), (195, 201, 212)
@@ -21,6 +22,30 @@ def test_a_falling_line_falls_from_edge_to_edge():
     assert np.ptp(points[:, 1]) > 700
     left, right = (points[points[:, 1] == column, 0].mean() for column in (points[:, 1].min(), points[:, 1].max()))
     assert right - left > 120
+
+
+def test_the_last_point_is_whole():
+    """The right edge of the axes cut the last marker in half."""
+    image = draw_curves([Curve(title="a", unit="loss", steps=[0, 5, 10], values=[0.0, 1.0, 0.5])], 10)
+    points = drawn(image, RED)
+    right = points[:, 1].max()
+    # A marker is as wide to the right of its center as the one in the middle, which is whole.
+    height = np.ptp(points[points[:, 1] >= right - 1, 0])
+    assert height <= 5
+
+
+def test_steps_have_whole_numbers(monkeypatch):
+    """The axis "training step" had ticks at 2.5 and 7.5."""
+    figures = []
+    draw = curves.draw_figure
+    monkeypatch.setattr(
+        curves, "draw_figure", lambda size, paint: draw(size, lambda each: paint(figures.append(each) or each))
+    )
+    for last in (1, 10, 33, 400):
+        draw_curves([Curve(title="a", unit="loss", steps=[0, last], values=[0.0, 1.0])], last)
+        ticks = figures[-1].axes[-1].get_xticks()
+        assert len(ticks) >= 2
+        assert (ticks == np.round(ticks)).all()
 
 
 def test_panels_lie_under_each_other_and_holes_are_left_out():

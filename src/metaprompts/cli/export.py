@@ -2,9 +2,10 @@
 
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from rich.console import Console
 from rich.text import Text
@@ -56,7 +57,7 @@ class Export(WithCalibration):
         from metaprompts.engines.quantization.build import summary
         from metaprompts.models.loading import load
         from metaprompts.synthetic import generate_scene
-        from metaprompts.utils.files import check_writable
+        from metaprompts.utils.files import check_writable, read_json
 
         self.calibration_options.check(self.precision)
         check_precision(self.format, self.precision)
@@ -83,17 +84,27 @@ class Export(WithCalibration):
                 images=shown,
                 on_stage=stages.begin,
             )
-        parity = exported.parity
+        parity, output = exported.parity, read_json(self.out / "model.json")["output"]["name"]
         width = max(len(str(path)) for path in exported.files)
         say("".join(f"{path!s:<{width}}  {shown_bytes(path.stat().st_size):>10}\n" for path in exported.files))
         say(
-            f"on {counted(parity['images'], 'image')} the output differs from the model's by at most "
-            f"{parity['max_difference']:.1e}, on average by {parity['mean_difference']:.1e} (its standard deviation "
-            f"is {parity['output_std']:.3g})\n"
+            f"on {counted(parity['images'], 'image')}, {_difference(output, parity)}\n"
             + (f"{summary(self.out)}\n" if self.precision == "w8a8" else "")
             + f"to try it, from any folder: python {shlex.quote(str(self.out.resolve() / 'predict.py'))} IMAGE\n"
         )
         return 0
+
+
+def _difference(name: str, parity: Mapping[str, Any]) -> str:
+    """How far the output ``name`` of the file is from the model's, also relative to its spread."""
+    largest, mean, spread = (parity[key] for key in ("max_difference", "mean_difference", "output_std"))
+    relative = (
+        f"; relative to its standard deviation of {spread:.3g}, by {largest / spread:.1e} and {mean / spread:.1e}"
+    )
+    return (
+        f"the output {name} differs from the model's by at most {largest:.1e} and on average by {mean:.1e}"
+        f"{relative if spread else ''} (model.json says what {name} is)"
+    )
 
 
 class _Stages:

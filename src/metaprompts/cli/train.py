@@ -33,9 +33,9 @@ class Train(WithRecipeKeys):
     training.precision, backbone.gradient_checkpointing, --trainable lora.
 
     Writes to training.output_dir: best/ and last/ (model folders; no best/ if data.val is none), metrics.json
-    (validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM stop the run
-    after the current step and write a checkpoint; --resume auto continues from it with the same result, and with more
-    steps extends a finished run.
+    (validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. The progress line shows the mean
+    loss of the last 50 steps. Ctrl-C and SIGTERM stop the run after the current step and write a checkpoint; --resume
+    auto continues from it with the same result, and with more steps extends a finished run.
     """
 
     recipe: str = argument("RECIPE", names=recipe_names)

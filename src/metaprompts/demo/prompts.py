@@ -81,7 +81,8 @@ def _by_place(task: Task, preferences: Preferences, samples: Sequence[Sample]) -
     for prompt, place in preferences.strongest(_PROMPTS):
         amounts = [task.amount_of(place, sample) for sample in samples]
         best = int(np.argmax(amounts))
-        text = f"prompt {prompt} prefers {preferences.names[place]} (z {preferences.z[prompt, place]:.1f})"
+        name = preferences.names[place].replace("_", " ")
+        text = f"prompt {prompt} prefers {name} (z {preferences.z[prompt, place]:.1f})"
         yield prompt, text, samples[best]
 
 

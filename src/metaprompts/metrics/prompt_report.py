@@ -87,7 +87,7 @@ class Preferences:
             numbers = [self.z, self.means, *([self.peak_distance_px] if has_peaks else [])]
             there = [np.nan if place is None or values is None else values[prompt, place] for values in numbers]
             own = [self.mean[prompt], self.std[prompt]]
-            name = "-" if place is None else self.names[place]
+            name = "-" if place is None else self.names[place].replace("_", " ")
             rows.append([str(prompt), name, *map(_shown, [*there[:2], *own, *there[2:]])])
         return markdown_table([*titles, *(["peak to joint (px)"] if has_peaks else [])], rows)
 

@@ -18,14 +18,19 @@ from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.torch_modules import channels_last
 
 
-def build_model(recipe: Recipe) -> MetaPromptModel:
-    """The model that a recipe starts from."""
+def build_model(recipe: Recipe, *, is_resumed: bool = False) -> MetaPromptModel:
+    """The model that a recipe starts from.
+
+    Args:
+        recipe: the model's recipe
+        is_resumed: a checkpoint will replace all weights, so those of ``training.init_from`` are not read
+    """
     source = recipe.backbone.source
     backbone = with_second(load_backbone(source), recipe.backbone.second)
     is_full = recipe.training.trainable == "full"
     base = None if is_full else Base(source=source, fingerprint=backbone_fingerprint(backbone))
     model = model_on(recipe, backbone, base)
-    if recipe.training.init_from is not None:
+    if recipe.training.init_from is not None and not is_resumed:
         init_from(model, recipe.training.init_from)
     return model
 

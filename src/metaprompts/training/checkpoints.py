@@ -62,13 +62,17 @@ class Checkpoints:
     def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, dist: DistributedContext) -> None:
         self._recipe, self._steps, self._samples, self._dist = recipe, steps, samples, dist
         self._folder = recipe.training.output_dir / "checkpoints"
+        self._found: tuple[Path, dict[str, Any]] | None = None
 
-    def resume(self, train_state: RunState, resume: Resume) -> None:
-        """Load the newest intact checkpoint into ``train_state``, if the run is to be resumed.
+    def find(self, resume: Resume) -> bool:
+        """Read the newest intact checkpoint, if the run is to be resumed; removes nothing.
+
+        Returns:
+            whether `restore` will load a checkpoint
 
         Raises:
-            InputError: there is an unfinished run and ``resume`` is "ask"; or it cannot be resumed because the recipe
-                or the number of images differs, all checkpoints are damaged, or processes see different checkpoints
+            InputError: there is an unfinished run and ``resume`` is "ask"; all checkpoints are damaged; or processes
+                see different checkpoints
         """
         found = None if resume == "never" else first_whole_state(checkpoints_in(self._folder))
         # No process may write or remove files before all have read them.
@@ -78,21 +82,35 @@ class Checkpoints:
                 _check_facts(found[1])
         is_finished = found is not None and bool(found[1]["finished"])
         if found is None or (is_finished and resume == "ask"):
-            self._remove(checkpoints_in(self._folder))
-            return
-        path, state = found
+            return False
         if resume == "ask":
+            state = found[1]
             raise InputError(
                 f"{self._folder.parent} holds a run that stopped at step {state['step']} of {state['steps']}: pass "
                 "--resume auto to resume, --resume never to start over, or choose another --training.output_dir"
             )
+        self._found = found
+        return True
+
+    def restore(self, train_state: RunState) -> None:
+        """Load the checkpoint that `find` read into ``train_state``; without one, remove those of earlier runs.
+
+        Raises:
+            InputError: the recipe or the number of images differs, or the checkpoint does not fit the model
+        """
+        # The tensors are in memory only as long as they are needed.
+        found, self._found = self._found, None
+        if found is None:
+            self._remove(checkpoints_in(self._folder))
+            return
+        path, state = found
         with restoring(path):
             # Checkpoints of older versions may lack keys, which then get their defaults.
             found_recipe = Recipe.from_dict(state["recipe"]).to_dict()
         is_changed = self._check_same_recipe(found_recipe, path)
         self._check_same_images(state["images"], path)
         self._check_length(state, path)
-        train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
+        train_state.is_finished = bool(state["finished"]) and not is_changed and state["steps"] == self._steps
         # Damaged checkpoints would be mistaken for checkpoints newer than those still to be written.
         self._remove(newer for newer in checkpoints_in(self._folder) if newer > path)
         with restoring(path):

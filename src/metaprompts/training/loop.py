@@ -118,15 +118,15 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
     if dist.is_first and (fault := check_warmup(recipe.schedule, steps)) is not None:
         logger.warning("%s", fault)
 
-    model = build_model(recipe).to(dist.device)
+    checkpoints = Checkpoints(recipe, steps, train_split.samples, dist)
+    model = build_model(recipe, is_resumed=checkpoints.find(resume)).to(dist.device)
     if dist.device.type == "cpu":
         trim_malloc(model)
     train_state = RunState(model, recipe, dist, split)
     if not dist.is_first:
         # All processes start from the same weights, but draw their own dropout.
         torch.manual_seed(settings.seed * 1_000_003 + dist.rank)
-    checkpoints = Checkpoints(recipe, steps, train_split.samples, dist)
-    checkpoints.resume(train_state, resume)
+    checkpoints.restore(train_state)
     if train_state.is_finished:
         callbacks.on_message(
             [f"nothing to do: this run is finished at step {train_state.step}; raise --training.steps to continue"]

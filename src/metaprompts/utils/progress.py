@@ -114,7 +114,10 @@ def _new_progress(*, disable: bool) -> Progress:
 
 
 class ConsoleProgress(Callback):
-    """A bar in a terminal; a line every 50 steps, or every half minute, in a log file."""
+    """A bar in a terminal; a line every 50 steps, or every half minute, in a log file.
+
+    Loss and speed are those of the last 50 steps; log.jsonl has every step.
+    """
 
     def on_message(self, lines: Sequence[str]) -> None:
         """Print the lines."""
@@ -135,7 +138,8 @@ class ConsoleProgress(Callback):
         waited = facts.get("waited")
         self._recent.append((facts["images"], facts["seconds"], losses["total"], waited or 0.0))
         images, seconds, loss, all_waited = map(sum, zip(*self._recent, strict=True))
-        shown = f"loss {loss / len(self._recent):.4f}  lr {facts['lr']:.2e}  {images / seconds:.1f} images/s"
+        mean = f"loss {loss / len(self._recent):.4f} (mean of {counted(len(self._recent), 'step')})"
+        shown = f"{mean}  lr {facts['lr']:.2e}  {images / seconds:.1f} images/s"
         if waited is not None:
             shown += f"  {all_waited / seconds:.0%} waiting"
         self._bar.update(step, shown, is_due=step % _LOG_EVERY == 0 or step == self._steps)

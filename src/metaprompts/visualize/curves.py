@@ -21,6 +21,8 @@ _WIDTH, _HEIGHT = 9.0, 2.7
 _LINE_WIDTH, _LINE_HEIGHT = 4.3, 2.0
 _EACH, _MEAN = "#c3c9d4", "#b5472f"
 _MOST_MARKED = 60
+# Share of the steps between the last one and the right edge.
+_MARGIN = 0.02
 # Larger values would overflow, because matplotlib computes differences of what it draws.
 _LARGEST = 1e100
 
@@ -53,17 +55,21 @@ def draw_curves(curves: Sequence[Curve], last_step: float) -> ImageArray:
 
     Args:
         curves: the panels
-        last_step: step at the right edge
+        last_step: the last step, just left of the right edge
 
     Returns:
         (height, width, 3)
     """
 
     def paint(figure: "Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         for axes, curve in zip(panels, curves, strict=True):
             _draw(axes, curve)
-        panels[-1].set_xlim(0, max(last_step, 1))
+        # The last point is a marker, of which the edge would cut half.
+        panels[-1].set_xlim(0, (1 + _MARGIN) * max(last_step, 1))
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[-1].set_xlabel("training step")
 
     return draw_figure((_WIDTH, _HEIGHT * len(curves)), paint)
