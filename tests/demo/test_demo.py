@@ -1,6 +1,7 @@
 """The whole demonstration, with models that have learned nothing."""
 
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from metaprompts import embedded
 from metaprompts.cli import main
+from metaprompts.demo import demo
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.build_model import build_model
 from metaprompts.utils.files import write_json
@@ -43,11 +45,17 @@ def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     report = tmp_path / "metaprompts-demo" / "report.html"
     assert f"report: {report}" in said.out
-    for stage in ("drawing 16 scenes", "scoring segmentation", "visualizing the prompts of pose", "fine-tuning depth"):
+    for stage in (
+        "drawing 16 scenes",
+        "scoring segmentation",
+        "visualizing the prompts of pose",
+        "fine-tuning depth",
+        "trained ",
+    ):
         assert stage in said.err
     page = report.read_text()
     assert page.endswith("</html>\n")
-    for shown in ("mIoU", "pck@0.2", "rmse", "prompt ", " prefers ", "scene 0", "Fine-tuned while you waited"):
+    for shown in ("mIoU", "pck@0.2", "rmse", "prompt ", " prefers ", "scene 0", "Fine-tuning while you wait"):
         assert shown in page
     assert page.count("data:image/png;base64,") > 30
     assert not re.search(r"https?://", page)
@@ -60,6 +68,16 @@ def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
     for row in range(8, 4 * down, down):
         assert overview[row : row + 256, 8:392].std() > 1
         assert overview[row + 256 : row + down - 8, 8:392].std() > 1
+
+
+def test_the_next_commands_are_complete():
+    """They trained without initial weights and named no list of images, unlike the README."""
+    train = [shlex.split(command.replace("\\\n", " ")) for _, command in demo._COMMANDS if " train " in command]
+    assert len(train) == 2
+    for words in train:
+        assert {"--data.root", "--data.train", "--data.val"} <= set(words)
+        assert main([*words[1:], "--help"]) == 0
+    assert train[0][train[0].index("--training.init_from") + 1] == "micro-segmentation"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import SCALE, task_gallery
 from metaprompts.tasks import Depth
 from metaprompts.tasks.predictions import DepthPrediction
-from metaprompts.visualize.depth import color_depth
+from metaprompts.visualize.depth import color_depth, depth_legend, depth_range
 
 
 class Ten:
@@ -26,7 +26,9 @@ def row_of(depth_m):
     return gallery.rows[0]
 
 
-SKY, GROUND = slice(0, 14 * SCALE), slice(18 * SCALE, None)
+# The scale below may be wider than the image.
+WIDTH = slice(0, 48 * SCALE)
+SKY, GROUND = (slice(0, 14 * SCALE), WIDTH), (slice(18 * SCALE, 32 * SCALE), WIDTH)
 
 
 def test_what_is_predicted_for_the_sky_is_shown():
@@ -45,3 +47,26 @@ def test_true_sky_has_the_color_of_the_far_end():
     depth_m[:16] = np.inf
     _, truth, _ = row_of(depth_m)
     np.testing.assert_array_equal(truth[0, 0], color_depth(np.array([[5.0, 20.0]]), 5, 20)[0, 1])
+
+
+def test_depth_has_a_scale_in_meters():
+    """Depth was drawn without a scale, and a sentence promised that a black sky has the color of the largest depth."""
+    depth_m = np.linspace(1, 20, 32 * 48, dtype=np.float32).reshape(32, 48)
+    image, *drawn = row_of(depth_m)
+    scale = depth_legend(*depth_range(depth_m), 48 * SCALE)
+    assert len(image) == 32 * SCALE
+    for each in drawn:
+        np.testing.assert_array_equal(each[32 * SCALE :], blank_right(scale, each))
+
+
+def blank_right(scale, wide):
+    return np.pad(scale, ((0, 0), (0, wide.shape[1] - scale.shape[1]), (0, 0)))
+
+
+def test_the_legend_explains_black():
+    task = Ten.task
+    sample = Sample(image=np.zeros((2, 2, 3), np.uint8), path="a.png", depth_m=np.array([[1, 0], [2, 3]], np.float32))
+    assert task.legend_entries(sample) == {0}
+    explained, plain = task.legend({0}, 600), task.legend(set(), 600)
+    assert explained.shape == plain.shape
+    assert (explained != plain).any()

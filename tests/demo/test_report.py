@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 from metaprompts.demo.live_training import Point
-from metaprompts.demo.report import Gallery, Report, Score, curve_svg, image_url, write_report
+from metaprompts.demo.report import (
+    Change,
+    Gallery,
+    Report,
+    Score,
+    curve_svg,
+    duration,
+    image_url,
+    verdict,
+    write_report,
+)
 
 
 def image(value):
@@ -19,6 +29,10 @@ def image(value):
 
 def score(**values):
     return Score(task="depth", baseline_name="mean <depth>", **values)
+
+
+def change(metric, better, before, after):
+    return Change(metric=metric, better=better, before=before, after=after)
 
 
 @pytest.fixture
@@ -41,8 +55,7 @@ def page(tmp_path):
             )
         ],
         curve=[Point(seconds=1.0, loss=2.0), Point(seconds=2.0, loss=1.0)],
-        live=[("d1", 0.1, 0.4)],
-        live_seconds=2.0,
+        live=[change("d1", "higher", 0.1, 0.4)],
         live_gallery=Gallery(title="", text="", columns=("then",), rows=[[image(30)]], names=["afterwards"]),
         commands=[("try this", "metaprompts demo")],
     )
@@ -103,6 +116,36 @@ def test_page_shows_numbers_and_escapes_words(page):
 def test_the_live_training_comes_before_its_result(page):
     """The predictions of the minute of training stood above it."""
     assert page.index("0.400") < page.index("afterwards")
+
+
+def test_two_steps_claim_nothing(page):
+    """A busy machine did two of the live training's steps, and the report spoke of a model trained for a minute."""
+    assert "2 steps in 2 seconds" in page
+    assert "too few to learn anything" in page
+    assert "improved" not in page
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ((0.5, 1.0), "All scores improved."),
+        ((0.5, 3.0), "Of the scores, only d1 improved."),
+        ((0.3, 3.0), "No score improved."),
+        ((0.4, 2.0), "No score improved."),
+    ],
+)
+def test_the_scores_decide_what_is_claimed(after, said):
+    changes = [change("d1", "higher", 0.4, after[0]), change("rmse", "lower", 2.0, after[1])]
+    assert verdict(50, changes) == said
+    assert "too few" in verdict(49, changes)
+
+
+def test_the_duration_is_the_measured_one():
+    assert duration([Point(seconds=71.6, loss=1.0)]) == "1 step in 72 seconds"
+
+
+def test_numbers_in_meters_say_so(page):
+    assert "rmse (m)" in page
 
 
 def test_only_a_better_number_is_marked(page):

@@ -38,6 +38,7 @@ def test_a_card_says_what_was_trained_on_what_and_how_well(config):
         "pipeline_tag": "depth-estimation",
         "tags": ["metaprompts", "stable-diffusion", "depth"],
     }
+    assert "| rmse (m) | 2.5000 | root of" in card
     for line in ("after step 150:", "| d1 | 0.8125 | share of pixels", "| training.steps | 200 |", "| task | depth |"):
         assert line in card
     assert "iou_per_class" not in card

@@ -34,7 +34,7 @@ def test_counts_are_whole_numbers_wherever_scores_are_shown(capsys):
     scores = {"rmse": 2.5, "images": 50.0, "images_skipped": 0.0}
     assert [shown_score(name, value) for name, value in scores.items()] == ["2.5000", "50", "0"]
     ConsoleProgress().on_validation_end(nn.Identity(), 7, {"step": 7, **scores})
-    assert capsys.readouterr().err == "validation at step 7: rmse 2.5000  images 50\n", "no images were skipped"
+    assert capsys.readouterr().err == "validation at step 7: rmse (m) 2.5000  images 50\n", "no images were skipped"
     ConsoleProgress().on_validation_end(nn.Identity(), 7, {"step": 7, **scores, "images_skipped": 2.0})
     assert "images 50  images skipped 2\n" in capsys.readouterr().err
     console = Console(file=StringIO(), width=80)

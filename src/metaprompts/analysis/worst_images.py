@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from metaprompts.analysis.drawing import with_scale
 from metaprompts.data.sample import Sample
 from metaprompts.evaluation.dataset import stacked
 from metaprompts.evaluation.evaluate import predict
@@ -17,6 +18,7 @@ from metaprompts.tasks.preprocess import ModelInput
 from metaprompts.tasks.protocol import Predictor
 from metaprompts.utils.files import write_image
 from metaprompts.utils.torch_modules import eval_mode
+from metaprompts.utils.wording import with_unit
 from metaprompts.visualize.sheets import contact_sheet, shrunk
 from metaprompts.visualize.text import ImageArray, stack_down
 
@@ -65,13 +67,15 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
         return 0
     with eval_mode(model):
         drawn = [_row(model, evaluation, index) for index, _ in chosen]
-    metric = _metric(model.task)
+    metric = with_unit(_metric(model.task))
     captions = []
     for index, score in chosen:
         name = records[index]["name"]
         shown = name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
         captions.append([shown, "truth", f"prediction, {metric} {score:.4f}"])
-    sheet = contact_sheet([images for images, _ in drawn], captions, cell=_CELL)
+    # A scale makes the drawn results higher than the image.
+    height = max(_CELL[0], *(len(image) for images, _ in drawn for image in images))
+    sheet = contact_sheet([images for images, _ in drawn], captions, cell=(height, _CELL[1]))
     legend = model.task.legend(set().union(*(entries for _, entries in drawn)), sheet.shape[1])
     write_image(path, sheet if legend is None else stack_down(sheet, legend))
     return len(chosen)
@@ -88,7 +92,8 @@ def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[Ima
     prediction = _predicted(model, evaluation, index, sample)
     drawn = (sample.image, model.task.draw_target(sample), model.task.draw_prediction(prediction, sample))
     # Large images are not kept in memory.
-    images = [shrunk(image, _CELL) for image in drawn]
+    image, *results = (shrunk(image, _CELL) for image in drawn)
+    images = [image, *(with_scale(model.task, each, sample) for each in results)]
     return images, model.task.legend_entries(sample) | model.task.legend_entries(prediction)
 
 

@@ -10,7 +10,7 @@ from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, with_unit
 
 if TYPE_CHECKING:
     from metaprompts.engines.calibrate import Calibration
@@ -62,8 +62,9 @@ class Calibrate(WithModelRecipeKeys):
 
         found = calibrate_steps(self.model, self.overrides, out=self.out, recipe=self.recipe)
         used = ", ".join(f"{counted(count, 'image')} with {steps} steps" for steps, count in found.step_counts.items())
+        metric = with_unit(found.metric)
         return (
-            f"{found.metric} {found.adaptive:.4f} with --steps auto ({used}), {found.all_steps:.4f} with all steps\n"
+            f"{metric} {found.adaptive:.4f} with --steps auto ({used}), {found.all_steps:.4f} with all steps\n"
             f"tolerance {found.tolerance:g}; calibrated model in {self.out}\n"
         )
 
@@ -71,9 +72,9 @@ class Calibrate(WithModelRecipeKeys):
 def _table(found: "Calibration") -> str:
     columns = {"before": found.before, "calibrated": found.after, "each image left out": found.left_out}
     shown = {name: scores for name, scores in columns.items() if scores is not None}
-    lines = ["".join(["".ljust(5), *(name.rjust(21) for name in shown)])]
+    lines = ["".join(["".ljust(8), *(name.rjust(21) for name in shown)])]
     for metric in found.before:
-        lines.append("".join([metric.ljust(5), *(f"{scores[metric]:21.4f}" for scores in shown.values())]))
+        lines.append("".join([with_unit(metric).ljust(8), *(f"{scores[metric]:21.4f}" for scores in shown.values())]))
     skipped = f", {found.skipped} without depth in range" if found.skipped else ""
     power = "depth" if found.scale == 1 else f"depth^{found.scale:.4g}"
     lines.append(f"{counted(found.images, 'image')}{skipped}: calibrated depth = {math.exp(found.shift):.4g} * {power}")

@@ -11,9 +11,9 @@ from metaprompts.data.datasets.held_out import Subset
 from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.demo.config import DemoConfig
 from metaprompts.demo.galleries import overview, steps_gallery, task_gallery
-from metaprompts.demo.live_training import Point, fine_tune, starting_model
+from metaprompts.demo.live_training import ENOUGH_STEPS, Point, fine_tune, starting_model
 from metaprompts.demo.prompts import prompts_gallery
-from metaprompts.demo.report import Gallery, Report, write_report
+from metaprompts.demo.report import Change, Gallery, Report, duration, write_report
 from metaprompts.demo.scoring import Subject, on_scenes, scores_of, shown_tasks, subject_of
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.synthetic.layouts import write_scenes
@@ -35,13 +35,14 @@ _COMMANDS = (
         "metaprompts predict micro-depth my_images/ --out predicted",
     ),
     (
-        "The miniature trained on your own labels, on a CPU",
-        "metaprompts train micro_segmentation --data.root my_data --task.classes road,car,tree",
+        "The miniature trained on your own labels, on a CPU: train.txt has a line with image and mask for each image",
+        "metaprompts train micro_segmentation --data.root my_data --data.train train.txt --data.val 0.1 \\\n"
+        "  --task.classes road,car,tree --training.init_from micro-segmentation --training.output_dir runs/mine",
     ),
     (
         "The real thing: Stable Diffusion 1.5, on a GPU",
-        "metaprompts train micro_depth --data.root my_data \\\n"
-        "  --backbone.source stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "metaprompts train micro_depth --data.root my_data --data.train train.txt --data.val 0.1 \\\n"
+        "  --backbone.source stable-diffusion-v1-5/stable-diffusion-v1-5 --backbone.gradient_checkpointing true",
     ),
     ("What each prompt responds to", "metaprompts heatmaps micro-segmentation my_image.jpg --out heatmaps"),
 )
@@ -93,7 +94,6 @@ def _run(settings: DemoConfig) -> Path:
         galleries=galleries,
         curve=curve,
         live=live,
-        live_seconds=settings.live_seconds,
         live_gallery=live_gallery,
         commands=_COMMANDS,
     )
@@ -119,7 +119,7 @@ def _galleries(subject: Subject) -> Iterator[Gallery]:
     yield prompts_gallery(model, prompt_responses(model, batches), samples)
 
 
-def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
+def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[Change], Gallery]:
     """Train depth from the miniature's weights, and score it before and after; K = 1, to take only a minute."""
     recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes)
     split = validation_split(recipe)
@@ -127,10 +127,15 @@ def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[tuple[str, fl
     untrained = starting_model(recipe).eval()
     with ProgressBar("training", seconds) as bar:
         model, curve = fine_tune(recipe, seconds, lambda point: bar.update(point.seconds, f"loss {point.loss:.3f}"))
+    remark = "" if len(curve) >= ENOUGH_STEPS else f"; fewer than {ENOUGH_STEPS} steps are too few to learn anything"
+    report_lines([f"trained {duration(curve)}, loss {curve[0].loss:.3f} -> {curve[-1].loss:.3f}{remark}"])
     before, after = (
         evaluate(each, validation_batches(few, recipe), metric_kwargs=few.metric_kwargs) for each in (untrained, model)
     )
-    changes = [(name, float(before[name]), float(after[name])) for name in ("d1", "rmse", "rel")]
+    changes = [
+        Change(metric=name, better=recipe.task.best_by[name], before=float(before[name]), after=float(after[name]))
+        for name in recipe.task.about.scores
+    ]
     gallery = task_gallery(model, _some(few.samples, 3), title="Depth after the live training")
     return curve, changes, gallery
 

@@ -16,6 +16,8 @@ from metaprompts.training.train_step import apply_learning_rate, check_finite
 
 _FALL = 0.4
 _WARMUP_STEPS = 10
+ENOUGH_STEPS = 50
+"""With fewer steps, the fresh head has hardly left its random start, and scores say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,10 @@ def starting_model(recipe: Recipe) -> MetaPromptModel:
 def fine_tune(
     recipe: Recipe, seconds: float, on_step: Callable[[Point], None] = lambda point: None
 ) -> tuple[MetaPromptModel, list[Point]]:
-    """Train for a given time; the learning rate decays over the last part of that time.
+    """Train for a given time, at least one step; the learning rate decays over the last part of that time.
 
-    Unlike `training.train` it stops after a fixed time, writes nothing, and its result depends on the machine's speed.
+    Unlike `training.train` it stops after a fixed time, writes nothing, and its result depends on the machine's speed:
+    see `ENOUGH_STEPS`.
 
     Args:
         recipe: the recipe; its number of steps is not used
@@ -57,13 +60,14 @@ def fine_tune(
     points: list[Point] = []
     started = time.monotonic()
     for step, batch in enumerate(InfiniteDataLoader(training_split(recipe), recipe)):
-        passed = (time.monotonic() - started) / seconds
-        if passed >= 1:
-            break
+        # The first batch alone may take all the time on a busy machine.
+        passed = min((time.monotonic() - started) / seconds, 1.0)
         factor = min((step + 1) / _WARMUP_STEPS, (1 - passed) / _FALL, 1.0)
         apply_learning_rate(optimizer, recipe.optimizer.lr * factor)
         losses = training_step(model, optimizer, batch, recipe.optimizer.max_grad_norm)
         check_finite(losses, step + 1, "this recipe's learning rate is too high")
         points.append(Point(seconds=time.monotonic() - started, loss=losses["total"]))
         on_step(points[-1])
+        if points[-1].seconds >= seconds:
+            break
     return model.eval(), points

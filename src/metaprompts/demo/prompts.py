@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from metaprompts.analysis.drawing import box_of
+from metaprompts.analysis.drawing import box_of, with_scale
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import enlarge, scene_name
@@ -24,7 +24,7 @@ _TEXTS = {
     "most such surfaces. z is the prompt's mean response on these surfaces minus its mean response everywhere, in "
     "standard deviations.",
     "depth": "Prompts that respond most to far and to near objects. The correlation between response and depth is 1 "
-    "if the response grows with distance, -1 if it falls.",
+    "if the response grows with distance, -1 if it falls. Black in the truth is the sky, whose depth is not known.",
     "joint": "Each row shows the prompt that most prefers a joint, on the largest person on whom that joint is "
     "visible. z is the prompt's "
     "mean response at the joint minus its mean response everywhere, in standard deviations.",
@@ -92,4 +92,5 @@ def _images(model: MetaPromptModel, prompt: int, sample: Sample) -> list[ImageAr
     part = np.ix_(heatmap.seen.any(axis=1), heatmap.seen.any(axis=0))
     images = (sample.image, model.task.draw_target(sample), overlay_heat(sample.image, heatmap.map))
     scale = max(1, _SHOWN_HEIGHT // len(part[0]))
-    return [enlarge(image[part], scale) for image in images]
+    image, truth, heat = (enlarge(image[part], scale) for image in images)
+    return [image, with_scale(model.task, truth, sample), heat]

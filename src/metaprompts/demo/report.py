@@ -13,8 +13,9 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.demo.live_training import Point
+from metaprompts.demo.live_training import ENOUGH_STEPS, Point
 from metaprompts.utils.files import write_text
+from metaprompts.utils.wording import counted, enumerated, with_unit
 from metaprompts.visualize.curves import running_mean
 from metaprompts.visualize.text import ImageArray
 
@@ -42,6 +43,28 @@ class Score:
     model: float
     baseline: float
     baseline_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A score before and after the live training.
+
+    Attributes:
+        metric: name of the metric
+        better: "higher" or "lower"
+        before: the score before
+        after: the score after
+    """
+
+    metric: str
+    better: str
+    before: float
+    after: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the training improved the score."""
+        return self.after > self.before if self.better == "higher" else self.after < self.before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +98,7 @@ class Report:
         scores: rows of the table
         galleries: images, in order
         curve: curve of the live training
-        live: scores of the live training: (metric, before, after)
-        live_seconds: duration of the live training
+        live: scores of the live training
         live_gallery: predictions after the live training
         commands: (purpose, command) of commands to try next
     """
@@ -86,8 +108,7 @@ class Report:
     scores: Sequence[Score]
     galleries: Sequence[Gallery]
     curve: Sequence[Point]
-    live: Sequence[tuple[str, float, float]]
-    live_seconds: float
+    live: Sequence[Change]
     live_gallery: Gallery
     commands: Sequence[tuple[str, str]] = field(default=())
 
@@ -101,8 +122,33 @@ def write_report(report: Report, path: Path) -> None:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.keep_trailing_newline = True
     environment.filters["image"] = image_url
+    environment.filters["with_unit"] = with_unit
     template = environment.from_string((resources.files(__package__) / "report.html").read_text(encoding="utf-8"))
-    write_text(path, template.render(report=report, curve=curve_svg(report.curve) if report.curve else None))
+    values = {"duration": duration(report.curve), "verdict": verdict(len(report.curve), report.live)}
+    write_text(path, template.render(report=report, curve=curve_svg(report.curve), **values))
+
+
+def duration(points: Sequence[Point]) -> str:
+    """What was trained: "58 steps in 61 seconds"."""
+    return f"{counted(len(points), 'step')} in {counted(round(points[-1].seconds), 'second')}"
+
+
+def verdict(steps: int, changes: Sequence[Change]) -> str:
+    """What the scores before and after the live training tell, in a sentence.
+
+    Args:
+        steps: number of training steps
+        changes: the scores
+    """
+    if steps < ENOUGH_STEPS:
+        return (
+            f"Fewer than {ENOUGH_STEPS} steps are too few to learn anything: neither the scores nor the predictions "
+            "below mean anything. Run the demo on an idle machine, or with a larger --live-seconds."
+        )
+    better = [change.metric for change in changes if change.is_better]
+    if len(better) == len(changes):
+        return "All scores improved."
+    return f"Of the scores, only {enumerated(better)} improved." if better else "No score improved."
 
 
 def image_url(image: ImageArray) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from metaprompts.embedded import BACKBONE, embedded_models
 from metaprompts.models.config import ModelConfig
 from metaprompts.modules.backbone.loading import RANDOM
-from metaprompts.utils.wording import markdown_table, shown_score, shown_scores
+from metaprompts.utils.wording import markdown_table, shown_score, shown_scores, with_unit
 
 PAPER = "https://arxiv.org/abs/2312.14733"
 
@@ -115,8 +115,9 @@ def _keys(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _scores(metrics: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
+    meanings_by_title = {with_unit(name): meaning for name, meaning in meanings.items()}
     rows = [
-        (name, shown_score(name, value), meanings.get(name, ""))
+        (name, shown_score(name, value), meanings_by_title.get(name, ""))
         for name, value in shown_scores(metrics).items()
         if isinstance(value, int | float) and name != "step"
     ]

@@ -324,6 +324,13 @@ class Task(ABC):
         """A prediction of a sample's image, (H, W, 3), in the colors of `draw_target`."""
         return np.asarray(prediction.show(legend=False))
 
+    def scale(self, sample: Sample, width: int) -> ImageArray | None:
+        """The scale of the colors of `draw_target` and `draw_prediction`, (strip height, at least width, 3).
+
+        None if all samples share the colors of `legend`.
+        """
+        return None
+
     def draw_sample(self, sample: Sample) -> ImageArray:
         """A sample for ``metaprompts data check``: the image, and its target below."""
         small = shrunk(sample)

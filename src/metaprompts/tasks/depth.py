@@ -29,7 +29,8 @@ from metaprompts.tasks.protocol import Batch, EvaluationProtocol, with_context
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
-from metaprompts.visualize.depth import color_depth, depth_range, visible_points
+from metaprompts.visualize.depth import BRIGHTNESS_NOTE, color_depth, depth_legend, depth_range, visible_points
+from metaprompts.visualize.legends import sentences
 from metaprompts.visualize.text import ImageArray, stack_down
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ _SMALLEST_SPREAD = 1e-12
 _SKY_SHARE = 0.98
 _GRADIENT_SCALES = 4
 _TRIED = 8
+_LEGEND_PX = 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +131,9 @@ class Depth(FusedTask):
     hub_task: ClassVar[str | None] = "depth-estimation"
     about: ClassVar[About] = About(
         title="Metric depth: the distance of each pixel in meters",
-        text="Near is bright, far is dark; truth and prediction of a scene share a color scale. The sky is drawn at "
-        "the largest measured depth.",
+        text="Near is bright, far is dark; truth and prediction of a scene share the scale in meters below them. Black "
+        "in the truth is the sky: its depth is neither known nor scored, and the model was trained to place it far "
+        "away.",
         scores={
             "d1": "share of pixels whose depth is within a factor of 1.25 of the truth",
             "rmse": "root of the mean squared error, in meters: far errors count most",
@@ -279,6 +282,18 @@ class Depth(FusedTask):
         """A prediction, drawn in the color range of the ground truth."""
         assert sample.depth_m is not None
         return color_depth(prediction.depth_m, *depth_range(sample.depth_m), valid=prediction.valid)
+
+    def scale(self, sample: Sample, width: int) -> ImageArray:
+        assert sample.depth_m is not None
+        return depth_legend(*depth_range(sample.depth_m), width)
+
+    def legend_entries(self, shown: Any) -> set[int]:
+        """One entry, for black pixels."""
+        return set() if (shown.depth_m > 0).all() else {0}
+
+    def legend(self, entries: Iterable[int], width: int) -> ImageArray:
+        black = "; black: no depth, not scored" if set(entries) else ""
+        return sentences([BRIGHTNESS_NOTE + black], width, _LEGEND_PX)
 
     def draw_sample(self, sample: Sample) -> ImageArray:
         assert sample.depth_m is not None

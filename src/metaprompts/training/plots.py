@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metaprompts.utils.wording import with_unit
 from metaprompts.visualize.curves import Curve, draw_curves
 from metaprompts.visualize.text import ImageArray
 
 _SMOOTH_SHARE = 0.02
-_UNITS = {"rmse": "rmse (m)"}
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> ImageArray:
@@ -42,7 +42,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> ImageArr
 def _scores(validations: Sequence[Mapping[str, Any]], metric: str) -> Curve:
     """Axes of errors in meters start at 0, others span 0 to 1: axes fitted to the values would exaggerate noise."""
     values = [_number(line["validation"].get(metric)) for line in validations]
-    if metric in _UNITS:
+    if with_unit(metric) != metric:
         finite = [value for value in values if value < float("inf")]
         title, limits = "lower is better; axis from 0", (0.0, 1.05 * max(finite, default=0.0) or 1.0)
     else:
@@ -51,7 +51,7 @@ def _scores(validations: Sequence[Mapping[str, Any]], metric: str) -> Curve:
         title, limits = "higher is better; axis always from 0 to 1", (0.0, 1.02)
     return Curve(
         title=f"validation {metric}, {title}",
-        unit=_UNITS.get(metric, metric),
+        unit=with_unit(metric),
         steps=[line["step"] for line in validations],
         values=values,
         limits=limits,

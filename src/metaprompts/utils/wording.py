@@ -6,6 +6,8 @@ from typing import Any
 
 from metaprompts.errors import InputError
 
+_UNITS = {"rmse": "m", "sq_rel": "m"}
+
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 image", "3 images", "2 boxes", "2 people".
@@ -35,6 +37,11 @@ def enumerated(names: Sequence[str]) -> str:
     return f"{', '.join(earlier)} and {last}" if earlier else last
 
 
+def with_unit(name: str) -> str:
+    """The name of a score with its unit, if it has one that the name does not tell: "rmse (m)"."""
+    return f"{name} ({_UNITS[name]})" if name in _UNITS else name
+
+
 def shown_score(name: str, value: float) -> str:
     """Format a score: counts as integers, others with four digits.
 
@@ -47,9 +54,9 @@ def shown_score(name: str, value: float) -> str:
 
 
 def shown_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores to show, by name: without the number of skipped images if there are none, and counts in words."""
+    """The scores to show, by name with unit; without the number of skipped images if there are none."""
     return {
-        name.replace("_", " ") if name.startswith("images") else name: value
+        name.replace("_", " ") if name.startswith("images") else with_unit(name): value
         for name, value in scores.items()
         if name != "images_skipped" or value
     }
