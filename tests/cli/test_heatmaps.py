@@ -13,7 +13,7 @@ from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.dataloaders import validation_batches, validation_split
 from metaprompts.utils.files import write_json
-from metaprompts.visualize.heatmaps import overlay_heat
+from metaprompts.visualize.heatmaps import heat_legend, overlay_heat
 from slow import slow_except
 from small import SMALL
 
@@ -38,6 +38,11 @@ def test_images_and_a_sheet_of_the_prompts_asked_for(models, tmp_path, capsys):
     for heatmap in prompt_heatmaps(load(models / "depth"), pixels, [0, 3]):
         drawn = np.asarray(Image.open(out / f"a_prompt{heatmap.prompt:03d}.png"))
         np.testing.assert_array_equal(drawn, overlay_heat(pixels, heatmap.map))
+    key = heat_legend(
+        2 * 320 + 3 * 8,
+        ["response of each prompt in this image, on its own scale; row by row, in the order of --prompts"],
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "a_prompts.png"))[-len(key) :], key)
     assert "heatmaps of 1 of 1 image," in capsys.readouterr().out
 
 

@@ -16,7 +16,7 @@ from metaprompts.tasks.predictions import (
     SegmentationPrediction,
 )
 from metaprompts.visualize.pose import LEFT, MIDDLE, RIGHT
-from metaprompts.visualize.segmentation import palette
+from metaprompts.visualize.segmentation import class_colors
 
 IMAGE = np.full((2, 3, 3), 100, np.uint8)
 DEPTH = np.array([[1.0, 2.3456, 65.535], [65.6, np.nan, 0.0001]], dtype=np.float32)
@@ -116,7 +116,7 @@ def test_labels_read_back_as_indices_and_show_as_colors(tmp_path):
     colors = np.asarray(image.convert("RGB"))
     assert colors[0, 0].tolist() != colors[0, 2].tolist()
     assert colors[1, 2].tolist() == [0, 0, 0]
-    sky, road, car = (f"#{bytes(color).hex()}" for color in palette(3))
+    sky, road, car = (f"#{bytes(color).hex()}" for color in class_colors(("sky", "road", "car")))
     assert json.loads(paths[2].read_text()) == {
         "0": {"name": "sky", "share": pytest.approx(2 / 6), "color": sky},
         "1": {"name": "road", "share": 0, "color": road},
@@ -161,7 +161,7 @@ def _is_for_people(path):
 def test_the_legend_has_the_colors_of_the_classes_that_occur():
     shown = np.asarray(segmentation(labels=np.array([[0, 0, 2], [2, 2, 2]], np.uint8)).show())[2:]
     found = {tuple(color) for color in shown.reshape(-1, 3).tolist()}
-    sky, road, car = (tuple(color) for color in palette(3).tolist())
+    sky, road, car = (tuple(color) for color in class_colors(("sky", "road", "car")).tolist())
     assert {sky, car} <= found
     assert road not in found
 

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from metaprompts.visualize.segmentation import OPACITY, overlay_labels, palette
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.synthetic.world import CLASSES
+from metaprompts.visualize.segmentation import OPACITY, class_colors, overlay_labels, palette
 from visualize.color_difference import EYES, ciede2000, lab
 
 
@@ -46,3 +48,20 @@ def test_classes_over_light_and_dark_parts_can_be_distinguished(classes):
     differences = ciede2000(seen[:, None], seen[None])
     owner = np.arange(classes).repeat(grays.size)
     assert differences[owner[:, None] != owner[None]].min() > 10
+
+
+def test_a_class_has_the_same_color_in_every_model():
+    """After fine-tuning to other classes, the road was green and the sky blue where they were purple and brown."""
+    colors = dict(zip(CLASSES, class_colors(CLASSES).tolist(), strict=True))
+    assert (class_colors(CLASSES) == palette(len(CLASSES))).all()
+    names = ["Dog", "road", "cat", "Sky ", "road"]
+    others = class_colors(names).tolist()
+    assert (others[1], others[3]) == (colors["road"], colors["sky"])
+    assert len({tuple(color) for color in others}) == len(names)
+
+
+@pytest.mark.parametrize("recipe", ["ade20k", "cityscapes", "mapillary", "micro_segmentation", "scenes_segmentation"])
+def test_neighbors_in_a_legend_can_be_distinguished(recipe):
+    """Legends list classes in their order, so swatches side by side need the largest differences."""
+    seen = lab(class_colors(read_recipe(recipe, []).task.classes))
+    assert ciede2000(seen[1:], seen[:-1]).min() > 10

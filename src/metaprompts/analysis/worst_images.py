@@ -20,7 +20,7 @@ from metaprompts.utils.files import write_image
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.utils.wording import with_unit
 from metaprompts.visualize.sheets import contact_sheet, shrunk
-from metaprompts.visualize.text import ImageArray, stack_down
+from metaprompts.visualize.text import ImageArray, blank, stack_down
 
 _CELL = (240, 320)
 _LONGEST_NAME = 44
@@ -93,7 +93,9 @@ def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[Ima
     drawn = (sample.image, model.task.draw_target(sample), model.task.draw_prediction(prediction, sample))
     # Large images are not kept in memory.
     image, *results = (shrunk(image, _CELL) for image in drawn)
-    images = [image, *(with_scale(model.task, each, sample) for each in results)]
+    results = [with_scale(model.task, each, sample) for each in results]
+    # Aligned with the results at the top.
+    images = [stack_down(image, blank(len(results[0]) - len(image), image.shape[1])), *results]
     return images, model.task.legend_entries(sample) | model.task.legend_entries(prediction)
 
 

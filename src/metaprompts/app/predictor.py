@@ -37,7 +37,7 @@ from metaprompts.utils.files import write_image, write_json
 from metaprompts.visualize.depth import color_depth, depth_range
 from metaprompts.visualize.heatmaps import overlay_heat
 from metaprompts.visualize.pose import DRAWN_SCORE
-from metaprompts.visualize.segmentation import palette
+from metaprompts.visualize.segmentation import class_colors
 from metaprompts.visualize.text import ImageArray
 
 _MAPS_KEPT = 4
@@ -233,7 +233,7 @@ def _prediction_facts(prediction: Prediction, upload: Path) -> dict[str, Any]:
         camera = exif_intrinsics(upload, height, width) or default_intrinsics(height, width)
         facts |= {"near_m": near, "far_m": far, "fov_x_deg": camera.fov_x_deg(width), "camera": camera.source}
     elif isinstance(prediction, SegmentationPrediction):
-        shares, colors = prediction.shares(), palette(len(prediction.classes))
+        shares, colors = prediction.shares(), class_colors(prediction.classes)
         present = [
             {"index": index, "name": name, "share": shares[name], "color": f"#{bytes(colors[index]).hex()}"}
             for index, name in enumerate(prediction.classes)

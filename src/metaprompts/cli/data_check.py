@@ -168,7 +168,7 @@ def _write_sheet(reports: "Sequence[PartReport]", recipe: "Recipe", out: Path) -
     """Write one row of samples for each part, with the visible classes and their frequency below."""
     from metaprompts.utils.files import write_image
     from metaprompts.utils.scratch import remove_scratch
-    from metaprompts.visualize.segmentation import class_histogram, palette
+    from metaprompts.visualize.segmentation import class_colors, class_histogram
     from metaprompts.visualize.sheets import contact_sheet
     from metaprompts.visualize.text import stack_down
 
@@ -182,7 +182,7 @@ def _write_sheet(reports: "Sequence[PartReport]", recipe: "Recipe", out: Path) -
         sheet = stack_down(sheet, legend)
     for report in reports:
         if (counts := report.labels) is not None:
-            title, colors = f"{report.name}: {counts.title()}", palette(len(counts.classes))
+            title, colors = f"{report.name}: {counts.title()}", class_colors(counts.classes)
             sheet = stack_down(sheet, class_histogram(title, counts.classes, colors, counts.shares(), sheet.shape[1]))
     remove_scratch(out.parent)
     write_image(out, sheet)

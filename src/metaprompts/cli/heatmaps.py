@@ -26,8 +26,9 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
     """Show where prompts respond in images, or measure what they respond to over a data set.
 
     With images: writes for each image STEM_promptNNN.png, the gray image overlaid with the prompt's heatmap (from dark
-    blue to dark red, scaled for each prompt), and STEM_prompts.png, a sheet of all heatmaps. An image that cannot be
-    read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if no image could be read.
+    blue to dark red, scaled for each prompt), and STEM_prompts.png, a sheet of all heatmaps with a color key. An
+    image that cannot be read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if no
+    image could be read.
 
     --top chooses prompts that respond clearly and differently: first the prompt whose map, scaled to 0..1, has the
     largest variance, then repeatedly the prompt with the largest variance times 1 - r, where r is the largest absolute
@@ -146,7 +147,8 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
                 continue
             maps = image_prompt_maps(model, image, level=self._level, boxes=found, caption=caption)
             try:
-                _write(self.out, names[path], image, maps, maps.chosen(chosen, top))
+                order = "in the order of --prompts" if chosen else "the most distinct one first"
+                _write(self.out, names[path], image, maps, maps.chosen(chosen, top), order)
             except InputError as error:
                 failures.append(str(error))
         return self._report(paths, failures)
@@ -176,18 +178,21 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
             raise InputError(f"--prompts is {self.prompts!r}; expected indices from 0, such as 3,17,42") from error
 
 
-def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", prompts: list[int]) -> None:
+def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", prompts: list[int], order: str) -> None:
     """Write one image per prompt and the sheet of all; only the sheet's small images stay in memory."""
     import numpy as np
     from PIL import Image
 
     from metaprompts.utils.files import write_image
-    from metaprompts.visualize.heatmaps import overlay_heat
+    from metaprompts.visualize.heatmaps import heat_legend, overlay_heat
     from metaprompts.visualize.sheets import contact_sheet
+    from metaprompts.visualize.text import stack_down
 
     small: list[ImageArray] = []
+    is_whole = True
     for prompt in prompts:
         heatmap = maps.heatmap(prompt)
+        is_whole = bool(heatmap.seen.all())
         drawn = Image.fromarray(overlay_heat(image, heatmap.map, heatmap.seen))
         write_image(out / f"{stem}_prompt{prompt:03d}.png", drawn)
         drawn.thumbnail(_CELL[::-1])
@@ -197,4 +202,6 @@ def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", promp
         rows = [slice(start, start + columns) for start in range(0, len(small), columns)]
         captions = [f"prompt {prompt}" for prompt in prompts]
         sheet = contact_sheet([small[row] for row in rows], [captions[row] for row in rows], cell=_CELL)
-        write_image(out / f"{stem}_prompts.png", sheet)
+        notes = [f"response of each prompt in this image, on its own scale; row by row, {order}"]
+        notes += [] if is_whole else ["gray: outside all boxes, not seen by the model"]
+        write_image(out / f"{stem}_prompts.png", stack_down(sheet, heat_legend(sheet.shape[1], notes)))

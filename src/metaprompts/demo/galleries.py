@@ -18,7 +18,7 @@ from metaprompts.visualize.text import ImageArray
 
 _ROWS, _STEP_ROWS, _OVERVIEW_IMAGES = 4, 2, 4
 SCALE = 2
-_LEGEND_WIDTH = 900
+LEGEND_WIDTH = 900
 
 
 def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str | None = None) -> Gallery:
@@ -35,7 +35,7 @@ def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str |
         columns=("image", "truth", "prediction"),
         rows=rows,
         names=[scene_name(sample) for sample in chosen],
-        legend=task.legend(entries, _LEGEND_WIDTH),
+        legend=task.legend(entries, LEGEND_WIDTH),
     )
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from metaprompts.analysis.drawing import box_of, with_scale
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample
-from metaprompts.demo.galleries import enlarge, scene_name
+from metaprompts.demo.galleries import LEGEND_WIDTH, enlarge, scene_name
 from metaprompts.demo.report import Gallery
 from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.base import Task
-from metaprompts.visualize.heatmaps import overlay_heat
+from metaprompts.visualize.heatmaps import heat_legend, overlay_heat
 from metaprompts.visualize.text import ImageArray
 
 _PROMPTS = 6
@@ -30,6 +30,12 @@ _TEXTS = {
     "mean response at the joint minus its mean response everywhere, in standard deviations.",
 }
 
+
+_STRONGEST = "from top to bottom, the strongest preference first"
+_ORDERS = {
+    **dict.fromkeys(("class", "direction", "joint"), _STRONGEST),
+    "depth": "from top to bottom, far and near in turn, the strongest correlation first",
+}
 
 _Row = tuple[int, str, Sample]
 """Number of a prompt, what it prefers, and the scene that shows it."""
@@ -53,10 +59,11 @@ def prompts_gallery(
     )
     return Gallery(
         title=f"Meta prompts of {model.task.name}: what they respond to",
-        text=f"{_TEXTS[kind]} Blue is the weakest response, red the strongest.",
+        text=_TEXTS[kind],
         columns=("image", "truth", "response of the prompt"),
         rows=[_images(model, prompt, sample) for prompt, _, sample in rows],
         names=[f"{text}; {scene_name(sample)}" for _, text, sample in rows],
+        legend=heat_legend(LEGEND_WIDTH, [f"response of each prompt in its scene, on its own scale; {_ORDERS[kind]}"]),
     )
 
 

@@ -132,8 +132,7 @@ class Depth(FusedTask):
     about: ClassVar[About] = About(
         title="Metric depth: the distance of each pixel in meters",
         text="Near is bright, far is dark; truth and prediction of a scene share the scale in meters below them. Black "
-        "in the truth is the sky: its depth is neither known nor scored, and the model was trained to place it far "
-        "away.",
+        "in the truth is the sky: its depth is neither known nor scored.",
         scores={
             "d1": "share of pixels whose depth is within a factor of 1.25 of the truth",
             "rmse": "root of the mean squared error, in meters: far errors count most",

@@ -36,8 +36,9 @@ from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.utils.wording import check_names_are_lines
-from metaprompts.visualize.segmentation import class_legend, overlay_labels, palette
-from metaprompts.visualize.text import ImageArray
+from metaprompts.visualize.legends import sentences
+from metaprompts.visualize.segmentation import class_colors, class_legend, overlay_labels
+from metaprompts.visualize.text import ImageArray, stack_down
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,9 @@ logger = logging.getLogger(__name__)
 
 # For Cityscapes' large masks this takes about 3 seconds.
 _MASKS_AT_MOST = 100
+# The legend entry of ignored pixels, whose label may be a class of predictions.
+_UNTINTED = -1
+_NOTE_PX = 14
 # Number of rows whose probabilities are in memory at once.
 _BAND = 64
 
@@ -312,18 +316,24 @@ class Segmentation(Task):
 
     def draw_target(self, sample: Sample) -> ImageArray:
         assert sample.labels is not None
-        return overlay_labels(sample.image, sample.labels, palette(len(self.classes)))
+        return overlay_labels(sample.image, sample.labels, class_colors(self.classes))
 
     def draw_sample(self, sample: Sample) -> ImageArray:
         return self.draw_target(shrunk(sample))
 
     def legend_entries(self, shown: Any) -> set[int]:
-        return {int(label) for label in np.unique(shown.labels)} - {IGNORED_LABEL}
+        labels = {int(label) for label in np.unique(shown.labels)}
+        ignored = {_UNTINTED} if isinstance(shown, Sample) and IGNORED_LABEL in labels else set()
+        return labels - {IGNORED_LABEL} | ignored
 
     def legend(self, entries: Iterable[int], width: int) -> ImageArray | None:
-        places = sorted(entries)
+        needed = set(entries)
+        places = sorted(needed - {_UNTINTED})
         names = [self.classes[place] for place in places]
-        return class_legend(names, palette(len(self.classes))[places], width, numbers=places) if places else None
+        strips = [class_legend(names, class_colors(self.classes)[places], width, numbers=places)] if places else []
+        if _UNTINTED in needed:
+            strips.append(sentences(["no color in the truth: ignored, not scored"], width, _NOTE_PX))
+        return stack_down(*strips) if strips else None
 
     def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
         return {

@@ -1,14 +1,18 @@
 """Heatmap overlays, and the choice of maps to show."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.text import ImageArray
+from metaprompts.visualize.legends import sentences, strip_width
+from metaprompts.visualize.text import ImageArray, blank, stack_down, text_size, write_texts
 
 # A map whose relative range is below this is constant up to float32 rounding.
 _ROUNDING = 1e-6
+_KEY_PX, _KEY_GRAY = 14, 128
 
 
 def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
@@ -64,6 +68,27 @@ def overlay_heat(
     strength = np.float32(opacity) * (np.ones_like(heat, np.float32) if seen is None else seen.astype(np.float32))
     drawn: ImageArray = np.rint(gray + (colors - gray) * strength[..., None]).astype(np.uint8)
     return drawn
+
+
+def heat_legend(width: int, notes: Sequence[str] = ()) -> ImageArray:
+    """A bar of the colors of `overlay_heat`, as they appear over middle gray.
+
+    Args:
+        width: width of the strip in pixels; raised to at least 160
+        notes: sentences below the bar
+
+    Returns:
+        (strip height, max(width, 160), 3)
+    """
+    width, margin = strip_width(width), _KEY_PX // 2
+    size = (_KEY_PX, width - 2 * margin)
+    heat = np.linspace(0, 1, size[1])[None].repeat(size[0], axis=0)
+    strip = blank(2 * margin + _KEY_PX + text_size("0", _KEY_PX)[1], width)
+    strip[margin : margin + _KEY_PX, margin:-margin] = overlay_heat(np.full((*size, 3), _KEY_GRAY, np.uint8), heat)
+    below, end = 3 * margin, "strongest"
+    right = width - margin - text_size(end, _KEY_PX)[0]
+    strip = write_texts(strip, [(margin, below, "weakest"), (right, below, end)], size_px=_KEY_PX)
+    return stack_down(strip, sentences(notes, width, _KEY_PX)) if notes else strip
 
 
 def most_distinct(maps: NDArray[np.floating], count: int) -> list[int]:

@@ -25,6 +25,11 @@ _FIRST = (
 OPACITY = 0.6
 """The opacity of an overlay's tint."""
 _COMPUTED = 256
+# The classes of the embedded model. They have the same colors in all models, in this order.
+_NAMED = (
+    *("wall", "floor", "ceiling", "table", "sofa", "cabinet", "lamp", "ball", "person", "road", "pavement", "building"),
+    *("tree", "sky", "car", "pole", "sign"),
+)
 # Sizes in a histogram, in pixels.
 _SIZE_PX, _ROW, _GAP = 13, 20, 8
 _COLUMN, _NAME, _SWATCH = 420, 150, 12
@@ -43,6 +48,22 @@ def palette(classes: int) -> ImageArray:
     if classes > len(colors):
         colors = np.concatenate([colors, _further_colors(colors, classes - len(colors))])
     return colors[:classes].copy()
+
+
+def class_colors(names: Sequence[str]) -> ImageArray:
+    """The color of each class: classes of the embedded model have its colors, the others the next free ones.
+
+    Args:
+        names: names of C classes; case and surrounding spaces do not matter
+
+    Returns:
+        (C,3) RGB, all different
+    """
+    places = [_NAMED.index(name) if (name := each.strip().casefold()) in _NAMED else None for each in names]
+    # Only the first of two classes with the same name.
+    places = [None if place in places[:index] else place for index, place in enumerate(places)]
+    free = (place for place in range(len(names) + len(_NAMED)) if place not in places)
+    return palette(len(names) + len(_NAMED))[[next(free) if place is None else place for place in places]]
 
 
 def overlay_labels(
@@ -153,7 +174,7 @@ def class_entries(names: Sequence[str], shares: Sequence[float]) -> dict[str, di
         names: names of the C classes
         shares: fraction of the image that each class covers, 0..1
     """
-    rows = enumerate(zip(names, shares, palette(len(names)), strict=True))
+    rows = enumerate(zip(names, shares, class_colors(names), strict=True))
     return {
         str(index): {"name": name, "share": share, "color": f"#{bytes(color).hex()}"}
         for index, (name, share, color) in rows

@@ -13,7 +13,7 @@ from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, Predi
 from metaprompts.visualize.depth import BRIGHTNESS_NOTE, color_depth, depth_legend, depth_range
 from metaprompts.visualize.legends import legend_text_px
 from metaprompts.visualize.pose import DRAWN_SCORE, box_note, skeleton_legend
-from metaprompts.visualize.segmentation import class_legend, palette
+from metaprompts.visualize.segmentation import class_colors, class_legend
 from metaprompts.visualize.text import PAPER, ImageArray, stack_down
 
 # Number of frames that determine the range of colors and the classes in the legend.
@@ -108,5 +108,5 @@ def _class_legend(samples: Sequence[Any]) -> ImageArray | None:
     if not places:
         return None
     height, width = samples[0].labels.shape
-    names, colors = [classes[place] for place in places], palette(len(classes))[places]
+    names, colors = [classes[place] for place in places], class_colors(classes)[places]
     return class_legend(names, colors, width, numbers=places, size_px=legend_text_px(height, width))

@@ -13,7 +13,7 @@ from metaprompts.tasks.predictions.base import NotebookDisplay, check_size, stac
 from metaprompts.utils.batches import row_bands
 from metaprompts.utils.files import write_json
 from metaprompts.visualize.legends import legend_text_px
-from metaprompts.visualize.segmentation import class_entries, class_legend, overlay_bands, overlay_labels, palette
+from metaprompts.visualize.segmentation import class_colors, class_entries, class_legend, overlay_bands, overlay_labels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,7 +47,7 @@ class SegmentationPrediction(NotebookDisplay):
 
     def show(self, *, legend: bool = True) -> Image.Image:
         """The image tinted by class, with the names of the classes in it below unless ``legend`` is off."""
-        drawn = overlay_labels(self.image, self.labels, palette(len(self.classes)))
+        drawn = overlay_labels(self.image, self.labels, class_colors(self.classes))
         return stacked(drawn, self._legend(self._present()) if legend else None)
 
     def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
@@ -67,7 +67,7 @@ class SegmentationPrediction(NotebookDisplay):
         Raises:
             InputError: the folder cannot be written
         """
-        present, colors = self._present(), palette(len(self.classes))
+        present, colors = self._present(), class_colors(self.classes)
         paths = [
             self._write_labels(folder / f"{stem}_labels.png"),
             write_framed(
@@ -88,7 +88,7 @@ class SegmentationPrediction(NotebookDisplay):
         largest_first = sorted(present, key=lambda index: (-present[index], index))
         return class_legend(
             [self.classes[index] for index in largest_first],
-            palette(len(self.classes))[largest_first],
+            class_colors(self.classes)[largest_first],
             self.labels.shape[1],
             numbers=largest_first,
             shares=[present[index] for index in largest_first],
@@ -105,5 +105,5 @@ class SegmentationPrediction(NotebookDisplay):
         if len(self.classes) > 256:
             return write_png(path, self.labels.shape, [self.labels.astype(np.uint16, copy=False)])
         # All 256 entries: with fewer, Pillow writes fewer bits per pixel, and 255 for "no class" would not survive.
-        colors = palette(len(self.classes)).tobytes().ljust(3 * 256, b"\0")
+        colors = class_colors(self.classes).tobytes().ljust(3 * 256, b"\0")
         return write_png(path, self.labels.shape, [self.labels.astype(np.uint8, copy=False)], palette=colors)
