@@ -23,6 +23,7 @@ from metaprompts.engines.benchmark.parts import PlainParts, count_flops, flops_o
 from metaprompts.engines.benchmark.plan import EngineSpec, Plan, parse_specs, workload_for
 from metaprompts.engines.benchmark.report import curve_figure
 from metaprompts.engines.benchmark.synthetic_weights import full_width_config, rule_made_folder, rule_made_tensors
+from metaprompts.engines.quantization.calibration import CalibrationOptions
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
@@ -90,6 +91,14 @@ def test_files_tell_what_was_measured(
     assert "| eager:fp32 |" in tables
     assert "| engine | opening s | first prediction s |" in tables
     assert Image.open(tmp_path / "bench.png").width > 600
+
+
+def test_engines_beside_w8a8_need_no_calibration(saved: tuple[str, MetaPromptModel]) -> None:
+    """--calibration-samples, which is for openvino:w8a8, was an error of the first other engine."""
+    source, model = saved
+    plan = replace(plan_for(model.config, source), calibration=CalibrationOptions(folder=None, samples=2))
+    with closing(RunHere(plan, EngineSpec("eager", "fp32"))) as run:
+        assert run.ask(lambda subject: subject.opening_s)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from metaprompts.cli import main
 from metaprompts.cli.calibration import calibration_of
 from metaprompts.cli.people import People
 from metaprompts.engines import factory
-from metaprompts.engines.factory import installed, open_engine
+from metaprompts.engines.factory import Approximation, installed, open_engine
 from metaprompts.engines.openvino import compute_hint, quantized, weight_bits
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.quantization import build
@@ -289,7 +290,10 @@ def test_weights_and_the_rest_fit_the_processor(
 def test_the_cache_is_keyed_by_the_calibration(
     tiny: metaprompts.MetaPromptModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two runs with the same images share a network; other images, samples or weights in 7 bits make another."""
+    """Two runs with the same images share a network; other images, samples or weights in 7 bits make another.
+
+    Asking for all K steps by number quantized again.
+    """
     built: list[Path] = []
 
     def fake(prepared: object, model: object, calibration: Calibration, folder: Path) -> None:
@@ -298,8 +302,10 @@ def test_the_cache_is_keyed_by_the_calibration(
 
     monkeypatch.setattr(build, "build_quantized", fake)
 
+    how: dict[str, Any] = {"engine": "openvino", "precision": "w8a8", "cache": tmp_path}
+
     def opened(calibration: Calibration | None) -> str:
-        return str(open_engine(tiny, engine="openvino", precision="w8a8", cache=tmp_path, calibration=calibration))
+        return str(open_engine(tiny, **how, calibration=calibration))
 
     for calibration in (None, of_scenes(), of_scenes(2), of_scenes(2), of_images([np.zeros((64, 64, 3), np.uint8)])):
         line = opened(calibration)
@@ -309,6 +315,8 @@ def test_the_cache_is_keyed_by_the_calibration(
         "multiplications, are not quantized; the raw output differs by 6.0% of its standard deviation, above the bound "
         "of 5%)"
     )
+    open_engine(tiny, **how, approximation=Approximation(steps=tiny.config.refinement.steps))
+    assert len(built) == 3
     monkeypatch.setattr(factory, "weight_bits", lambda: 5)
     opened(None)
     assert len(built) == 4

@@ -222,11 +222,12 @@ class _Order:
         packages = ("torch", *NEEDS[engine], *(NEEDS["nncf"] if self.precision in _EIGHT_BITS else ()))
         quantization: dict[str, object] = {}
         if self.precision == "w8a8":
+            steps = self.approximation.steps
             quantization = {
                 "calibration": self.calibration.to_dict(),
                 "weight_bits": weight_bits(),
                 # The error is measured after this number of steps.
-                "steps": self.approximation.steps,
+                "steps": steps if isinstance(steps, int) else self.model.config.refinement.steps,
             }
         return {
             "weights": self._weights,

@@ -112,7 +112,8 @@ def _opened(model: MetaPromptModel, plan: Plan, spec: EngineSpec) -> tuple[Parts
         model.latent_encoder.precise = False
         plain = PlainParts(model, plan.workload.steps)
         return plain, partial(plain.conditions, batch, context)
-    approximation, calibration = Approximation(steps=plan.workload.steps), plan.calibration.calibration(spec.precision)
+    approximation = Approximation(steps=plan.workload.steps)
+    calibration = plan.calibration.calibration(spec.precision) if spec.precision == "w8a8" else None
     fast = open_engine(model, **asdict(spec), approximation=approximation, calibration=calibration)
     if spec.engine not in CONVERTING:
         return fast.parts, partial(fast.conditions, batch, context)
