@@ -113,5 +113,5 @@ def test_refuses_what_is_no_precision_of_weights(tmp_path: Path) -> None:
 
 def test_a_shared_base_keeps_its_precision(tmp_path: Path) -> None:
     base = load_backbone("micro")
-    with pytest.raises(InputError, match="the base is shared with other models: leave out dtype"):
+    with pytest.raises(InputError, match="the base is shared with other models: omit dtype"):
         MetaPromptModel.from_pretrained(tmp_path, base=base, dtype=torch.bfloat16)

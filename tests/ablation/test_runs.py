@@ -187,7 +187,7 @@ def test_a_validation_that_is_not_finite_is_a_divergence(run, tmp_path):
 def test_wrong_input_is_no_result(run, tmp_path):
     """An image that was missing was stored as "failed" for ever."""
     (tmp_path / "log.txt").write_text("error: cannot read a.png: No such file or directory\n")
-    with pytest.raises(InputError, match=r"^training c/v/0: cannot read a\.png: No such file"):
+    with pytest.raises(InputError, match=r"^run c/v/0: cannot read a\.png: No such file"):
         _outcome(run, tmp_path, 2)
 
 

@@ -16,7 +16,7 @@ LIMITS = Limits(upload_bytes=10**6, side_px=1000, queue=1, timeout_s=60)
     [
         ({"engine": "plain", "precision": "bf16"}, "engine plain computes everything in fp32"),
         ({"engine": "eager", "precision": "w8a8"}, "engine eager supports fp32, bf16 and fp16, not w8a8"),
-        ({"engine": "auto", "calibration": Path("photos")}, "--calibration is for --precision w8a8"),
+        ({"engine": "auto", "calibration": Path("photos")}, "--calibration requires --precision w8a8"),
     ],
 )
 def test_an_impossible_precision_is_reported(given: dict, line: str) -> None:

@@ -118,8 +118,8 @@ def test_a_captioner_that_cannot_be_loaded_is_reported_once(
         ("reader", ["--captioner", "gone"], "no captioner at gone"),
         ("reader", ["--caption", "a", "--text-source", "gone"], "no text encoder at gone"),
         ("reader", ["--caption", "a", "--text-source", "other"], "prompts were made with text encoder"),
-        ("depth", ["--text-source", "micro"], "reads no captions: leave out --text-source"),
-        ("depth", ["--caption", "a"], "this model has meta prompts and reads no captions: leave out --caption"),
+        ("depth", ["--text-source", "micro"], "reads no captions: omit --text-source"),
+        ("depth", ["--caption", "a"], "this model has meta prompts and reads no captions: omit --caption"),
     ],
 )
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])

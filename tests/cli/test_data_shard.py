@@ -143,7 +143,7 @@ def records(folder):
         (["micro_depth", "--out"], "Option '--out' requires an argument"),
         (["micro_depth", "--out", "out"], "pass --data.root DIR"),
         (["micro_depth", "--out", "out", "--data.root", "/nowhere"], "/nowhere is not a folder"),
-        (["micro_depth", "--out", "out", "--data.shards", "a"], "shards are made from folders: leave it out"),
+        (["micro_depth", "--out", "out", "--data.shards", "a"], "shards are made from folders: omit data.shards"),
         (["micro_depth", "--out", "out", "--split", "test"], "'test' is not one of 'train', 'val'"),
         (["micro_depth", "--out", "out", "--shard-bytes", "much"], "--shard-bytes is"),
         (["micro_depth", "--out", "out", "--shard-bytes", "0"], "--shard-bytes is"),

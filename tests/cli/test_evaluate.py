@@ -58,7 +58,7 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         ("nowhere", *root): "give a model folder that training wrote, or --recipe RECIPE",
         ("micro-depth", *root, "--recipe", "micro_pose"): "micro-depth predicts depth, but the recipe is for pose",
         ("micro-depth", *root, "--task.max_depth_m", "3"): "but the recipe has 3.0: use the recipe that trained it",
-        ("micro-depth", *root, "--refinement.steps=7"): "and only training can change it to 7: leave it out",
+        ("micro-depth", *root, "--refinement.steps=7"): "and only training can change it to 7: omit it",
         ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; expected 8 to 65536",
         ("micro-segmentation", *root, "--test.scales", "1e20"): "expected more than 0 to 16",
         ("micro-segmentation", *root, "--worst", "-1"): "'--worst': -1 is not in the range 0<=x<=100",

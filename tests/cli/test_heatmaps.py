@@ -97,13 +97,13 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
         (["nowhere", "a.png"], "no model at"),
         (
             ["depth", "a.png", "--data.root", "."],
-            "--data.root is for a data set: leave it out, or give --data.root DIR",
+            "--data.root applies only to a data set: omit it, or give --data.root DIR",
         ),
         (
             ["depth", "a.png", "--recipe", "micro_depth"],
-            "--recipe is for a data set: leave it out, or give --data.root",
+            "--recipe applies only to a data set: omit it, or give --data.root",
         ),
-        (["pose", "a.png", "--min-box-score", "0.5"], "--min-box-score is for --boxes: pass --boxes as well"),
+        (["pose", "a.png", "--min-box-score", "0.5"], "--min-box-score requires --boxes: add --boxes"),
         (
             ["depth", "--data.root", "."],
             "recipe.json does not exist: give a model folder that training wrote, or --recipe",
@@ -113,12 +113,15 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
             ["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"],
             "but the recipe has ('sky', 'building',",
         ),
-        (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for images"),
+        (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top applies only to images"),
         (
             ["pose", "--data.root", ".", "--min-box-score", "0.5"],
-            "--min-box-score is for images: a data set is measured",
+            "--min-box-score applies only to images: a data set is measured",
         ),
-        (["pose", "--data.root", ".", "--box-category", "dog"], "--box-category is for images: a data set is measured"),
+        (
+            ["pose", "--data.root", ".", "--box-category", "dog"],
+            "--box-category applies only to images: a data set is measured",
+        ),
         (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "Did you mean '--data.root'?"),
         (
             ["depth", "--data.root", "--recipe", "micro_depth"],

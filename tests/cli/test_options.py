@@ -39,7 +39,7 @@ def test_empty_paths(tmp_path, monkeypatch, capsys, words):
     monkeypatch.chdir(tmp_path)
     assert main([*words]) == 2
     error = capsys.readouterr().err
-    assert "is empty: give a value, or leave it out" in error
+    assert "is empty: give a value, or omit it" in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,15 +169,15 @@ def test_paths_are_named_in_the_help():
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("predict", "by default images to predict"),
-        ("label", "by default images to label"),
+        ("predict", "by default the images to predict"),
+        ("label", "by default the images to label"),
         ("evaluate", "by default images of the validation split"),
         ("bench", "by default generated scenes"),
         ("heatmaps", "With --data.root: recipe that describes how to read the data"),
     ],
 )
 def test_options_that_mean_something_else_in_each_command(command, expected, capsys):
-    """--calibration had one text for all commands, and heatmaps' --recipe did not say that it is for a data set."""
+    """--calibration had one text for all commands, and heatmaps' --recipe did not say that it needs a data set."""
     assert main([command, "--help"]) == 0
     assert expected in " ".join(capsys.readouterr().out.split())
 

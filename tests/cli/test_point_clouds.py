@@ -41,7 +41,7 @@ def test_the_camera_is_named(models, photo, tmp_path, monkeypatch, capsys, optio
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ("depth", ("--edge", "0.1"), "--edge is for --point-cloud: pass --point-cloud as well, or leave it out"),
+        ("depth", ("--edge", "0.1"), "--edge requires --point-cloud: add --point-cloud, or omit --edge"),
         (
             "depth",
             ("--fov-x", "60"),
@@ -52,11 +52,11 @@ def test_the_camera_is_named(models, photo, tmp_path, monkeypatch, capsys, optio
             ("--point-cloud", "ply", "--fov-x", "60", "--focal-px", "9"),
             "--fov-x and --focal-px both describe the camera",
         ),
-        ("pose", ("--point-cloud", "ply"), "--point-cloud is for depth"),
+        ("pose", ("--point-cloud", "ply"), "--point-cloud applies only to depth"),
         ("depth", ("--point-cloud", "ply", "--intrinsics", "gone.txt"), "gone.txt"),
         ("depth", ("--point-cloud", "obj"), "'obj' is not one of 'ply', 'glb'"),
         ("depth", ("--intrinsics-of-training",), "states no focal length of its training images (task.focal_px"),
-        ("segmentation", ("--intrinsics-of-training",), "--intrinsics-of-training is for depth; "),
+        ("segmentation", ("--intrinsics-of-training",), "--intrinsics-of-training applies only to depth, but "),
     ],
 )
 def test_contradictions_are_refused(models, photo, tmp_path, monkeypatch, capsys, model, options, message):

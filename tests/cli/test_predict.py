@@ -143,7 +143,7 @@ def test_options_of_pose_are_for_pose(models, data, tmp_path, capsys, option, ta
     words = [str(models / task), str(data / "images/002.png"), "--out", str(tmp_path / "o"), option, "0.1"]
     for command in ["predict"] if option == "--min-score" else ["predict", "heatmaps"]:
         assert main([command, *words]) == 2
-        line = f"error: {option} is for pose, but {models / task} predicts {task}: leave it out\n"
+        line = f"error: {option} applies only to pose, but {models / task} predicts {task}: omit it\n"
         assert capsys.readouterr().err == line
     assert not (tmp_path / "o").exists()
 
@@ -561,7 +561,9 @@ def test_pose_refuses_windows(models, data, tmp_path, capsys):
     arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--window", "64,64"]
     assert main(["predict", str(models / "pose"), *arguments]) == 2
     printed = capsys.readouterr().err
-    assert printed == "error: --window is for whole images, but pose predicts people: leave it out\n", "no other lines"
+    assert printed == "error: --window applies only to whole images, but pose predicts people: omit it\n", (
+        "no other lines"
+    )
 
 
 @pytest.mark.slow

@@ -93,12 +93,12 @@ def test_without_options_the_whole_image_is_one_person_and_that_is_said_once(fin
     ("words", "line"),
     [
         (["--detector", "any", "--boxes", "PEOPLE"], "--boxes and --detector both locate people"),
-        (["--detector", "any", "--min-box-score", "0.5"], "--min-box-score is for --boxes"),
-        (["--detector", "any", "--box-category", "dog"], "--box-category is for --boxes"),
-        (["--boxes", "PEOPLE", "--max-people", "3"], "--max-people is for --detector"),
-        (["--detector-score", "0.5"], "--detector-score is for --detector"),
-        (["--detector-nms", "0.5"], "--detector-nms is for --detector"),
-        (["--oks-nms", "0.5"], "--oks-nms is for several people"),
+        (["--detector", "any", "--min-box-score", "0.5"], "--min-box-score requires --boxes"),
+        (["--detector", "any", "--box-category", "dog"], "--box-category requires --boxes"),
+        (["--boxes", "PEOPLE", "--max-people", "3"], "--max-people requires --detector"),
+        (["--detector-score", "0.5"], "--detector-score requires --detector"),
+        (["--detector-nms", "0.5"], "--detector-nms requires --detector"),
+        (["--oks-nms", "0.5"], "--oks-nms requires --detector or --boxes"),
         (["--detector", "any", "--detector-score", "1.5"], "1.5"),
         (["--detector", "any", "--max-people", "0"], "0"),
     ],
@@ -114,7 +114,7 @@ def test_options_that_contradict_each_other(find, data, words, line):
 def test_options_of_detectors_are_for_pose(find, option):
     code, _, printed = find(option, "1", model="depth")
     assert code == 2
-    assert f"{option} is for pose," in printed.err
+    assert f"{option} applies only to pose," in printed.err
 
 
 def test_a_detector_that_does_not_exist(models, data, tmp_path, capsys):
@@ -136,5 +136,5 @@ def test_from_python_a_detector_stands_for_boxes(models):
     given = model.predict(image, boxes=detector(image)).people
     assert (given[1].keypoints == people[1].keypoints).all()
     assert [len(each.people) for each in model.predict_many([(image, detector), (image * 0, detector)])] == [2, 0]
-    with pytest.raises(InputError, match="a detector is for pose, but the model predicts depth"):
+    with pytest.raises(InputError, match="a detector applies only to pose, but the model predicts depth"):
         metaprompts.load(models / "depth", "cpu").predict(image, boxes=detector)

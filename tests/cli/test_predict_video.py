@@ -138,13 +138,13 @@ def test_frames_that_do_not_fit_are_named(models, tmp_path, capsys):
     ("words", "line"),
     [
         ([], "nothing to predict: give images, folders, videos, or --camera 0"),
-        (["photo.png", "--every", "2"], "--every is for videos, but no input is a video"),
-        (["photo.png", "--temporal", "off"], "--temporal is for videos, but no input is a video"),
-        (["photo.png", "--fps", "5"], "--fps is for folders of frames: photo.png is a file"),
+        (["photo.png", "--every", "2"], "--every applies only to videos, but no input is a video"),
+        (["photo.png", "--temporal", "off"], "--temporal applies only to videos, but no input is a video"),
+        (["photo.png", "--fps", "5"], "--fps applies only to folders of frames: photo.png is a file"),
         (["clip.mp4", "--start", "2", "--end", "1"], "end is 1 seconds, start 2; expected a later end"),
         (["clip.mp4", "--start", "7"], "clip.mp4 has no frame in the selected time"),
-        (["clip.mp4", "--point-cloud", "ply"], "--point-cloud is for images, but an input is a video"),
-        (["clip.mp4", "--white-level", "9"], "--white-level is for images, but every input is a video"),
+        (["clip.mp4", "--point-cloud", "ply"], "--point-cloud applies only to images, but an input is a video"),
+        (["clip.mp4", "--white-level", "9"], "--white-level applies only to images, but every input is a video"),
         (["gone.mp4"], "cannot read gone.mp4 as video: No such file or directory"),
         (["text.mp4"], "cannot read text.mp4 as video: Invalid data found when processing input"),
         (["--camera", "77"], "camera 77 cannot be opened: check that it is connected and not in use"),
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line(models, clip, tmp_path, monkeypatch, capfd, words
 def test_boxes_are_for_images(models, clip, tmp_path, capsys):
     (tmp_path / "boxes.json").write_text("[]")
     assert predict(models / "pose", clip, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "out") == 2
-    assert "--boxes is for images, but an input is a video: pass --detector" in capsys.readouterr().err
+    assert "--boxes applies only to images, but an input is a video: pass --detector" in capsys.readouterr().err
 
 
 def test_a_broken_clip_does_not_stop_the_others(models, clip, tmp_path, capsys):

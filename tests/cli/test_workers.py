@@ -54,7 +54,7 @@ def test_every_task_is_tested():
     ("words", "message"),
     [
         (["evaluate", "micro-depth", "--data.root", "{data}", "--workers", "2"], "give --workers or use torchrun"),
-        (["heatmaps", "micro-depth", "a.png", "--workers", "2", "--out", "x"], "--workers is for a data set"),
+        (["heatmaps", "micro-depth", "a.png", "--workers", "2", "--out", "x"], "--workers applies only to a data set"),
     ],
 )
 def test_errors_are_one_line(words, message, home, data, monkeypatch, capsys):

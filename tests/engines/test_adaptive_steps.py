@@ -94,7 +94,7 @@ def test_a_step_that_was_not_trained_is_warned_of(caplog: pytest.LogCaptureFixtu
     ("steps", "supervised", "message"),
     [
         (1, True, "steps auto needs several refinement steps, but the model has one"),
-        (3, False, "only the last step of this one was: leave it out, or give a number of steps from 1 to 3"),
+        (3, False, "only the last step of this one was: omit steps, or give a number from 1 to 3"),
         (3, True, "run metaprompts calibrate MODEL --steps --data.root DIR first"),
     ],
 )

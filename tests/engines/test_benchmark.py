@@ -249,7 +249,7 @@ def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.Monkey
         ),
         ("plain:bf16", "engine plain supports fp32, not bf16: choose fp32 or another engine"),
         ("eager:w8a16", "engine eager supports fp32, bf16 and fp16, not w8a16: choose openvino for that"),
-        ("eager:fp16", "precision fp16 is for GPUs, but the model is on cpu: choose fp32 or bf16"),
+        ("eager:fp16", "precision fp16 requires a GPU, but the model is on cpu: choose fp32 or bf16"),
         ("openvino:tf32", "engine openvino supports fp32, bf16, w8a16 and w8a8, not tf32: choose one of these"),
         ("onnx", r"onnx is not installed: pip install 'metaprompts\[onnx\]'"),
     ],
@@ -278,9 +278,9 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
             "--size is 68 64; expected multiples of 8: pose predicts crops of this size",
         ),
         (["--engine", "plane"], "--engine has 'plane'; expected plain, eager"),
-        (["--curve-engine", "plain"], "--curve-engine needs --curve: add --curve, or leave out --curve-engine"),
+        (["--curve-engine", "plain"], "--curve-engine requires --curve: add --curve, or omit --curve-engine"),
         (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; expected plain, eager"),
-        (["nothing"], "--quick measures an embedded miniature: leave out MODEL or --quick"),
+        (["nothing"], "--quick measures an embedded miniature: omit MODEL or --quick"),
     ],
 )
 def test_bad_words_are_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

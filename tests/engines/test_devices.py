@@ -96,7 +96,7 @@ def test_engines_agree_with_the_plain_path_on_the_cpu(task: str, device: str, en
 
 
 def test_fp16_is_refused_on_a_cpu() -> None:
-    with pytest.raises(InputError, match="precision fp16 is for GPUs, but the model is on cpu: choose fp32 or bf16"):
+    with pytest.raises(InputError, match="precision fp16 requires a GPU, but the model is on cpu: choose fp32 or bf16"):
         open_engine(small_model("depth"), engine="eager", precision="fp16")
 
 

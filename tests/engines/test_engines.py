@@ -420,7 +420,7 @@ def test_onnx_does_not_go_on_by_the_cpu_unasked(monkeypatch: pytest.MonkeyPatch)
         ("cuda:x", "engine onnx has no device 'cuda:x'; expected cpu, cuda, or a device such as cuda:1"),
         (
             "cuda",
-            "this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or pass --device cpu",
+            "this ONNX Runtime supports only the CPU: install onnxruntime-gpu instead, or pass --device cpu",
         ),
     ],
 )

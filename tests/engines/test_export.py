@@ -133,7 +133,7 @@ def test_connected_networks_are_the_model(task: str, every_step: bool, tmp_path:
         (["torch", "--precision", "w8a8"], "format torch supports fp32, not w8a8: choose onnx or openvino"),
         (
             ["onnx", "--calibration", "."],
-            "--calibration is for --precision w8a8: add --precision w8a8, or leave out --calibration",
+            "--calibration requires --precision w8a8: add --precision w8a8, or omit --calibration",
         ),
         (["onnx", "--precision", "w8a8", "--calibration", "missing"], "--calibration is missing; expected a folder"),
     ],
@@ -410,7 +410,7 @@ def test_a_file_in_the_place_of_the_folder_is_reported_at_once(
     ("task", "size", "line"),
     [
         ("depth", (100, 128), "--size is 100 128; expected multiples of 64"),
-        ("pose", (128, 128), r"--size is 128 128, but the model's crops of people are 64 64: leave it out"),
+        ("pose", (128, 128), r"--size is 128 128, but the model's crops of people are 64 64: omit --size"),
         ("segmentation", None, "the model does not record its training size: pass --size HEIGHT WIDTH"),
     ],
 )

@@ -239,9 +239,9 @@ def test_images_to_predict_that_cannot_be_decoded_are_skipped(photos: Path, tiny
     [
         (
             ["--calibration", "{}"],
-            "--calibration is for --precision w8a8: add --precision w8a8, or leave out --calibration",
+            "--calibration requires --precision w8a8: add --precision w8a8, or omit --calibration",
         ),
-        (["--calibration-samples", "4", "--precision", "bf16"], "--calibration-samples is for --precision w8a8"),
+        (["--calibration-samples", "4", "--precision", "bf16"], "--calibration-samples requires --precision w8a8"),
         (["--precision", "w8a8", "--calibration", "{}/missing"], "missing; expected a folder of images"),
         (["--precision", "w8a8", "--calibration-samples", "0"], "--calibration-samples"),
         (
@@ -260,12 +260,12 @@ def test_options_of_calibration(words: list[str], line: str, photos: Path, capsy
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="which has no images: pass another folder, or leave it out"):
+    with pytest.raises(InputError, match="which has no images: pass another folder, or omit --calibration"):
         of_folder(tmp_path)
 
 
 def test_calibration_is_for_w8a8() -> None:
-    with pytest.raises(InputError, match="calibration is for precision w8a8, not fp32"):
+    with pytest.raises(InputError, match="calibration applies only to precision w8a8, not fp32"):
         open_engine(small_model("depth"), engine="openvino", calibration=of_scenes(1))
 
 

@@ -16,7 +16,7 @@ def test_another_share_than_was_held_out_is_refused(tmp_path):
     _check_same_share(tmp_path, recipe)
 
     path.write_text(json.dumps(read_recipe("micro_depth", [*words, "0.2", "--data.held_out", "a.png"]).to_dict()))
-    with pytest.raises(InputError, match=r"trained without the 1 image .* leave out --data\.val, or name a list$"):
+    with pytest.raises(InputError, match=r"trained without the 1 image .* omit --data\.val, or name a list$"):
         _check_same_share(tmp_path, read_recipe(str(path), ["--data.val", "0.3"]))
     _check_same_share(tmp_path, read_recipe(str(path)))
     _check_same_share(tmp_path, read_recipe(str(path), ["--data.val", "val.txt"]))

@@ -47,7 +47,7 @@ def test_parts(label, photos):
     [
         (["gone"], "gone does not exist: give a folder, a quoted pattern"),
         (["photos", "--part", "2/2"], "--part is 2/2; expected I/N with 0 <= I < N"),
-        (["photos", "--detector", MODEL], "a detector is for pose, but the model predicts segmentation"),
+        (["photos", "--detector", MODEL], "a detector applies only to pose, but the model predicts segmentation"),
         (["photos/notes.md"], "no image could be labeled: see the error column"),
     ],
 )
@@ -62,8 +62,8 @@ def test_errors_are_one_line(label, photos, words, message):
     ("words", "message"),
     [
         (["--engine", "ray"], "pip install 'metaprompts[ray]', or give --engine local"),
-        (["--address", "auto"], "--address is for --engine ray: add --engine ray, or leave out --address"),
-        (["--gpus-per-worker", "0"], "--gpus-per-worker is for --engine ray"),
+        (["--address", "auto"], "--address requires --engine ray: add --engine ray, or omit --address"),
+        (["--gpus-per-worker", "0"], "--gpus-per-worker requires --engine ray"),
     ],
 )
 def test_without_ray(label, photos, monkeypatch, words, message):

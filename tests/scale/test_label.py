@@ -111,7 +111,7 @@ class TestLabeler:
         ("options", "message"),
         [
             ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
-            ({"detector": "micro-segmentation"}, "a detector is for pose, but the model predicts depth"),
+            ({"detector": "micro-segmentation"}, "a detector applies only to pose, but the model predicts depth"),
             ({"engine": "quantum"}, "engine is 'quantum'; expected auto"),
         ],
     )

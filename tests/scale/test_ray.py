@@ -71,7 +71,9 @@ class TestOnACluster:
         assert run(made, one).earlier == 6
 
     def test_an_error_is_the_users_line(self, job, photos):
-        with pytest.raises(InputError, match=r"^a detector is for pose, but the model predicts depth: leave it out$"):
+        with pytest.raises(
+            InputError, match=r"^a detector applies only to pose, but the model predicts depth: omit it$"
+        ):
             run(job("depth", photos, options={"device": "cpu", "detector": "micro-segmentation"}), one)
 
     def test_a_killed_actor_is_replaced_and_its_slice_labeled_again(self, job, photos):

@@ -94,7 +94,7 @@ def test_clips_on_disk(tmp_path, capsys):
     [
         (["--layout", "video", "--density", "0.3"], "--density is not for layout video"),
         (["--layout", "video", "--width", "33"], "expected at least 1 of each, and even sides"),
-        (["--layout", "plain", "--frames", "3"], "--frames is for layout video, but the layout is plain"),
+        (["--layout", "plain", "--frames", "3"], "--frames requires layout video, but the layout is plain"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, capsys, words, line):

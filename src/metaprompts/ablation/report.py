@@ -42,7 +42,7 @@ class Estimate:
     p_value: float
 
     def text(self, sign: str = "") -> str:
-        """The mean and its interval, if they exist; with ``sign`` "+", positive means have a sign, too."""
+        """The mean and its interval, if they exist; with ``sign`` "+", a positive mean is shown with its sign."""
         interval = "" if math.isnan(self.half_width) else f" ± {self.half_width:.3f}"
         return f"{self.mean:{sign}.3f}{interval}" if self.count else "-"
 

@@ -214,7 +214,7 @@ class Run:
         own = {"training.seed": self.seed, "data.root": root, "training.output_dir": out}
         for key in settings:
             if key.replace("-", "_") in own:
-                raise InputError(f"run {self.path}: {key} is set by the study for each run: leave it out")
+                raise InputError(f"run {self.path}: {key} is set by the study for each run: remove it")
         return [cell.recipe, *(f"--{key}={_spelled(value, self.seed)}" for key, value in {**settings, **own}.items())]
 
     def recipe(self, root: Path, out: Path) -> Recipe:

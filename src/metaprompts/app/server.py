@@ -111,7 +111,9 @@ def _launch(page: Any, root: Path, limits: Limits, host: str, port: int | None) 
             app_kwargs={"middleware": [Middleware(SameHostOnly)]},
         )
     except OSError as error:
-        raise InputError(f"no port from {_FIRST_PORT} is free on {host}: choose one with --port") from error
+        raise InputError(
+            f"found no free port on {host}, starting from {_FIRST_PORT}: choose one with --port"
+        ) from error
     return str(address)
 
 

@@ -49,7 +49,7 @@ def theme() -> Any:
 
 
 class _WithoutStubFile(ComponentMeta):  # type: ignore[misc]
-    """Gradio writes a stub file next to the module of every component, also in an installed package."""
+    """Gradio writes a stub file next to the module of every component, even in an installed package."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> Any:
         return super(ComponentMeta, cls).__new__(cls, name, bases, attributes)

@@ -62,7 +62,7 @@ class Bench(WithCalibration):
         from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:
-            raise InputError("--curve-engine needs --curve: add --curve, or leave out --curve-engine")
+            raise InputError("--curve-engine requires --curve: add --curve, or omit --curve-engine")
         names = [*self.engine, self.curve_engine or ""]
         self.calibration_options.check("w8a8" if any(name.endswith(":w8a8") for name in names) else "fp32")
         check_writable(self.out)

@@ -166,7 +166,7 @@ def check_pose_options(model: str, adapters: Sequence[Path], options: Mapping[st
     # An invalid model config raises when the model is loaded.
     tasks = [config["task"]["name"] for config in configs if _has_task(config)]
     if len(tasks) == len(configs) and not any(task_class(task).reads_boxes for task in tasks):
-        raise InputError(f"{given[0]} is for pose, but {model} predicts {', '.join(tasks)}: leave it out")
+        raise InputError(f"{given[0]} applies only to pose, but {model} predicts {', '.join(tasks)}: omit it")
 
 
 def _has_task(config: Any) -> bool:

@@ -46,7 +46,7 @@ class Calibrate(WithModelRecipeKeys):
         from metaprompts.utils.locks import writing_into
 
         if self.steps and self.shift_only:
-            raise InputError("--shift-only is for depth, not for --steps: leave one of them out")
+            raise InputError("--shift-only applies only to depth, not to --steps: omit one of them")
         with writing_into(self.out, "calibrate"):
             say(self._calibrate_steps() if self.steps else self._calibrate_depth())
         return 0

@@ -1,4 +1,4 @@
-"""Calibration of w8a8, also on the images that ``metaprompts predict`` predicts."""
+"""Options for w8a8 calibration, including calibration on the images to predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -47,9 +47,7 @@ class CaptionOptions:
         if not readers:
             if given:
                 kind = models[0].config.prompts.kind
-                raise InputError(
-                    f"this model has {kind} prompts and reads no captions: leave out {enumerated([*given])}"
-                )
+                raise InputError(f"this model has {kind} prompts and reads no captions: omit {enumerated([*given])}")
             return None
         if (count := len(given.keys() - {"--text-source"})) != 1:
             raise InputError(

@@ -50,7 +50,7 @@ class ShardData(WithRecipeKeys):
         shard_bytes = parse_bytes(self.shard_bytes, "--shard-bytes")
         recipe = read_recipe(self.recipe, self.overrides)
         if recipe.data.shards is not None:
-            raise InputError(f"data.shards is {recipe.data.shards}, but shards are made from folders: leave it out")
+            raise InputError(f"data.shards is {recipe.data.shards}, but shards are made from folders: omit data.shards")
         recipe.data.folder()
         recipe.data.check_output(self.out)
         with writing_into(self.out, "data shard", deep=True):

@@ -53,11 +53,11 @@ class DepthOptions:
         uses = {"--point-cloud": self.point_cloud, "--intrinsics-of-training": self.intrinsics_of_training or None}
         given = [name for name, value in uses.items() if value is not None]
         if self.edge is not None and self.point_cloud is None:
-            raise InputError("--edge is for --point-cloud: pass --point-cloud as well, or leave it out")
+            raise InputError("--edge requires --point-cloud: add --point-cloud, or omit --edge")
         if described and not given:
             raise InputError(
                 f"{described[0]} describes the camera for --point-cloud and --intrinsics-of-training: pass one of them "
-                "as well, or leave it out"
+                f"too, or omit {described[0]}"
             )
         _ = self._matrix
         if self.point_cloud == "glb" and find_spec("trimesh") is None:
@@ -100,14 +100,15 @@ class DepthOptions:
         depth = next((model for model in models if model.task.name == "depth"), None)
         if depth is None:
             for name in self.given_depth_options:
-                raise InputError(f"{name} is for depth; {source} predicts {models[0].task.name}: leave it out")
+                task = models[0].task.name
+                raise InputError(f"{name} applies only to depth, but {source} predicts {task}: omit {name}")
         if depth is None or not self.intrinsics_of_training:
             return DepthWriter(options=self)
         focal_px = getattr(depth.task, "focal_px", None)
         if focal_px is None:
             raise InputError(
                 f"{source} states no focal length of its training images (task.focal_px in config.json), so "
-                "--intrinsics-of-training cannot rescale: leave it out, or correct the depth with metaprompts calibrate"
+                "--intrinsics-of-training cannot rescale: omit it, or correct the depth with metaprompts calibrate"
             )
         return DepthWriter(options=self, focal_px=focal_px, working_size=None if windows else depth.config.working_size)
 
@@ -161,7 +162,7 @@ class DepthWriter:
         if camera is None:
             raise InputError(
                 f"{image}: the camera is unknown (no focal length in EXIF): pass --fov-x, --focal-px or --intrinsics, "
-                "or leave out --intrinsics-of-training"
+                "or omit --intrinsics-of-training"
             )
         seen = width if self.working_size is None else view_size(height, width, self.working_size)[1]
         focal_px = camera.focal_x_px * seen / width

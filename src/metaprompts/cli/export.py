@@ -67,7 +67,7 @@ class Export(WithCalibration):
         else:
             shown = [generate_scene(seed, 256, 384).image for seed in range(_SCENES)]
         if not shown:
-            raise InputError("--images: no images found for the comparison; give other paths, or leave --images out")
+            raise InputError("--images: no images found for the comparison; give other paths, or omit --images")
         # Quantizing shows its own bars.
         with _Stages(1 + STAGES, spins=self.precision == "fp32") as stages:
             stages.begin(f"loading {self.model}")

@@ -75,9 +75,11 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
             with writing_into(self.out, "heatmaps"):
                 return self._measure()
         if self.workers > 1:
-            raise InputError("--workers is for a data set: images are drawn by one process")
+            raise InputError("--workers applies only to a data set: images are drawn by one process")
         if given := [*(each.partition("=")[0] for each in self.overrides), *["--recipe"] * bool(self.recipe)]:
-            raise InputError(f"{given[0]} is for a data set: leave it out, or give --data.root DIR instead of images")
+            raise InputError(
+                f"{given[0]} applies only to a data set: omit it, or give --data.root DIR instead of images"
+            )
         if not self.inputs:
             raise InputError("no images given: name files, folders or quoted globs, or a data set with --data.root DIR")
         check_pose_options(self.model, (), given_options(self, BoxOptions))
@@ -102,7 +104,7 @@ class Heatmaps(WithModelRecipeKeys, BoxOptions, CaptionOptions):
         given = given_options(self, Heatmaps)
         for name, advice in instead.items():
             if name in given:
-                raise InputError(f"{name} is for images: {advice}")
+                raise InputError(f"{name} applies only to images: {advice}")
         return measure(
             self.model,
             self.recipe,

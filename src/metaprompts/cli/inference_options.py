@@ -58,7 +58,9 @@ class InferenceOptions:
         """
         for model in models:
             if self._windows is not None and model.task.reads_boxes:
-                raise InputError(f"--window is for whole images, but {model.task.name} predicts people: leave it out")
+                raise InputError(
+                    f"--window applies only to whole images, but {model.task.name} predicts people: omit it"
+                )
             if self._limit is not None:
                 check_limit(self._limit, model)
 

@@ -145,7 +145,7 @@ class Label(WithCalibration):
         for name in ("address", "cpus_per_worker", "gpus_per_worker"):
             if getattr(self, name) is not None:
                 option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} is for --engine ray: add --engine ray, or leave out {option}")
+                raise InputError(f"{option} requires --engine ray: add --engine ray, or omit {option}")
         return label_here if self.workers == 1 else partial(label_in_processes, workers=self.workers)
 
 

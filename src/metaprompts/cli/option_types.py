@@ -1,4 +1,4 @@
-"""What an option of a type accepts: click's settings, the name of its value in help, and completions."""
+"""Map an option's type to click's settings, the placeholder of its value in help, and completions."""
 
 import types
 from collections.abc import Callable, Iterator, Sequence

@@ -165,7 +165,7 @@ class _Option(click.Option):
         for text in value if isinstance(value, tuple) else (value,):
             # An empty path would mean the current folder. A caption may be any text.
             if text == "" and self.name != "caption":
-                raise click.BadOptionUsage(self.opts[0], f"{shown} is empty: give a value, or leave it out", ctx)
+                raise click.BadOptionUsage(self.opts[0], f"{shown} is empty: give a value, or omit it", ctx)
             if isinstance(text, str) and text.startswith("--") and self.name != "caption":
                 raise click.BadOptionUsage(self.opts[0], f"{shown} needs a value, got the option {text}", ctx)
         converted = super().process_value(ctx, value)

@@ -39,7 +39,7 @@ class BoxOptions:
         """
         for name in given_options(self, BoxOptions):
             if self.boxes is None:
-                raise InputError(f"{name} is for --boxes: pass --boxes as well, or leave it out")
+                raise InputError(f"{name} requires --boxes: add --boxes, or omit {name}")
 
     def read_boxes(self, images: Sequence[Path]) -> "Boxes | None":
         """Read the file, if it is given.
@@ -85,9 +85,9 @@ class PeopleOptions(BoxOptions):
         given = given_options(self, PeopleOptions)
         for name in ("--detector-score", "--detector-nms", "--max-people"):
             if name in given and self.detector is None:
-                raise InputError(f"{name} is for --detector: pass --detector as well, or leave it out")
+                raise InputError(f"{name} requires --detector: add --detector, or omit {name}")
         if self.oks_nms is not None and self.boxes is None and self.detector is None:
-            raise InputError("--oks-nms is for several people: pass --detector or --boxes as well, or leave it out")
+            raise InputError("--oks-nms requires --detector or --boxes: add one of them, or omit --oks-nms")
 
     def open_people(self, images: Sequence[Path], device: Any) -> "People":
         """Read the box file, or load the detector.

@@ -105,11 +105,14 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
         of_depth = self.given_depth_options
         found = self.find_inputs(self.inputs, self.out)
         if found.all_videos and self.boxes is not None:
-            raise InputError("--boxes is for images, but an input is a video: pass --detector or predict it separately")
+            raise InputError(
+                "--boxes applies only to images, but an input is a video: pass --detector, or predict the video "
+                "separately"
+            )
         if self.white_level is not None and not found.images:
-            raise InputError("--white-level is for images, but every input is a video: leave it out")
+            raise InputError("--white-level applies only to images, but every input is a video: omit it")
         if found.all_videos and of_depth:
-            raise InputError(f"{of_depth[0]} is for images, but an input is a video: leave it out")
+            raise InputError(f"{of_depth[0]} applies only to images, but an input is a video: omit it")
         if not found.videos and (failures := why_unreadable(found.images, white_level=self.white_level)):
             return self._report(found, failures)
         return self._predict_found(found) if found.paths else self._report(found, [])
@@ -219,7 +222,7 @@ class Predict(PeopleOptions, CaptionOptions, DepthOptions, VideoOptions, WithCal
         return report_outcome(done, images + videos + len(incomplete), lines)
 
     def _options_of_inputs(self) -> list[object]:
-        """What model inputs depend on, apart from the images."""
+        """The options and files, other than the images, that affect the model inputs."""
         from metaprompts.utils.fingerprint import file_fingerprint
 
         people = [getattr(self, each.name) for each in fields(PeopleOptions)]

@@ -51,7 +51,7 @@ class Scenes:
         if self.layout == "video":
             return self._write_videos()
         if self.frames is not None:
-            raise InputError(f"--frames is for layout video, but the layout is {self.layout}: leave it out")
+            raise InputError(f"--frames requires layout video, but the layout is {self.layout}: omit --frames")
         from metaprompts.synthetic.layouts import write_scenes
         from metaprompts.utils.progress import tracked
 
@@ -77,7 +77,7 @@ class Scenes:
 
         given = {"--val-count": self.val_count, "--density": self.density, "--workers": self.workers - 1 or None}
         if wrong := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"{wrong[0]} is not for layout video: leave it out")
+            raise InputError(f"{wrong[0]} does not apply to layout video: omit it")
         count = 4 if self.count is None else self.count
         write_drives(
             count,

@@ -86,7 +86,9 @@ class VideoOptions:
         if self.fps is not None:
             folders = [text for text in inputs if searched_folder(text) != Path(text).parent or Path(text).is_dir()]
             if not folders:
-                raise InputError(f"--fps is for folders of frames: {inputs[0]} is a file, which has its own frame rate")
+                raise InputError(
+                    f"--fps applies only to folders of frames: {inputs[0]} is a file, which has its own frame rate"
+                )
             rest = [text for text in inputs if text not in folders]
             for text in folders:
                 self._open(found, list_images([text], out=out), searched_folder(text))
@@ -100,7 +102,8 @@ class VideoOptions:
         given = given_options(self, VideoOptions)
         if given and not found.all_videos:
             raise InputError(
-                f"{next(iter(given))} is for videos, but no input is a video: leave it out, or pass --fps for a folder"
+                f"{next(iter(given))} applies only to videos, but no input is a video: omit it, or pass --fps for a "
+                "folder"
             )
         return found
 

@@ -175,7 +175,7 @@ class ShapeBatches(Iterable[dict[str, Tensor]]):
         self._groups = groups
 
     def __len__(self) -> int:
-        """Return the number of lists, a lower bound of the number of batches."""
+        """Return the number of lists, a lower bound on the number of batches."""
         return len(self._groups)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:

@@ -82,11 +82,11 @@ def tolerance_of(config: ModelConfig) -> float:
         InputError: the model has one step, was trained on its last step only, or is not calibrated
     """
     if config.refinement.steps == 1:
-        raise InputError("steps auto needs several refinement steps, but the model has one: leave it out")
+        raise InputError("steps auto needs several refinement steps, but the model has one: omit steps")
     if not config.supervised_steps:
         raise InputError(
             "steps auto needs a model whose steps were all trained (training.step_decay), but only the last step of "
-            f"this one was: leave it out, or give a number of steps from 1 to {config.refinement.steps}"
+            f"this one was: omit steps, or give a number from 1 to {config.refinement.steps}"
         )
     if config.step_tolerance is None:
         raise InputError(

@@ -31,7 +31,7 @@ class StepCalibration:
         tolerance: mean disagreement of two successive steps at which an image is finished
         metric: name of the main metric
         all_steps: the metric's value with all steps
-        adaptive: the metric's value with the tolerance
+        adaptive: the metric's value if steps stop at the tolerance
         step_counts: number of steps -> number of predictions that used that many
     """
 

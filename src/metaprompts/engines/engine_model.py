@@ -109,7 +109,7 @@ class EngineModel:
         """
         if self.caption_encoder is None:
             kind = self.config.prompts.kind
-            raise InputError(f"this model has {kind} prompts and reads no captions: leave out the caption")
+            raise InputError(f"this model has {kind} prompts and reads no captions: omit the caption")
         return self.caption_encoder(captions)
 
     def train(self, mode: bool = True) -> Self:

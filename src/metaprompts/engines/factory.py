@@ -119,7 +119,7 @@ def open_engine(
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
     if calibration is not None and precision != "w8a8":
-        raise InputError(f"calibration is for precision w8a8, not {precision}: leave it out, or choose w8a8")
+        raise InputError(f"calibration applies only to precision w8a8, not {precision}: omit it, or choose w8a8")
     tolerance = tolerance_of(model.config) if approximation.steps == "auto" else None
     warn_of_untrained_steps(model.config, approximation.steps)
     order = _Order(model.eval(), precision, approximation, cache, device, calibration)
@@ -188,7 +188,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
         InputError: the engine does not support the precision or the device, or is not installed
     """
     if precision == "fp16" and device.type == "cpu":
-        raise InputError(f"precision fp16 is for GPUs, but the model is on {device}: choose fp32 or bf16")
+        raise InputError(f"precision fp16 requires a GPU, but the model is on {device}: choose fp32 or bf16")
     if precision not in PRECISIONS[engine]:
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
         raise InputError(
@@ -262,7 +262,7 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> tuple[Engine
     enough = images is None or images >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
     if device.type != "cpu":
         if order.precision in _EIGHT_BITS:
-            raise InputError(f"{order.precision} is for the CPU: pass --device cpu, or another precision")
+            raise InputError(f"{order.precision} requires the CPU: pass --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
             return "compile", f"{count} on a GPU, worth compiling for"
         return "eager", f"on {device.type}, too few ({count}) to pay for compiling"

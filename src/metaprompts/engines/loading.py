@@ -76,9 +76,7 @@ def load(
     if engine == PLAIN:
         return with_engine(loading.load(source, device, dtype), engine, precision, less, calibration=calibrated)
     if dtype is not None:
-        raise InputError(
-            f"dtype is {dtype}, but engine {engine} takes a precision: give precision, and leave out dtype"
-        )
+        raise InputError(f"dtype is {dtype}, but engine {engine} takes a precision: give precision, and omit dtype")
     # Networks are converted on the CPU, no matter where they will run.
     place = pick_device("cpu" if engine in CONVERTING else device)
     name = None if device is None else str(device)

@@ -259,8 +259,8 @@ def check_limit(limit: int, model: "MetaPromptModel") -> None:
 def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
     """The workspace of a convolution in addition to its tensors, as measured on CPUs and assumed for GPUs.
 
-    In single and half precision, a reordered copy of input and weights, and for a transposed convolution also of the
-    result. In double precision, one map per kernel position.
+    In single and half precision: reordered copies of the input, the weights and, for a transposed convolution, the
+    result. In double precision: one map per kernel position.
     """
     if operation is not torch.ops.aten.convolution.default:
         return 0

@@ -126,7 +126,9 @@ def onnx_provider(name: str | None) -> Provider:
         raise InputError(f"engine onnx has no device {name!r}; expected cpu, cuda, or a device such as cuda:1")
     provider = "CUDAExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
-        raise InputError("this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or pass --device cpu")
+        raise InputError(
+            "this ONNX Runtime supports only the CPU: install onnxruntime-gpu instead, or pass --device cpu"
+        )
     # With TF32, the default, matrix products would have 10-bit mantissas.
     return provider, {"device_id": int(number or 0), "use_tf32": 0}
 

@@ -182,7 +182,7 @@ class Merging:
 def split_places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Positions, in the sequence of tokens, of destinations (the first token of each 2x2 block) and of all others.
 
-    Blocks cut off at an odd border also have a destination.
+    The partial blocks at the border of a map with odd height or width have a destination, too.
 
     Args:
         size: (h, w)

@@ -137,7 +137,7 @@ class ScaledResize:
         if min(height, width) < SMALLEST_SIDE:
             raise InputError(
                 f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; expected at least "
-                f"{SMALLEST_SIDE} per side: leave out that scale"
+                f"{SMALLEST_SIDE} per side: remove that scale"
             )
         image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
         return replace(sample, image=image)

@@ -33,7 +33,7 @@ def class_table(classes: Sequence[str], iou: Sequence[float]) -> Table:
 
 
 def _table(title: str, columns: tuple[str, str], rows: Iterable[tuple[str, str, float]]) -> Table:
-    """Rows of a name, the name of the score, and the score."""
+    """A table of rows (name, name of the score, score)."""
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column(columns[0], style="cyan")
     table.add_column(columns[1], justify="right")

@@ -86,7 +86,7 @@ def _row(model: ImagePredictor, item: Any) -> tuple[ImageArray, Any, Any]:
     image = as_image(source)
     if callable(boxes):
         if not model.task.reads_boxes:
-            raise InputError(f"a detector is for pose, but the model predicts {model.task.name}: leave it out")
+            raise InputError(f"a detector applies only to pose, but the model predicts {model.task.name}: omit it")
         boxes = boxes(image)
     return image, boxes, caption
 

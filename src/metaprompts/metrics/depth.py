@@ -53,7 +53,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, small
         predicted_m: any shape, meters, > 0
         target_m: the same shape, meters, > 0
         variance_focus: degree to which a common scale is ignored, 0..1
-        smallest: lower bound of the value under the square root
+        smallest: lower bound on the value under the square root
 
     Returns:
         a scalar

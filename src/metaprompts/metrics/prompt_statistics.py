@@ -263,7 +263,7 @@ class JointResponses(ClassResponses):
             InputError: no joint was visible
         """
         if not self._counts.any():
-            raise InputError("the validation split has no visible joints: leave out data.val_boxes, or check data.val")
+            raise InputError("the validation split has no visible joints: omit data.val_boxes, or check data.val")
         return replace(super().compute(), peak_distance_px=(self._distances / self._counts).numpy())
 
 

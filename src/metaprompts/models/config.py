@@ -81,7 +81,7 @@ class Prompts:
         if self.kind != "meta" and self.per_step and not self.adapter:
             raise InputError(
                 f"prompts.per_step gives {self.kind} prompts an adapter for each step, but prompts.adapter is false: "
-                "set it to true, or leave out per_step"
+                "set adapter to true, or omit per_step"
             )
         if self.labels is not None and not all(label.strip() for label in self.labels or ("",)):
             raise InputError(f"prompts.labels is {list(self.labels)}; expected a name for each prompt")

@@ -201,7 +201,7 @@ class MetaPromptModel(
         """
         prompts = self.config.prompts
         if prompts.kind != "caption":
-            raise InputError(f"this model has {prompts.kind} prompts and reads no captions: leave out the caption")
+            raise InputError(f"this model has {prompts.kind} prompts and reads no captions: omit the caption")
         self._text_encoder = text_encoder_of(replace(prompts, text_source=source or prompts.text_source))
         return self._text_encoder
 

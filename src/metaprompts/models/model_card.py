@@ -150,7 +150,7 @@ def _is_hub_id(source: str) -> bool:
 
 
 def _public(source: str | None) -> str | None:
-    """A source without the names of folders on the machine that trained the model."""
+    """A source without the folder names of the machine that trained the model."""
     if source is None or source in embedded_models() or _is_hub_id(source):
         return source
     return Path(source).name

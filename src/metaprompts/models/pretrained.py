@@ -174,7 +174,7 @@ def _check_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
         names = ", ".join(map(str, _PRECISIONS))
         raise InputError(f"dtype is {dtype}; expected one of {names}")
     if dtype is not None and shared:
-        raise InputError(f"dtype is {dtype}, but the base is shared with other models: leave out dtype")
+        raise InputError(f"dtype is {dtype}, but the base is shared with other models: omit dtype")
 
 
 def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:

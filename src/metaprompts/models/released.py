@@ -277,5 +277,5 @@ def _check_aliases(tensors: Mapping[str, Tensor], aliases: Mapping[str, str], or
 
 
 def _is_idle_output(name: str, config: ModelConfig) -> bool:
-    """Whether the output layer of the file was unused, as with one step."""
+    """Whether a tensor belongs to the UNet's output layer, which is never used if there is only one refinement step."""
     return config.refinement.steps == 1 and f"{_UNET}out." in name

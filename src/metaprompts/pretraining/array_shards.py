@@ -39,7 +39,7 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
 
 
 def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[range]:
-    """The parts, for ``count`` rows in total, that are not written yet.
+    """The row ranges of the parts that are still missing from a folder.
 
     Args:
         folder: output folder of all parts

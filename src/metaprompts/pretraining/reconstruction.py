@@ -36,7 +36,7 @@ def color_loss(error: Tensor) -> Tensor:
 
 
 def chroma_loss(error: Tensor) -> Tensor:
-    """Mean absolute error in blue and red difference, (B, 3, H, W) -> scalar."""
+    """Mean absolute error of the chroma channels Cb and Cr, (B, 3, H, W) -> scalar."""
     return chroma(error).abs().mean()
 
 

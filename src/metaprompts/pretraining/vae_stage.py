@@ -196,7 +196,7 @@ def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
 
 
 def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:
-    """Write what `train_vae` writes, but for a VAE that is already trained.
+    """Write the outputs of `train_vae` for a VAE that is already trained.
 
     Args:
         part: folder vae/ of a diffusers folder

@@ -130,8 +130,8 @@ def check_prompt_keys(recipe: Recipe, overrides: Overrides) -> None:
         value = getattr(getattr(recipe, section), name)
         if recipe.prompts.kind not in kinds and value is not None:
             raise InputError(
-                f"{key} applies only if prompts.kind is {' or '.join(kinds)}, but it is {recipe.prompts.kind}: leave "
-                f"out {key}"
+                f"{key} applies only if prompts.kind is {' or '.join(kinds)}, but it is {recipe.prompts.kind}: omit "
+                f"{key}"
             )
 
 

@@ -34,7 +34,7 @@ def load_with_recipe(
 
     Args:
         source: a model folder, the name of an embedded model, or a hub id
-        recipe: name or file; None for the recipe.json next to the model, also in a hub repository
+        recipe: name or file; None for the recipe.json next to the model, locally or on the hub
         overrides: as for `read_recipe`
         choose_device: maps the recipe's device to the device of this process
         reads_data: whether to check that the recipe's data exists before the slow loading of the model
@@ -82,7 +82,7 @@ def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrid
         if own != expected:
             raise InputError(
                 f"{source} was trained with {section}.{key} {own}, and only training can change it to {expected}: "
-                "leave it out"
+                "omit it"
             )
 
 
@@ -106,6 +106,6 @@ def _check_same_share(source: Path, recipe: Recipe) -> None:
     if trained:
         raise InputError(
             f"{source} was trained without the {counted(len(trained), 'image')} that its recipe.json names, but "
-            f"--data.val {recipe.data.val_share:g} holds out others, which it was trained on: leave out --data.val, or "
+            f"--data.val {recipe.data.val_share:g} holds out others, which it was trained on: omit --data.val, or "
             "name a list"
         )

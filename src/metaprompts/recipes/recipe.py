@@ -181,7 +181,7 @@ class Recipe:
         if self.training.early_stopping is not None and not self.data.validates:
             raise InputError(
                 f"training.early_stopping is {self.training.early_stopping}, but data.val is none, so no validation "
-                "score can stop training: leave it out, or pass --data.val 0.1"
+                "score can stop training: omit early_stopping, or pass --data.val 0.1"
             )
         if self.training.trainable != "full" and (
             self.backbone.forget_unet or self.backbone.source.startswith("random:")

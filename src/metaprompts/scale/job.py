@@ -40,7 +40,7 @@ Work = Callable[[Slice], Done]
 """Labels a slice, and writes its result."""
 
 MakeWork = Callable[["LabelJob", str | None], Work]
-"""A job and a device -> what labels the job's slices; `SliceLabeler`, or a stub."""
+"""A job and a device -> the object that labels the job's slices: `SliceLabeler`, or a stub."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ class Labeler:
         self.model: Any = load(model, device, engine=engine, precision=precision, **images)
         self.depth_scale = depth_scale(self.model.task)
         if detector is not None and not self.model.task.reads_boxes:
-            raise InputError(f"a detector is for pose, but the model predicts {self.model.task.name}: leave it out")
+            raise InputError(f"a detector applies only to pose, but the model predicts {self.model.task.name}: omit it")
         self._boxes = None if detector is None else load_detector(detector, device)
         self._batch_size, self._caption, self._confidence = batch_size, caption, confidence
 

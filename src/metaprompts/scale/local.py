@@ -35,7 +35,7 @@ def label_in_processes(
         job: the labeling job
         slices: the slices; one is read whenever a process is free
         workers: number of processes; several GPUs are shared among them
-        make_work: makes what labels the slices of a job on a device
+        make_work: makes the object that labels a job's slices on a device
 
     Raises:
         InputError: raised by a process, or several processes died while labeling one slice

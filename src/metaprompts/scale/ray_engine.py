@@ -52,7 +52,7 @@ def label_with_ray(
         address: address of a running cluster, "auto" for the one on this machine; None starts one
         cpus: CPU cores of an actor
         gpus: GPUs of an actor, for example 0.5; None shares the cluster's GPUs among the actors
-        make_work: makes what labels the slices of a job on a device
+        make_work: makes the object that labels a job's slices on a device
 
     Raises:
         InputError: Ray is not installed, the cluster cannot be reached, or an actor raised this error

@@ -297,7 +297,7 @@ class Task(ABC):
             InputError: the task does not support windows
         """
         raise InputError(
-            f"{self.name} is not predicted per pixel, so windows are not supported: leave out window and stride"
+            f"{self.name} is not predicted per pixel, so windows are not supported: omit window and stride"
         )
 
     @abstractmethod

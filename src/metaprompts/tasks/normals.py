@@ -320,7 +320,7 @@ class Normals(FusedTask):
         return batch[_TARGET]
 
     def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
-        """One minus the cosine between normals, at most 1: of each pixel, and the mean of each image."""
+        """One minus the cosine between normals, clamped to [0, 1]: per pixel, and averaged per image."""
         per_pixel = (1 - F.cosine_similarity(earlier, later, dim=1)).clamp(0, 1)
         return per_pixel, per_pixel.mean(dim=(1, 2))
 

@@ -28,7 +28,7 @@ from metaprompts.utils.checkpoint_files import (
 logger = logging.getLogger(__name__)
 
 Resume = Literal["ask", "auto", "never"]
-"""What to do with an unfinished run in the folder: raise an error, resume it, or start over."""
+"""How to treat an unfinished run in the folder: raise an error, resume it, or start over."""
 
 # Keys that may change between stopping and resuming a run: they do not change the result, except for rounding.
 _FREE = {

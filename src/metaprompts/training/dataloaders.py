@@ -257,7 +257,7 @@ class _Order(Sampler[int]):
 
 
 def validation_batches(split: Split, recipe: Recipe, groups: Sequence[list[int]] | None = None) -> ShapeBatches:
-    """The validation split in order, or some of its groups of ``val_batch_size`` samples; a batch has one size."""
+    """The validation split in order, or some of its groups of ``val_batch_size``; a batch's images have one size."""
     images = Transformed(split.samples, split.transforms, seed=0)
     groups = in_groups(len(images), recipe.training.val_batch_size) if groups is None else groups
     return ShapeBatches(Reader(images, list, workers=recipe.data.num_workers, batch_sampler=groups))

@@ -56,7 +56,7 @@ def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
 
 
 def stand_in_backbone(source: str, second: str | None = None) -> Backbone:
-    """A backbone with random weights in the architecture of a source and, if given, of a second encoder's source."""
+    """A randomly initialized backbone with the architecture of a source and, if given, of a second encoder's source."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         backbone = build_backbone(**{part: read_json(folder / part / "config.json") for part in ("unet", "vae")})

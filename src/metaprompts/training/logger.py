@@ -162,7 +162,7 @@ class MetricLogger:
 
 @contextmanager
 def metric_logger(run: "RunState") -> Iterator[MetricLogger]:
-    """Open the logger of a run, in which lines of later steps and validations are dropped.
+    """Open the logger of a run; log lines of steps and validations after the resumed step are dropped.
 
     Raises:
         InputError: a file cannot be written, or a tracker cannot be started
@@ -209,7 +209,7 @@ def check_trackers(names: tuple[str, ...] | None) -> None:
     if missing := [name for name in names or () if name not in installed]:
         raise InputError(
             f"training.report_to names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, "
-            "or leave it out (--training.report_to none uses no tracker)"
+            "or remove it (--training.report_to none uses no tracker)"
         )
 
 

@@ -18,7 +18,7 @@ def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
         options: options of huggingface_hub's snapshot_download: revision, cache_dir, token, ...
 
     Returns:
-        the folder of the files; files that the repository lacks are missing there, too
+        the folder of the files; files that are not in the repository are not in the folder either
 
     Raises:
         InputError: the repository does not exist, or there is no network and nothing in the cache

@@ -45,7 +45,7 @@ def color_depth(
     maximum: float | None = None,
     valid: NDArray[np.bool_] | None = None,
 ) -> ImageArray:
-    """Color a depth map with inferno, reversed: brightness falls evenly with distance, also in gray print.
+    """Color a depth map with inferno, reversed: brightness falls evenly with distance, even when printed in gray.
 
     Args:
         depth_m: (H,W) meters

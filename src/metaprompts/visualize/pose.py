@@ -92,7 +92,7 @@ def draw_boxes(
 
 
 def box_note(scores: Sequence[float]) -> str:
-    """What the boxes of `draw_boxes` mean, in a legend."""
+    """The legend text for the boxes of `draw_boxes`."""
     return f"box: a person{', with the score of the box' if any(score != 1 for score in scores) else ''}"
 
 

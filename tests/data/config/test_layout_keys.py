@@ -109,7 +109,7 @@ class TestSegmentation:
             ({"layout": "cityscapes", "as_cityscapes": True}, "data.as_cityscapes is True.*choose layout mapillary"),
             ({"layout": "ade20k", "labels": "v1.2"}, "choose layout cityscapes or mapillary"),
             ({"layout": "mapillary", "labels": "v3"}, "data.labels is 'v3'; expected v1.2 or v2.0 for mapillary"),
-            ({"layout": "mapillary", "labels": "v2.0", "as_cityscapes": True}, "leave out one of them"),
+            ({"layout": "mapillary", "labels": "v2.0", "as_cityscapes": True}, "omit one of them"),
         ],
     )
     def test_keys_that_do_not_go_together(self, settings, words):
@@ -161,7 +161,7 @@ class TestDepth:
             ({"layout": "nyu", "val": "test_list.txt"}, "data.val is test_list.txt, .*choose layout lists"),
             ({"layout": "nyu_mat", "val_list": "a.txt"}, "choose layout nyu or kitti"),
             ({"layout": "nyu", "val_selection": True}, "choose layout kitti"),
-            ({"layout": "kitti", "val_selection": True, "val_list": "a.txt"}, "leave out one of them"),
+            ({"layout": "kitti", "val_selection": True, "val_list": "a.txt"}, "omit one of them"),
             ({"depth_scale": 0.0}, "data.depth_scale is 0.0; expected 1e-06 to 1000000000"),
         ],
     )

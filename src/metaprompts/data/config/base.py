@@ -282,7 +282,7 @@ class Section:
             if layout not in layouts and is_said and getattr(self, name) != defaults[name]:
                 raise InputError(
                     f"data.{name} is {getattr(self, name)}, but data.layout is {layout!r}: "
-                    f"leave it out, or choose layout {' or '.join(layouts)}"
+                    f"omit it, or choose layout {' or '.join(layouts)}"
                 )
 
 

@@ -65,7 +65,7 @@ class DepthData(PairedSection):
         self.check_defaults_unless(("nyu", "kitti"), "train_list", "val_list")
         self.check_defaults_unless(("kitti",), "val_selection")
         if self.val_selection and self.val_list is not None:
-            raise InputError(f"data.val_list is {self.val_list} and data.val_selection true: leave out one of them")
+            raise InputError(f"data.val_list is {self.val_list} and data.val_selection is true: omit one of them")
         if self.depth_kind == "disparity" and self.focal_baseline is None:
             raise InputError(
                 "data.depth_kind is disparity: set data.focal_baseline, the focal length in pixels times the baseline "
@@ -73,7 +73,7 @@ class DepthData(PairedSection):
             )
         if self.depth_kind != "disparity" and self.focal_baseline is not None:
             raise InputError(
-                f"data.focal_baseline is {self.focal_baseline}, but data.depth_kind is {self.depth_kind}: leave out "
+                f"data.focal_baseline is {self.focal_baseline}, but data.depth_kind is {self.depth_kind}: omit "
                 "data.focal_baseline, or choose disparity"
             )
         if self.sky is None and self.sky_class is not None:

@@ -68,7 +68,7 @@ class SegmentationData(PairedSection):
         if self.layout == "mapillary" and self.labels not in (None, "v1.2", "v2.0"):
             raise InputError(f"data.labels is {self.labels!r}; expected v1.2 or v2.0 for mapillary")
         if self.as_cityscapes and self.labels == "v2.0":
-            raise InputError("data.as_cityscapes is for mapillary v1.2, but data.labels is v2.0: leave out one of them")
+            raise InputError("data.as_cityscapes requires mapillary v1.2, but data.labels is v2.0: omit one of them")
 
     def parts(self, split: Split, classes: Sequence[str]) -> Openers:
         """The parts of a split, which are opened one by one; ``classes`` are the task's classes."""

@@ -140,7 +140,7 @@ def _walk(folder: Path, left_out: set[str], above: tuple[str, ...], visits: Coun
 
 
 def is_true(ask: Callable[[], bool]) -> bool:
-    """What the file system answers; False for a link to itself, a forbidden folder or a name that is too long."""
+    """Call a path predicate; False for a link to itself, a forbidden folder or a name that is too long."""
     try:
         return ask()
     except OSError:

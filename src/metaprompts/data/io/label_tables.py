@@ -168,8 +168,8 @@ def label_table(
     if any(isinstance(key, tuple) for key in keys):
         if list(ignored) or reduce_zero_label:
             raise InputError(
-                "data.label_map maps colors, but data.ignored and data.reduce_zero_label are for values: leave them "
-                "out, and write COLOR=ignored in data.label_map"
+                "data.label_map maps colors, but data.ignored and data.reduce_zero_label map values: omit them, "
+                "and write COLOR=ignored in data.label_map"
             )
         table: LabelTable = _color_table(list(said), keys, list(said.values()), others)
     else:

@@ -1,4 +1,4 @@
-"""Find the folders and files of a data set, also by list files, or raise an error that names what is missing."""
+"""Find the folders and list files of a data set, or raise an error that names the missing ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def find_file(candidates: Sequence[Path], *, what: str) -> Path:
 
     Args:
         candidates: at least one, all named in the error
-        what: name of the searched file, for example "the list of KITTI's training images"
+        what: description of the file, for example "the list of KITTI's training images"
 
     Raises:
         InputError: no candidate exists

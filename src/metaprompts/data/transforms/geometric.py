@@ -104,8 +104,8 @@ class RandomCrop:
     """Cut out a random window; smaller images stay whole, because `Pad` comes later.
 
     Args:
-        height: height of the window, at most
-        width: width of the window, at most
+        height: maximum height of the window
+        width: maximum width of the window
         max_class_share: draw again, up to 10 times, while one class has at least this fraction of the window's labeled
             pixels (mmsegmentation's ``cat_max_ratio``); None to accept any window
     """
@@ -181,8 +181,8 @@ def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tupl
     Args:
         height: height of the image
         width: width of the image
-        longest: upper bound of the longer side
-        shortest: upper bound of the shorter side
+        longest: upper bound on the longer side
+        shortest: upper bound on the shorter side
 
     Returns:
         height and width, each rounded and at least 1

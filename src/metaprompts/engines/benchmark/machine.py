@@ -28,7 +28,7 @@ _TRIALS = 4
 _MAP, _SIDE_OF_CHANNELS = 64, 8
 
 Kernel = tuple[str, float, Callable[[], Any]]
-"""The precision in which it multiplies, the number of its operations, and the function to time."""
+"""The precision of a kernel's multiplications, its number of operations, and the function to time."""
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:

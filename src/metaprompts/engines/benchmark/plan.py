@@ -152,7 +152,7 @@ def chosen_model(
         InputError: the model does not load, or a model is given in addition to ``quick``
     """
     if quick and model is not None:
-        raise InputError("--quick measures an embedded miniature: leave out MODEL or --quick")
+        raise InputError("--quick measures an embedded miniature: omit MODEL or --quick")
     if quick:
         config = load(f"micro-{task}", "cpu").config
         return f"embedded model micro-{task}", f"micro-{task}", replace(config, working_size=_QUICK_SIZE)

@@ -95,7 +95,7 @@ def export_model(
         model.second_encoder.check_convertible(chosen.runtime)
     warn_of_untrained_steps(model.config, steps)
     if every_step and not (model.config.supervised_steps and (steps or model.config.refinement.steps) > 1):
-        raise InputError("--every-step is for models with several steps that were all trained (training.step_decay)")
+        raise InputError("--every-step requires a model with several steps that were all trained (training.step_decay)")
     size = _size(model, size)
     whole = WholeModel(OptimizedModel(model.eval(), steps), every_step=every_step).eval()
     with writing_into(out, "export"), _folder(out) as scratch:
@@ -163,7 +163,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
     if crop is not None:
         if asked is not None and asked != crop:
             raise InputError(
-                f"--size is {_shown(asked)}, but the model's crops of people are {_shown(crop)}: leave it out"
+                f"--size is {_shown(asked)}, but the model's crops of people are {_shown(crop)}: omit --size"
             )
         return crop
     size = asked or model.config.working_size

@@ -73,7 +73,7 @@ def of_folder(folder: Path, samples: int = SAMPLES) -> Calibration:
     # A folder without images is listed itself.
     paths = spread([path for path in list_images([str(folder)]) if not path.is_dir()], samples)
     if not paths:
-        raise InputError(f"--calibration is {folder}, which has no images: pass another folder, or leave it out")
+        raise InputError(f"--calibration is {folder}, which has no images: pass another folder, or omit --calibration")
     source = f"{counted(len(paths), 'image')} of {folder}"
     return of_files(paths, source, samples, lambda _, path: (read_image(path), None, None))
 
@@ -164,7 +164,7 @@ class CalibrationOptions:
         """
         for name, value in (("--calibration", self.folder), ("--calibration-samples", self.samples)):
             if value is not None and precision != "w8a8":
-                raise InputError(f"{name} is for --precision w8a8: add --precision w8a8, or leave out {name}")
+                raise InputError(f"{name} requires --precision w8a8: add --precision w8a8, or omit {name}")
         if self.folder is not None and not self.folder.is_dir():
             raise InputError(f"--calibration is {self.folder}; expected a folder of images")
 

@@ -35,7 +35,7 @@ class Recorded:
     encoded: Sequence[Tensor]
 
     def repeat(self, parts: Parts, part: str) -> list[Any]:
-        """Repeat all calls of a part; returns what each returns."""
+        """Repeat all calls of a part, and return their results."""
         return [getattr(parts, part)(*arguments) for arguments in self.calls[part]]
 
 

@@ -77,7 +77,7 @@ class FakeQuantization(LayerMode):
         self._groups, self._weight_levels = groups, 2 ** (weight_bits - 1) - 1
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Round the arguments of a layer of the groups, then compute it."""
+        """Round the arguments of a layer if it belongs to the groups, then run the layer."""
         axis = _OUTPUT_AXES.get(func)
         if axis is not None and self.group in self._groups:
             inputs, weight, *rest = args

@@ -113,7 +113,7 @@ def sidecar_for(prediction: Any, folder: Path, stem: str) -> AbstractContextMana
 
 @contextmanager
 def _people_lines(path: Path) -> Iterator[AddFrame]:
-    """A line for each frame, in which each person keeps the same number."""
+    """Write a line for each frame; a person keeps the same number throughout."""
     frames = count()
     with write_whole(path) as scratch, scratch.open("w", encoding="utf-8") as file:
 

@@ -156,4 +156,4 @@ def _adapter(channels: int) -> nn.Sequential:
 
 def _check_no_context(context: Tensor | None, kind: str) -> None:
     if context is not None:
-        raise InputError(f"this model has {kind} prompts and reads no captions, but got a context: leave it out")
+        raise InputError(f"this model has {kind} prompts and reads no captions, but got a context: omit it")

@@ -45,7 +45,8 @@ class LatentError:
     Attributes:
         images: number of images
         mean_absolute: mean absolute error, in standard deviations of the VAE's latents
-        unexplained: mean squared error as a fraction of the latents' variance; 0 is exact, 1 is as good as the mean
+        unexplained: mean squared error as a fraction of the latents' variance; 0 is exact, 1 is no better
+            than always predicting the mean
         worst_channel: unexplained fraction of the variance in the worst latent channel
         parameters: number of parameters of the small encoder
         vae_parameters: number of parameters of the VAE's encoder
