@@ -92,7 +92,7 @@ def test_clips_on_disk(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--layout", "video", "--density", "0.3"], "--density is not for layout video"),
+        (["--layout", "video", "--density", "0.3"], "--density does not apply to layout video"),
         (["--layout", "video", "--width", "33"], "expected at least 1 of each, and even sides"),
         (["--layout", "plain", "--frames", "3"], "--frames requires layout video, but the layout is plain"),
     ],
