@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch._inductor.constant_folding import constant_fold
 from torch._inductor.exc import InductorError
 
 import metaprompts
 from metaprompts.engines import factory, onnxruntime
-from metaprompts.engines.by_torch import CompiledParts
+from metaprompts.engines.by_torch import CompiledParts, _freeing_copies
 from metaprompts.engines.converted import examples, multiple_of
 from metaprompts.engines.factory import installed, open_engine, weights_type
 from metaprompts.engines.onnxruntime import AnySizePooling, RowwiseGroupNorm, build_onnx
@@ -157,6 +159,29 @@ def test_a_step_is_compiled_once_for_a_size(monkeypatch: pytest.MonkeyPatch) -> 
             parts.unet_step(latent.contiguous(memory_format=layout), conditions.shifts[0], conditions.keys_values[0])
 
     assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_copies_of_weights_are_freed_while_compiling(*, is_own: bool) -> None:
+    """All channels-last copies of weights were kept until the last one was reordered: 2 GiB of the peak.
+
+    Where no copy is needed, the weights are the model's own, which it keeps.
+    """
+    part = nn.Conv2d(16, 16, 3)
+    weight = part.weight.detach() if is_own else part.weight.detach().clone(memory_format=torch.channels_last)
+    expected, graph = weight.clone(), torch.fx.Graph()
+    reordered = graph.call_function(
+        torch.ops.mkldnn._reorder_convolution_weight.default,
+        (graph.get_attr("weight"), [0, 0], [1, 1], [1, 1], 1, [1, 16, 8, 8]),
+    )
+    graph.output((reordered,))
+    module = torch.fx.GraphModule({"weight": weight}, graph)
+
+    with _freeing_copies(part):
+        constant_fold(module)
+
+    assert weight.untyped_storage().nbytes() == (expected.nbytes if is_own else 0)
+    assert torch.equal(next(module.buffers()).to_dense(), expected)
 
 
 def test_the_same_bytes_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:

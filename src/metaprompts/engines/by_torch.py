@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from metaprompts.engines.optimized import PARTS, OptimizedModel
@@ -109,8 +109,38 @@ class CompiledParts(EagerParts):
                 stack.enter_context(settings.patch(freezing=True))
                 if sizes not in self._compiled_sizes:
                     stack.enter_context(releasing_files())
+                    stack.enter_context(_freeing_copies(getattr(self._prepared, part)))
             yield
         self._compiled_sizes.add(sizes)
+
+
+@contextmanager
+def _freeing_copies(part: nn.Module) -> Iterator[None]:
+    """While PyTorch freezes a part, free its channels-last copy of each weight once the weight is reordered.
+
+    PyTorch keeps all of these copies until the last weight is reordered, which takes 2 GiB at full width.
+    """
+    from torch._inductor.constant_folding import ConstantFolder
+
+    own = {tensor.untyped_storage().data_ptr() for tensor in part.state_dict(keep_vars=True).values()}
+    fold = ConstantFolder.run_node
+
+    def run_node(folder: ConstantFolder, node: torch.fx.Node) -> Any:
+        found = fold(folder, node)
+        # Operators such as mkldnn._reorder_convolution_weight.
+        for source in node.all_input_nodes if "_reorder_" in str(node.target) else ():
+            copy = folder.env.get(source)
+            if source.op == "get_attr" and len(source.users) == 1 and isinstance(copy, Tensor):
+                storage = copy.untyped_storage()
+                if storage.data_ptr() not in own:
+                    storage.resize_(0)
+        return found
+
+    ConstantFolder.run_node = run_node  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        ConstantFolder.run_node = fold  # type: ignore[method-assign]
 
 
 def _remove_damaged(error: "InductorError", removed: Collection[str]) -> str:
