@@ -57,7 +57,7 @@ def test_table_by_hand():
 
 def test_notes_tell_what_is_missing_diverged_and_unknown():
     text = markdown(study(), FOUND)
-    assert "Of 12 runs 8 have a result." in text
+    assert "8 of 12 runs have a result." in text
     assert "A single seed has neither an interval nor a test." in text
     assert "Trained at commit unknown (the runs did not record versions)." in text
     assert f"\n- small/theirs/2 diverged: {DIVERGED}" in text

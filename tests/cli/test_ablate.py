@@ -160,7 +160,7 @@ def test_a_failed_run_is_an_error_but_the_others_are_trained(study, data, traine
     assert main(words) == 1
     text, said = capsys.readouterr()
     assert said == f"error: {failure}\n2/2  study  depth/wild/1  d1 0.2500\n"
-    assert "Of 2 runs 1 have a result." in text
+    assert "1 of 2 runs have a result." in text
     assert main([*words, "--check"]) == 0
     monkeypatch.setattr(runs, "_outcome", lambda *_: failure)
     assert main([*words, "--check"]) == 1
@@ -265,7 +265,7 @@ def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
     (tmp_path / "s.toml").write_text(SCENES)
     out = tmp_path / "out"
     assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--quick"]) == 0
-    assert "its numbers are meaningless" in capsys.readouterr().out
+    assert "the numbers are meaningless" in capsys.readouterr().out
     assert [run.path for run, _ in trained] == ["few/a/1", "few/b/1", "people/a/1", "people/b/1"]
     assert {run.settings["training.steps"] for run, _ in trained} == {2}
     assert len((out / "quick/data/scenes/train_6.txt").read_text().splitlines()) == 4
@@ -325,7 +325,7 @@ def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
         (["--processes", "0"], "'--processes': 0 is not in the range 1<=x"),
         (["--again"], "choose which with --only"),
         (["--stored", "results"], "--stored needs --check or --show"),
-        (["--plan", "--show"], "exclude each other: pass one of them"),
+        (["--plan", "--show"], "are mutually exclusive: pass one of them"),
         (["--only", "depth/none/1"], "--only depth/none/1 matches no run"),
         (["--check", "--data", "images=."], "nothing to check"),
     ],

@@ -55,7 +55,11 @@ def test_the_camera_is_named(models, photo, tmp_path, monkeypatch, capsys, optio
         ("pose", ("--point-cloud", "ply"), "--point-cloud applies only to depth"),
         ("depth", ("--point-cloud", "ply", "--intrinsics", "gone.txt"), "gone.txt"),
         ("depth", ("--point-cloud", "obj"), "'obj' is not one of 'ply', 'glb'"),
-        ("depth", ("--intrinsics-of-training",), "states no focal length of its training images (task.focal_px"),
+        (
+            "depth",
+            ("--intrinsics-of-training",),
+            "does not state the focal length of its training images (task.focal_px",
+        ),
         ("segmentation", ("--intrinsics-of-training",), "--intrinsics-of-training applies only to depth, but "),
     ],
 )

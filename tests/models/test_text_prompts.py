@@ -142,8 +142,8 @@ def test_a_source_given_by_name_brings_its_words():
         (["--prompts.labels", "wall, "], None),
         (["--prompts.labels", '["wall", ""]'], "expected a name for each prompt"),
         (["--prompts.labels", "[]"], "expected a name for each prompt"),
-        (["--prompts.templates", "a photo"], "expected sentences with {} once in each"),
-        (["--prompts.templates", "{} and {}"], "expected sentences with {} once in each"),
+        (["--prompts.templates", "a photo"], "expected sentences with exactly one {} each"),
+        (["--prompts.templates", "{} and {}"], "expected sentences with exactly one {} each"),
         (["--prompts.templates", "[]"], "prompts.templates is empty"),
     ],
 )

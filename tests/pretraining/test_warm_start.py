@@ -57,5 +57,5 @@ def test_a_folder_that_lacks_a_part_is_named(tmp_path):
 
 
 def test_an_architecture_next_to_it_is_refused(run, tmp_path):
-    with pytest.raises(InputError, match="architecture and init_from exclude each other"):
+    with pytest.raises(InputError, match="architecture and init_from are mutually exclusive"):
         dataclasses.replace(small_settings(tmp_path / "run"), init_from=run / "model")

@@ -142,13 +142,13 @@ def _rows(study: Study, cell: Cell, results: Results) -> Iterator[tuple[Row, lis
 
 def _notes(study: Study, results: Results, fewest: int) -> Iterator[str]:
     """Lines below the table; ``fewest`` is the smallest number of seeds of an entry with values."""
-    quick = "A quick run: it shows that the study runs; its numbers are meaningless. " if study.quick else ""
+    quick = "Quick run: it only shows that the study works; the numbers are meaningless. " if study.quick else ""
     few = ""
     if fewest < _FEW_SEEDS:
         few = f" {fewest} seeds are few: a difference that is not significant may still exist."
     if fewest == 1:
         few = " A single seed has neither an interval nor a test."
-    missing = "" if len(results) == len(study.runs) else f" Of {len(study.runs)} runs {len(results)} have a result."
+    missing = "" if len(results) == len(study.runs) else f" {len(results)} of {len(study.runs)} runs have a result."
     yield (
         f"{quick}Student's t over seeds: confidence interval of the mean, paired test against "
         f"{study.variants[0].name} by seed, p not corrected for multiple comparisons.{few}{missing}"

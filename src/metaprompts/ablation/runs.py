@@ -73,7 +73,7 @@ def seconds_of(run: Run) -> float:
 def data_folders(
     studies: Iterable[Study], runs: Iterable[Run], given: Mapping[str, Path], out: Path, *, processes: int
 ) -> dict[str, Path]:
-    """The given folders by name, and OUT/data/scenes, where scenes are drawn if runs need them and none are given.
+    """The given folders by name, and OUT/data/scenes, where scenes are rendered if runs need them and none are given.
 
     Raises:
         InputError: the folder holds other files, or a part is larger than every split
@@ -89,12 +89,12 @@ def data_folders(
 
 
 def _generate(scenes: GeneratedScenes, folder: Path, processes: int, *, quick: bool) -> None:
-    """Draw scenes and the lists of their parts; only in quick studies may a part be larger than its split."""
+    """Render scenes, and write the lists of their parts; only in quick studies may a part be larger than its split."""
     sizes = {"train": scenes.count - scenes.val_count, "val": scenes.val_count}
     too_large = [part for part in scenes.parts if part > max(sizes.values())]
     if too_large and not quick:
         raise InputError(f"scenes.parts has {too_large[0]}, but there are {sizes['train']} scenes to train on")
-    progress = partial(tracked, what="drawing scenes")
+    progress = partial(tracked, what="rendering scenes")
     count, val_count, seed = scenes.count, scenes.val_count, scenes.seed
     write_scenes("plain", count, folder, val_count=val_count, seed=seed, workers=processes, progress=progress)
     for split, part in ((split, part) for split in sizes for part in scenes.parts if quick or part <= sizes[split]):

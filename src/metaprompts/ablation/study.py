@@ -258,7 +258,7 @@ class Run:
 
 
 def read_study(path: Path, *, trains: bool = True) -> Study:
-    """Read a study, and the recipe of each of its runs; recipes may be missing if it trains nothing.
+    """Read a study, and the recipe of each of its runs; recipes may be missing if nothing is trained.
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, missing or wrong, or a run is invalid

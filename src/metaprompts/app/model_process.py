@@ -18,7 +18,7 @@ _END_SECONDS = 5.0
 
 
 class ModelProcess:
-    """The process that runs the models. It is restarted if a call takes too long or crashes it.
+    """The process that runs the models. The process is restarted if a call takes too long or crashes it.
 
     Args:
         settings: the models

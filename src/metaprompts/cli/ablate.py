@@ -43,7 +43,7 @@ class Ablate:
     only: tuple[str, ...] = option((), metavar="CELL/VARIANT/SEED")
     """Select the runs that match; any of the three parts may be *. May be repeated."""
     again: bool = False
-    """Discard the results of --only, and retrain."""
+    """Discard the results selected by --only, and retrain."""
     check: bool = False
     """Retrain finished runs in OUT/check; exit code 1 if one fails or its result differs by more than 1e-3."""
     stored: Path | None = option(None, metavar="DIR")
@@ -88,7 +88,7 @@ class Ablate:
         if self.stored is not None and not (self.check or self.show):
             raise InputError("--stored needs --check or --show")
         if sum((self.plan, self.show, self.check, self.again)) > 1:
-            raise InputError("--plan, --show, --check and --again exclude each other: pass one of them")
+            raise InputError("--plan, --show, --check and --again are mutually exclusive: pass one of them")
 
     def _studies(self, given: dict[str, Path]) -> "list[Study]":
         from metaprompts.ablation.study import quick_study, read_study

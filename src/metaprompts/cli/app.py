@@ -51,7 +51,7 @@ class App(WithCalibration):
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = option("auto", group=_SPEED)
     """Engine that executes the models, see metaprompts predict."""
     precision: Literal["fp32", "bf16", "fp16", "w8a16", "w8a8"] = option("fp32", group=_SPEED)
-    """Precision of the engine, see metaprompts predict; maps of prompts are always computed in fp32."""
+    """Precision of the engine, see metaprompts predict; prompt maps are always computed in fp32."""
 
     def run(self) -> int:
         """Serve until interrupted."""

@@ -107,7 +107,7 @@ class DepthOptions:
         focal_px = getattr(depth.task, "focal_px", None)
         if focal_px is None:
             raise InputError(
-                f"{source} states no focal length of its training images (task.focal_px in config.json), so "
+                f"{source} does not state the focal length of its training images (task.focal_px in config.json), so "
                 "--intrinsics-of-training cannot rescale: omit it, or correct the depth with metaprompts calibrate"
             )
         return DepthWriter(options=self, focal_px=focal_px, working_size=None if windows else depth.config.working_size)

@@ -96,7 +96,7 @@ class Export(WithCalibration):
 
 
 def _difference(name: str, parity: Mapping[str, Any]) -> str:
-    """How far the output ``name`` of the file is from the model's, also relative to its spread."""
+    """The difference between the file's output ``name`` and the model's, absolute and relative to its spread."""
     largest, mean, spread = (parity[key] for key in ("max_difference", "mean_difference", "output_std"))
     relative = (
         f"; relative to its standard deviation of {spread:.3g}, by {largest / spread:.1e} and {mean / spread:.1e}"

@@ -37,7 +37,7 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
 def option(
     default: Any = MISSING, *, metavar: str | None = None, names: Names | None = None, group: str = "Options"
 ) -> Any:
-    """A field that is an option, as fields are by default, with additional settings.
+    """A field that is an option, like every other field, but with additional settings.
 
     Args:
         default: default value of the option; without a default, the option is required

@@ -11,9 +11,9 @@ from metaprompts.pretraining.config import Pretraining, StageName
 class Pretrain(Pretraining):
     """Pre-train a miniature Stable Diffusion on generated scenes, without a GPU.
 
-    Draws scenes with captions, trains a VAE, then a UNet with a text encoder, and writes a diffusers folder, DIR/model,
-    that StableDiffusionPipeline and --backbone.source load. If interrupted, run the same command again to resume; it
-    skips finished stages. A larger --diffusion.steps extends a finished run.
+    Renders scenes with captions, trains a VAE, then a UNet with a text encoder, and writes a diffusers folder,
+    DIR/model, that StableDiffusionPipeline and --backbone.source load. If interrupted, run the same command again to
+    resume; it skips finished stages. A larger --diffusion.steps extends a finished run.
     """
 
     stage: StageName | Literal["all"] = "all"

@@ -18,9 +18,9 @@ Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "pla
 class Scenes:
     """Write generated rooms and streets in the format of a known data set.
 
-    Use them to try out readers and recipes without the real data set. A fifth of the scenes is for validation; captions
-    and a README.txt are written as well. In the layouts coco and plain, both splits contain people. If interrupted, run
-    the same command again to resume; it always writes the same files.
+    Use them to try out readers and recipes without the real data set. A fifth of the scenes are for validation;
+    captions and a README.txt are written as well. In the layouts coco and plain, both splits contain people. If
+    interrupted, run the same command again to resume; it always writes the same files.
     """
 
     layout: Name = "plain"
@@ -66,7 +66,7 @@ class Scenes:
             width=self.width,
             density=self.density,
             workers=self.workers,
-            progress=partial(tracked, what="drawing scenes"),
+            progress=partial(tracked, what="rendering scenes"),
         )
         say(f"{counted(count, 'scene')} in {self.out}\n")
         return 0

@@ -123,7 +123,7 @@ def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tupl
 
 
 def describe_mirroring(names: Sequence[str], given: Pairs | None = None) -> str:
-    """One line on which joints are swapped when an image is mirrored, and which are not."""
+    """A line that names the joints that are swapped when an image is mirrored, and those that are not."""
     try:
         pairs = mirror_pairs(names, given)
     except InputError:

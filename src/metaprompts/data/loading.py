@@ -1,4 +1,4 @@
-"""Load samples in batches, which may differ in shape, with worker processes, whose errors are reported on one line."""
+"""Load samples in batches of varying shape with worker processes; their errors are reported on one line."""
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The demonstration: draw scenes, score the embedded models, train one live, visualize prompts, write the report."""
+"""The demonstration: render scenes, score the embedded models, train one live, visualize prompts, write the report."""
 
 import os
 from collections.abc import Iterator

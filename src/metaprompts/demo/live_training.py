@@ -17,7 +17,7 @@ from metaprompts.training.train_step import apply_learning_rate, check_finite
 _FALL = 0.4
 _WARMUP_STEPS = 10
 ENOUGH_STEPS = 50
-"""With fewer steps, the fresh head has hardly left its random start, and scores say nothing."""
+"""With fewer steps, the head is still close to its random initialization, and scores are meaningless."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ _ORDERS = {
 }
 
 _Row = tuple[int, str, Sample]
-"""Number of a prompt, what it prefers, and the scene that shows it."""
+"""A prompt's number, a description of its preference, and the scene that shows it."""
 
 
 def prompts_gallery(
@@ -73,7 +73,7 @@ def _by_depth(preferences: DepthPreferences, samples: Sequence[Sample]) -> Itera
     order = np.argsort(spread)[::-1]
     for number, prompt in enumerate(chosen):
         correlation = preferences.correlation[prompt]
-        text = f"prompt {prompt} prefers {'far' if correlation > 0 else 'near'} things (correlation {correlation:.2f})"
+        text = f"prompt {prompt} prefers {'far' if correlation > 0 else 'near'} objects (correlation {correlation:.2f})"
         # The two prompts of a pair, far and near, share a scene.
         yield prompt, text, samples[order[number // 2 % len(order)]]
 

@@ -129,12 +129,12 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def duration(points: Sequence[Point]) -> str:
-    """What was trained: "58 steps in 61 seconds"."""
+    """A summary of the training, such as "58 steps in 61 seconds"."""
     return f"{counted(len(points), 'step')} in {counted(round(points[-1].seconds), 'second')}"
 
 
 def verdict(steps: int, changes: Sequence[Change]) -> str:
-    """What the scores before and after the live training tell, in a sentence.
+    """A sentence that compares the scores before and after the live training.
 
     Args:
         steps: number of training steps

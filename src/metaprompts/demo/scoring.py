@@ -1,4 +1,4 @@
-"""Score the embedded models, and baselines that ignore the image, as the floor of each metric."""
+"""Score the embedded models, and baselines that ignore the image, which give each metric a floor."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

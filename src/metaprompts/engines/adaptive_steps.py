@@ -69,7 +69,7 @@ def warn_of_untrained_steps(config: ModelConfig, steps: object) -> None:
     if isinstance(steps, int) and steps < trained and not config.supervised_steps:
         _logger.warning(
             "only the last of this model's %d refinement steps was trained: predictions of step %d are much less "
-            "accurate; train with training.step_decay for models whose steps can be chosen",
+            "accurate; train with training.step_decay to be able to choose the number of steps",
             trained,
             steps,
         )

@@ -99,7 +99,7 @@ def calibrate_steps(
 
 
 def _largest_good(attempt: Callable[[float], StepCalibration], sign: int) -> StepCalibration | None:
-    """The attempt with the largest tolerance that loses little; ``sign`` is 1 if higher scores are better, else -1."""
+    """The attempt with the largest acceptable tolerance; ``sign`` is 1 if higher scores are better, else -1."""
 
     def is_good(found: StepCalibration) -> bool:
         return sign * (found.adaptive - found.all_steps) >= -LARGEST_LOSS * abs(found.all_steps)

@@ -265,14 +265,14 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> tuple[Engine
             raise InputError(f"{order.precision} requires the CPU: pass --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
             return "compile", f"{count} on a GPU, worth compiling for"
-        return "eager", f"on {device.type}, too few ({count}) to pay for compiling"
+        return "eager", f"on {device.type}, too few ({count}) to make compiling worthwhile"
     second = order.model.second_encoder
     if second is not None and not second.is_convertible:
         return "eager", "its second encoder cannot be converted"
     if not installed("openvino"):
         return "eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' for faster prediction on a CPU"
     if bounded and order.precision not in _EIGHT_BITS:
-        return "eager", "the only engine with strips and windows of any size"
+        return "eager", "the only engine that supports strips and windows of any size"
     if order.precision in _EIGHT_BITS or enough:
         return "openvino", "installed, and the fastest on a CPU"
     if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):

@@ -146,7 +146,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm in a module's `nn.Sequential` containers into the preceding convolution.
 
     Args:
-        module: in evaluation mode; changed in place, but not its convolutions
+        module: in evaluation mode; changed in place, except for its convolutions, which are copied
     """
     for sequence in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
         for index in range(len(sequence) - 1):

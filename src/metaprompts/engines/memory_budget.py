@@ -118,7 +118,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
 
 
 def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
-    """An upper bound for a view's memory without tracing the model, as if all layers were as wide as the widest.
+    """An upper bound on a view's memory without tracing the model, as if all layers were as wide as the widest.
 
     Small models pass this check immediately; for large models, the exact computation is worth a few seconds.
     """

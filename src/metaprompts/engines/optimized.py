@@ -242,7 +242,7 @@ class Encode(nn.Module):
         return latent if self.scale == 1 else latent * self.scale
 
     def in_strips(self, rows: int) -> "Encode":
-        """The same encoder in strips of a height in every map, at least 1: the same latents, up to rounding.
+        """The same encoder, run in strips of ``rows`` (at least 1) in every map; latents are equal up to rounding.
 
         Raises:
             InputError: the height is invalid, or the encoder's layers differ from those of Stable Diffusion
@@ -270,7 +270,7 @@ class Encoders(nn.Module):
             self.second.cache = None
 
     def in_strips(self, rows: int) -> "Encoders":
-        """The same encoders, the VAE's in strips of a height; see `Encode.in_strips`."""
+        """The same encoders, with the VAE's run in strips of ``rows``; see `Encode.in_strips`."""
         # A small encoder needs no strips, because its maps have few channels.
         return Encoders(self.latent.in_strips(rows), self.second) if isinstance(self.latent, Encode) else self
 

@@ -114,7 +114,7 @@ def evaluate_split(
 
 
 def _finished(evaluation: Evaluation, together: Processes, *, restart: bool) -> set[int]:
-    """The indices of samples that need no prediction, after discarding records that no longer hold."""
+    """The indices of samples that need no prediction, after discarding outdated records."""
     resumed = belongs_to(evaluation.out, evaluation.what, restart=restart)
     together.wait()
     if together.rank == 0:

@@ -110,7 +110,7 @@ class PromptResponses(ABC):
     """Responses of prompts, counted batch by batch; sums can be added, so that several processes can count.
 
     Attributes:
-        summed: names of the attributes, beside the moments, that are sums
+        summed: names of the attributes, besides the moments, that are sums
     """
 
     summed: ClassVar[tuple[str, ...]] = ()

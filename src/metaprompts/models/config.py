@@ -88,10 +88,10 @@ class Prompts:
         for template in self.templates if self.templates is not None else (NAME_PLACE,):
             if template.count(NAME_PLACE) != 1:
                 raise InputError(
-                    f"prompts.templates has {template!r}; expected sentences with {NAME_PLACE} once in each"
+                    f"prompts.templates has {template!r}; expected sentences with exactly one {NAME_PLACE} each"
                 )
         if self.templates == ():
-            raise InputError(f"prompts.templates is empty; expected sentences with {NAME_PLACE} in each, or none")
+            raise InputError(f"prompts.templates is empty; expected sentences with one {NAME_PLACE} each, or none")
 
 
 @dataclass(frozen=True, kw_only=True)

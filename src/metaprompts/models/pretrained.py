@@ -61,8 +61,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
 
         Args:
             folder: created if needed
-            dtype: precision of the stored weights, for example torch.float16 for half the size; by default the
-                precision they have
+            dtype: precision of the stored weights, for example torch.float16 for half the size; by default, unchanged
             state: all tensors by name, if the model holds only shards of them; by default the model's tensors
             recipe: the sections of the model's recipe, written to recipe.json
             metrics: the model's validation scores, for the model card

@@ -26,7 +26,7 @@ class Scenes:
     width: int = 192
     """Width in pixels; a multiple of 64."""
     workers: int = 2
-    """Processes that draw scenes; 1 draws in the main process."""
+    """Processes that render scenes; 1 renders in the main process."""
 
     def __post_init__(self) -> None:
         _at_least(1, "scenes.", self, "count", "held_out", "workers")
@@ -190,8 +190,8 @@ class Pretraining:
             raise InputError(f"seed is {self.seed}; expected 0 or more")
         if self.architecture and self.init_from:
             raise InputError(
-                "architecture and init_from exclude each other, because the folder defines the networks: give one of "
-                "them"
+                "architecture and init_from are mutually exclusive, because the folder defines the networks: give one "
+                "of them"
             )
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}; expected at least 1")

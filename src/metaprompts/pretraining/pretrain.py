@@ -225,7 +225,7 @@ def _use_threads(settings: Pretraining) -> None:
 
 
 def _export(run: Run) -> None:
-    """Write model/, a diffusers folder in half precision, load it again and draw samples.png with it."""
+    """Write model/, a diffusers folder in half precision, load it again and generate samples.png with it."""
     out, captions, settings = run.settings.out, run.samples(), run.settings.diffusion
     text_to_image = TextToImageModel.read(out / "diffusion/model")
     vae = AutoencoderKL.from_pretrained(out / "vae/model")

@@ -1,4 +1,4 @@
-"""Draw images with a pipeline, and lay them out in sheets with their captions."""
+"""Generate images with a pipeline, and lay them out in sheets with their captions."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ _LINES = 4
 def generate_images(
     pipeline: StableDiffusionPipeline, captions: Sequence[str], seed: int, steps: int, guidance: float
 ) -> NDArray[np.uint8]:
-    """Draw an image for each caption, at the pipeline's own size.
+    """Generate an image for each caption, at the pipeline's own size.
 
     Args:
         pipeline: for example ``StableDiffusionPipeline.from_pretrained(folder)``

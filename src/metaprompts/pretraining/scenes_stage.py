@@ -1,4 +1,4 @@
-"""Stage scenes: draw images with captions, once, with several processes."""
+"""Stage scenes: render images with captions, once, with several processes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def draw_scenes(settings: Scenes, folder: Path, source: Source = generated_scene
         for split, count in ((HELD_OUT, settings.held_out), (TRAINING, settings.count))
         for rows in missing_parts(folder / split, count, shape)
     ]
-    for _ in tracked(in_processes(_draw_part, jobs, settings.workers), len(jobs), what="drawing scenes"):
+    for _ in tracked(in_processes(_draw_part, jobs, settings.workers), len(jobs), what="rendering scenes"):
         pass
 
 

@@ -31,7 +31,8 @@ class BackboneChoice:
             recipes do not
         cache_latents: keep the frozen encoders' outputs in memory, up to 1 GiB each, which helps only if images repeat
             exactly
-        latent_cache: folder that keeps them in files instead, without a limit, for all processes and later runs
+        latent_cache: folder that keeps these outputs in files instead, without a limit, for all processes and later
+            runs
         gradient_checkpointing: recompute the UNet's layers in the backward pass, to save memory
         channels_last: use the channels-last memory format, which some GPUs prefer
     """

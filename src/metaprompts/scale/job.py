@@ -67,7 +67,7 @@ class LabelJob:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything besides the images that determines the results, which excludes the device."""
+        """All settings that affect the results, which excludes the device."""
         options = {name: value for name, value in self.options.items() if name != "device"}
         return {
             "source": self.source,

@@ -1,4 +1,4 @@
-"""Label slices with Ray: on a running cluster, or on one that it starts on this machine."""
+"""Label slices with Ray: on a running cluster, or on one started on this machine."""
 
 import logging
 import math
@@ -163,7 +163,7 @@ def _check_address(address: str | None) -> None:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Discard what Ray's C++ parts print while they start; its errors are exceptions."""
+    """Discard the startup output of Ray's C++ processes; Ray raises errors as exceptions."""
     sys.stderr.flush()
     kept = os.dup(_STDERR)
     nowhere = os.open(os.devnull, os.O_WRONLY)

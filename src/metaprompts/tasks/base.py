@@ -302,7 +302,7 @@ class Task(ABC):
 
     @abstractmethod
     def constant_output(self, batches: Iterable[Batch]) -> Tensor:
-        """The best raw output (1, ...) that is the same for every image: the floor of each metric.
+        """The best raw output (1, ...) that is the same for every image: a floor for each metric.
 
         Args:
             batches: batches of training images, all of one size
@@ -379,8 +379,8 @@ class FusedTask(Task):
     """A task whose head reads one map, fused from all levels.
 
     Attributes:
-        upsample: how fused rearrangement and head enlarge maps: "transposed" convolutions, as released, which leave a
-            grid in smooth predictions, or "resize" (bilinear) and a 3x3 convolution
+        upsample: how fused rearrangement and head enlarge maps: "transposed" convolutions, as released, which cause
+            checkerboard artifacts in smooth predictions, or "resize" (bilinear) and a 3x3 convolution
     """
 
     fused: ClassVar[bool] = True

@@ -40,7 +40,8 @@ def pixel_confidence(prediction: Any, mirrored: Any = None, margin: Confidence |
     """The confidence of each pixel, from 0 to 1; None if the prediction has no pixels.
 
     Segmentation: `class_margin`. Depth: the smaller divided by the larger of the depths predicted for the
-    image and for its mirror image. Normals: the cosine of the angle between these two, at least 0.
+    image and for its mirror image. Normals: the cosine of the angle between the two predicted normals, or 0 if
+    negative.
 
     Args:
         prediction: a prediction of an image

@@ -280,7 +280,7 @@ class Segmentation(Task):
         return one_hot * (labels != IGNORED_LABEL).unsqueeze(1)
 
     def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
-        """The total variation distance of the class probabilities: of each pixel, and the mean of each image."""
+        """The total variation distance of the class probabilities: per pixel, and averaged per image."""
         per_pixel = (earlier.softmax(dim=1) - later.softmax(dim=1)).abs().sum(dim=1) / 2
         return per_pixel, per_pixel.mean(dim=(1, 2))
 

@@ -70,7 +70,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
 
 
 def _cache(choice: BackboneChoice, what: str, tensors: Iterable[tuple[str, Tensor]]) -> EncoderCache:
-    full = f"the cache of {what} stores nothing more: further images are encoded every time"
+    full = f"the cache of {what} takes no new entries: other images are encoded every time"
     if choice.latent_cache is None:
         return EncoderCache(full=full)
     return DiskEncoderCache(choice.latent_cache / tensors_fingerprint(tensors), full=full)

@@ -111,7 +111,7 @@ class _Other:
         self._process.start()
 
     def wait_until_ready(self) -> None:
-        """Wait until the process is about to join the group, which would not notice an earlier exit."""
+        """Wait until the process is about to join the group; the group would not notice an earlier exit."""
         while not self._ready.wait(_LOOK_SECONDS):
             if not self._process.is_alive():
                 raise RuntimeError(f"training process {self._rank} exited during startup; see its output above")

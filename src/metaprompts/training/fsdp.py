@@ -68,7 +68,7 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load full tensors, which need not be all of the model's; each process keeps its shards."""
+    """Load full tensors for some or all of the model's parameters; each process keeps its shards."""
     set_model_state_dict(model, dict(state), options=StateDictOptions(full_state_dict=True, strict=False))
 
 

@@ -40,7 +40,7 @@ class StopRequest:
 
 @contextmanager
 def noticing_signals() -> Iterator[StopRequest]:
-    """Remember SIGINT and SIGTERM while the body runs; a second signal seconds later ends the process immediately.
+    """Remember SIGINT and SIGTERM while the body runs; another one three seconds later ends the process.
 
     Ignored signals stay ignored, because shells start background jobs that way. Only the main thread can handle
     signals; in other threads nothing changes.

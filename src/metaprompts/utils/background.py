@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def read_ahead(items: Iterable[S], read: Callable[[S], T]) -> Iterator[T]:
-    """Yield ``read(item)`` in order; the next item is read while the caller uses the last one.
+    """Yield ``read(item)`` in order; the next item is read while the caller uses the current one.
 
     All items are read in one thread, so ``read`` is never called twice at once.
     """

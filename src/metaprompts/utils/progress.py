@@ -83,7 +83,7 @@ def tracked(
     Args:
         items: the items to yield
         total: number of items; None for ``len``
-        what: description of the work, for example "drawing scenes"
+        what: description of the work, for example "rendering scenes"
         below: a running bar, below which the new bar is shown
     """
     if total is None and isinstance(items, Sized):

@@ -38,7 +38,7 @@ def enumerated(names: Sequence[str]) -> str:
 
 
 def with_unit(name: str) -> str:
-    """The name of a score with its unit, if it has one that the name does not tell: "rmse (m)"."""
+    """The name of a score, with its unit unless the name already implies it: "rmse (m)"."""
     return f"{name} ({_UNITS[name]})" if name in _UNITS else name
 
 

@@ -33,7 +33,7 @@ class Curve:
 
     Attributes:
         title: heading
-        unit: unit of the values, written at the axis
+        unit: unit of the values, written along the axis
         steps: (N,), ascending
         values: (N,); non-finite values are skipped
         smooth: window, in points, of a running mean drawn over the values; 1 to draw only the values
@@ -147,7 +147,7 @@ class Line:
 
 
 def draw_lines(rows: Sequence[Sequence[Line]]) -> ImageArray:
-    """Draw panels in rows; both axes begin at 0, so that proportional growth is a straight line through the corner.
+    """Draw panels in rows; both axes begin at 0, so that proportional growth is a straight line through the origin.
 
     Returns:
         (height, width, 3)

@@ -90,7 +90,7 @@ def _draw(axes: "Axes", title: str, rows: Sequence[Row]) -> None:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Axis limits that include the values, and intervals unless these are many times as wide."""
+    """Axis limits around the values; intervals extend them by at most the range of the values on each side."""
     values = [value for row in rows for value in row.values] or [0.0, 1.0]
     low, high = min(values), max(values)
     spread = high - low or max(abs(high), 1.0) * 0.1

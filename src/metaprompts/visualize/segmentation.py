@@ -207,7 +207,7 @@ def _spread_colors() -> ImageArray:
 
 
 def _further_colors(taken: ImageArray, count: int) -> ImageArray:
-    """More colors than eyes can tell apart, but all different, by a walk that visits each 24-bit color once."""
+    """More colors than the eye can distinguish, but all different: a walk that visits each 24-bit color once."""
     seen = {tuple(color) for color in taken.tolist()}
     numbers = (index * 0x9E3779 & 0xFFFFFF for index in range(1 << 24))
     walk = ((number >> 16, number >> 8 & 255, number & 255) for number in numbers)

@@ -85,7 +85,7 @@ def stack_down(*images: ImageArray) -> ImageArray:
 
 
 def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text, and a font that has its letters; letters that no font has become question marks instead of boxes."""
+    """The text, and a font that has its letters; letters in no font become question marks."""
     # Not every font has the non-breaking space.
     text = unicodedata.normalize("NFC", text).replace("\u00a0", " ")
     font = font_for(text, size_px)

@@ -133,7 +133,7 @@ class TestAnnotations:
                 "2 people have the annotation id 70; .*number the annotations",
             ),
             (changed(image_id="7"), "image_id is '7', not a whole number"),
-            (changed(keypoints=[1, 2, 2]), "expected 9 numbers"),
+            (changed(keypoints=[1, 2, 2]), "keypoints has 3 numbers; expected 9"),
             (changed(bbox=[1, 2, None, 4]), r"entry 0 of the annotations \(id 70\) is wrong: bbox is"),
             (changed(bbox=[1, 2, float("nan"), 4]), "not finite"),
             (changed(bbox=[5, 5, 1e30, 1e30]), r"entry 0 .*bbox \[5, 5, 1e\+30, 1e\+30\] is larger than any image"),

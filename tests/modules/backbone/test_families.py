@@ -178,7 +178,7 @@ def test_other_models_are_named(tmp_path, channels, kind):
     UNet2DConditionModel(**SD1 | {"in_channels": channels}).save_pretrained(tmp_path / "unet")
     AutoencoderKL(**VAE).save_pretrained(tmp_path / "vae")
     with pytest.raises(
-        InputError, match=f"{kind}.*takes {channels} channels, but the VAE gives 4; choose a text-to-image"
+        InputError, match=f"{kind}.*takes {channels} channels, but the VAE outputs 4; choose a text-to-image"
     ):
         load_backbone(str(tmp_path))
 

@@ -287,9 +287,9 @@ class TestUnfit:
             (
                 {"in_channels": 9},
                 {},
-                "the UNet is that of an inpainting model: it takes 9 channels, but the VAE gives 4",
+                "the UNet is that of an inpainting model: it takes 9 channels, but the VAE outputs 4",
             ),
-            ({}, {"latent_channels": 16}, "the UNet takes 4 channels, but the VAE gives 16"),
+            ({}, {"latent_channels": 16}, "the UNet takes 4 channels, but the VAE outputs 16"),
             ({"block_out_channels": [30, 64]}, {}, "no backbone can be built from this config (ValueError"),
             ({"block_out_channels": "wide"}, {}, "no backbone can be built from this config"),
             ({"down_block_types": ["NoSuchBlock"] * 2}, {}, "no backbone can be built from this config"),

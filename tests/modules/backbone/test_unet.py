@@ -162,7 +162,7 @@ def test_gradient_checkpointing_keeps_fewer_activations():
         ({"down_block_types": ["AttnDownBlock2D"] * 4}, "AttnDownBlock2D"),
         ({"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"}, "middle block is UNetMidBlock2DSimpleCrossAttn"),
         ({"cross_attention_dim": [64, 64, 64, 64]}, "no single cross-attention size"),
-        ({"in_channels": 9}, "takes 9 channels and gives 4"),
+        ({"in_channels": 9}, "takes 9 channels and outputs 4"),
     ],
 )
 def test_a_unet_that_does_not_fit_is_refused(changes, message):

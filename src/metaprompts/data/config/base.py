@@ -129,7 +129,7 @@ class Section:
                 raise InputError(f"data.{name} is {given}, but data.val is {shown}: pass --data.{name} {off}")
 
     def _list_name(self, val: str | float | None) -> str:
-        """The name of the validation list; an error if there is no validation, or it is held out from training."""
+        """The name of the validation list; raises an error if ``val`` is none or a fraction."""
         if not isinstance(val, str):
             raise InputError(f"data.val is {'none' if val is None else val}, so this split has no list")
         return val

@@ -184,7 +184,7 @@ def _describe_joints(added: Mapping[str, Any], path: Path) -> str:
 
 
 def _file_joints(data: PoseData) -> _FileJoints | None:
-    """The joints of the training or else the validation annotations; None if reading the samples will report why."""
+    """The joints of the training or else the validation annotations; None if unreadable, which is reported later."""
     try:
         if data.shards is not None:
             for split in read_index(data.shards).splits.values():

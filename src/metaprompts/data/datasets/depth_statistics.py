@@ -17,8 +17,8 @@ class DepthStatistics:
     """Counts pixels and maps of the samples passed to `update`.
 
     Args:
-        min_depth_m: depth counts above it, see ``task.min_depth_m``
-        max_depth_m: depth counts below it, see ``task.max_depth_m``
+        min_depth_m: only larger depths count, see ``task.min_depth_m``
+        max_depth_m: only smaller depths count, see ``task.max_depth_m``
 
     Attributes:
         images: number of depth maps

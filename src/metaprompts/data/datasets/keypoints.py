@@ -69,7 +69,7 @@ class CocoKeypoints(People, ReadsImages):
         left_out: number of skipped annotations, by reason
 
     Raises:
-        InputError: the JSON is broken, entries are missing or impossible, no person remains, or images of people are
+        InputError: the JSON is broken, entries are missing or invalid, no person remains, or images of people are
             missing; the message names up to 5 of them
     """
 

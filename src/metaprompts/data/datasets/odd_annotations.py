@@ -1,4 +1,4 @@
-"""Detect boxes that are probably not [x, y, width, height], and joints not [x, y], in pixels of their image."""
+"""Detect boxes and joints that are probably not in pixels of their image, or not [x, y, width, height]."""
 
 from collections.abc import Callable, Iterator
 
@@ -34,7 +34,7 @@ def odd_boxes(
         and (ends <= 1).all()
         and (~known | (sizes_wh > _FEW / _BEYOND).all(axis=1)).all()
     ):
-        return [f"all {len(ends)} boxes lie within one pixel, like fractions of the size; expected pixels"]
+        return [f"all {len(ends)} boxes lie within one pixel, as if given as fractions of the size; expected pixels"]
     if not known.any():
         return []
     (places,) = known.nonzero()
@@ -103,7 +103,7 @@ def odd_joints(
         yield (
             f"{is_off.sum()} of {counted(len(keypoints), 'person')} with most labeled joints outside their own box "
             f"(the first: {name(int(is_off.argmax()))}): boxes and joints may belong to different people, or joints "
-            "relative to the box; expected both in pixels of the image"
+            "may be relative to the box; expected both in pixels of the image"
         )
     lowest = places.min(axis=1, where=labeled[:, :, None], initial=np.inf)
     highest = places.max(axis=1, where=labeled[:, :, None], initial=-np.inf)
@@ -111,5 +111,6 @@ def odd_joints(
     if at_one_point.any():
         yield (
             f"{at_one_point.sum()} of {counted(len(keypoints), 'person')} with all labeled joints within one pixel "
-            f"(the first: {name(int(at_one_point.argmax()))}), like fractions of the size; expected x, y in pixels"
+            f"(the first: {name(int(at_one_point.argmax()))}), as if given as fractions of the size; "
+            "expected x, y in pixels"
         )

@@ -70,7 +70,7 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
         (H, W) int32, red x 65536 + green x 256 + blue
 
     Raises:
-        InputError: the file is not an image, is not of such a type, or has a lossy format
+        InputError: the file is not an image, is of another type, or has a lossy format
     """
     image = load_image(path, kind="label file", expected=_EXPECTED)
     _check_lossless(image, path)

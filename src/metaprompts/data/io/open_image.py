@@ -235,7 +235,7 @@ def check_regular_file(path: Path, kind: str) -> None:
 
 @contextmanager
 def naming_failure(failed: str, cure: str) -> Iterator[None]:
-    """Turn errors of any type, such as readers of files raise, into InputErrors: "<failed> (<the error>): <cure>".
+    """Turn errors of any type, such as those of file readers, into InputErrors: "<failed> (<the error>): <cure>".
 
     Raises:
         InputError: an error was raised in the block
@@ -273,7 +273,7 @@ def check_pixels(width: int, height: int, name: str) -> None:
 
 
 def read_with_opencv(path: Path) -> NDArray[Any] | None:
-    """Read with OpenCV what Pillow cannot read (for example 16-bit channels), without OpenCV's output on stderr.
+    """Read an image that Pillow cannot read (for example 16-bit channels) with OpenCV, silencing its output on stderr.
 
     Returns:
         (H, W) or (H, W, C), of the stored type, channels in OpenCV's order; None if the image cannot be read

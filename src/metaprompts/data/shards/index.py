@@ -48,7 +48,7 @@ class Record:
         key: common part of the files' names, up to the first dot
         samples: indices, in the split, of this image's samples: one, or one for each person
         members: extension of a file -> its position
-        confidence: of predicted labels: for each sample the largest confidence of its pixels or joints; else empty
+        confidence: for predicted labels, the largest confidence of each sample's pixels or joints; else empty
     """
 
     key: str

@@ -221,7 +221,7 @@ def _measured(plan: Plan, spec: EngineSpec) -> CostPoint:
 
 
 def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
-    """The workloads on each axis that the model has; the plan's own differs from each along that axis alone."""
+    """The workloads on each axis that the model has; each differs from the plan's own only along that axis."""
     base, config = plan.workload, plan.config
     sides, prompts, counts = (_SMALL_SIDES, _FEW_PROMPTS, _FEW_COUNTS) if plan.quick else (_SIDES, _PROMPTS, _COUNTS)
     # The backbone then sees a square of the side.

@@ -31,7 +31,7 @@ class WholeModel(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs: "output", and with ``every_step`` "step_1" to the last but one."""
+        """Names of the outputs: "output", and with ``every_step`` also "step_1" up to the second-to-last step."""
         earlier = range(1, len(self.shifts)) if self.every_step else ()
         return ["output", *(f"step_{number}" for number in earlier)]
 

@@ -93,8 +93,8 @@ def _quantize(
     """Quantized parts, and the content of quantization.json.
 
     Groups of layers are measured one by one, and those whose rounding costs most are not quantized, until the estimated
-    error of the raw output is below `BOUND`. If the error of the quantized parts turns out to be above it, one more
-    attempt leaves further groups out.
+    error of the raw output is below `BOUND`. If the measured error of the quantized parts exceeds it, one more attempt
+    leaves more groups unquantized.
 
     Args:
         prepared: the prepared model, in float32

@@ -94,7 +94,7 @@ def of_files(
         source: their description
         samples: maximum number of model inputs to use
         row: reads an image for a model
-        more: what ``row`` depends on apart from the files; its text is part of the fingerprint
+        more: other values that ``row`` depends on, besides the files; their text is part of the fingerprint
         skips_bad: skip images that cannot be decoded, which are reported elsewhere
     """
 

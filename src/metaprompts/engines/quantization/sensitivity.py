@@ -49,8 +49,8 @@ class Sensitivity:
     def choose(self, bound: float, most: float) -> list[Group]:
         """The groups to leave unquantized, until the others' errors together are below a bound.
 
-        Errors of different groups are nearly independent, so their squares add up. Groups that save the most error for
-        their multiplications come first.
+        Errors of different groups are nearly independent, so their squares add up. Groups that reduce the error most
+        per multiplication come first.
 
         Args:
             bound: largest error of the raw output
@@ -76,8 +76,8 @@ class Sensitivity:
 def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits: int) -> Sensitivity:
     """Measure each group on a few recorded samples.
 
-    Only what follows a group is computed again: a group of the head costs a pass of the head, a group of the UNet K
-    steps and the head.
+    Only the layers after a group are recomputed: a group of the head costs one pass of the head, and a group of the
+    UNet costs K steps and the head.
 
     Args:
         prepared: the prepared model, in float32

@@ -95,7 +95,7 @@ def _check_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
 def _check_coco_joints(task: Any) -> None:
     if read_names(task.joints) != read_names(COCO_JOINTS):
         raise InputError(
-            f"the model finds {len(task.joints)} joints, {', '.join(task.joints)}; the server expects COCO's "
+            f"the model predicts {len(task.joints)} joints, {', '.join(task.joints)}; the server expects COCO's "
             f"{len(COCO_JOINTS)} in this order, {', '.join(COCO_JOINTS)}"
         )
 

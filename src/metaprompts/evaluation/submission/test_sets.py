@@ -132,7 +132,7 @@ def _people(entries: Any, path: Path, known: Mapping[int, CocoImage]) -> list[De
             logger.warning("%s: %s", path, line)
     if not found:
         raise InputError(
-            f"{path} holds no person's box of a listed image ({counted(len(entries), 'box', 'boxes')}, "
+            f"{path} holds no person box for a listed image ({counted(len(entries), 'box', 'boxes')}, "
             f"{len(people)} of category {_PERSON}): give detections for these images"
         )
     return found

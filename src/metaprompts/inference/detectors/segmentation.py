@@ -79,9 +79,9 @@ class _Region:
 def person_boxes(mask: NDArray[np.bool_], confidence: NDArray[np.float32]) -> Boxes:
     """A box for each person in a mask.
 
-    Regions one above the other with a small gap are one person who is partly hidden, for example by a table. A wide
-    region is treated as several people side by side, and is cut at a column with few pixels. Boxes are enlarged by a
-    fifth horizontally and a twentieth vertically.
+    Regions one above the other with a small gap are treated as one person who is partly hidden, for example by a table.
+    A wide region is treated as several people side by side, and is cut at a column with few pixels. Boxes are enlarged
+    by a fifth horizontally and a twentieth vertically.
 
     Args:
         mask: (H,W), the pixels of people

@@ -33,7 +33,7 @@ class VideoOutput:
         container: "mp4" or "webm"
         source: the predicted video
         drawing: how frames are drawn
-        from_start: whether time 0 is that of the source, instead of the first selected frame
+        from_start: whether time 0 is the start of the source, instead of the first selected frame
         raw: folder for the files of every frame, as for images; None to write no such files
     """
 

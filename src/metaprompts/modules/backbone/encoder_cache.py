@@ -24,8 +24,8 @@ _CHECKSUM = "checksum"
 class EncoderCache:
     """Caches a frozen encoder's outputs for each image in memory, keyed by the image's pixels.
 
-    Useful only if images repeat exactly: fixed crops, mirrored or not, in unchanged colors. A full cache stores nothing
-    more.
+    Useful only if images repeat exactly: fixed crops, mirrored or not, in unchanged colors. A full cache takes no new
+    entries.
 
     Args:
         largest_bytes: maximum size of all outputs together

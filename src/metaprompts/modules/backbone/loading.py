@@ -85,7 +85,9 @@ class Backbone:
         if takes != gives:
             other = _OTHER_INPUTS.get(takes)
             what = f"the UNet is that of {other}: it" if other else "the UNet"
-            raise InputError(f"{what} takes {takes} channels, but the VAE gives {gives}; choose a text-to-image model")
+            raise InputError(
+                f"{what} takes {takes} channels, but the VAE outputs {gives}; choose a text-to-image model"
+            )
         if self.unet.config.class_embed_type is not None or self.unet.config.num_class_embeds is not None:
             raise InputError("the UNet is class-conditional: choose a text-to-image model")
 

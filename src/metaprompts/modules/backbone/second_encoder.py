@@ -54,8 +54,8 @@ class ImageBackbone:
 class SecondEncoder(nn.Module):
     """Encodes images by a frozen image backbone, and projects its maps to the widths of the pyramid's levels.
 
-    The projections are 1x1 convolutions that start at zero, so a new model predicts as without a second encoder. The
-    backbone is never trained, never part of the graph, and always in evaluation mode.
+    The projections are 1x1 convolutions that start at zero, so a new model predicts the same as one without a second
+    encoder. The backbone is never trained, never part of the graph, and always in evaluation mode.
 
     Args:
         backbone: the backbone, whose weights are shared, not copied

@@ -134,7 +134,7 @@ def build_second(network: Mapping[str, Any], *, source: str, mean: Any = _MEAN, 
 
 
 def stand_in_second(source: str, levels: int) -> ImageBackbone:
-    """An image backbone with random weights in the architecture of a source; nothing is downloaded.
+    """A randomly initialized image backbone with the architecture of a source; nothing is downloaded.
 
     Raises:
         InputError: the architecture is unknown

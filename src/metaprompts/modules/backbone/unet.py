@@ -156,6 +156,6 @@ def _check_fits(unet: UNet2DConditionModel, *, refines: bool) -> None:
         raise InputError("the UNet has no single cross-attention size; expected one context width for all blocks")
     if refines and config.in_channels != config.out_channels:
         raise InputError(
-            f"the UNet takes {config.in_channels} channels and gives {config.out_channels}, so its output cannot be "
+            f"the UNet takes {config.in_channels} channels and outputs {config.out_channels}, so its output cannot be "
             "fed back: choose a text-to-image UNet, or set refinement.steps = 1"
         )

@@ -9,8 +9,9 @@ from metaprompts.modules.upsampling import Upsampling
 class ResizeConv2d(nn.Conv2d):
     """Double height and width bilinearly, then convolve 3x3.
 
-    A transposed convolution reaches neighboring output pixels with different weights, which shows as a grid in smooth
-    predictions (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016); this layer treats all pixels equally.
+    A transposed convolution reaches neighboring output pixels with different weights, which causes checkerboard
+    artifacts in smooth predictions (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016); this layer treats
+    all pixels equally.
     """
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Distillation(Learning):
     held_out: int = 64
     """Number of held-out evaluation images; at most a fifth of the data."""
     workers: int = 1
-    """Number of processes that draw scenes."""
+    """Number of processes that render scenes."""
     width: int = 64
     """Channels at the latent resolution; half as many at each finer level."""
     blocks: int = 1

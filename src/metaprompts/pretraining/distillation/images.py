@@ -21,7 +21,7 @@ _SCENE_MULTIPLE = 64
 
 
 class SceneImages:
-    """Generated scenes; missing scenes are drawn first.
+    """Generated scenes; missing scenes are rendered first.
 
     Args:
         folder: folder for the scenes

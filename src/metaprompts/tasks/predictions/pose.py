@@ -105,7 +105,7 @@ class PosePrediction(NotebookDisplay):
 
     @property
     def located(self) -> list[PersonPose]:
-        """The people whose box is not the whole image, which is the box if nobody has located the person."""
+        """The people with a box of their own; without boxes or a detector, the box is the whole image."""
         height, width = self.image.shape[:2]
         return [person for person in self.people if tuple(person.box_xywh) != (0, 0, width, height)]
 

@@ -28,7 +28,7 @@ def resized(channels: Array, size: tuple[int, ...], weights: Any) -> Array:
 
 
 def averaging(length: int, count: int) -> Array:
-    """Weights (count, length) that average pixels over equal parts, which may begin and end inside pixels."""
+    """Weights (count, length) that average pixels over equal intervals, whose ends may lie inside pixels."""
     edges = np.linspace(0, length, count + 1)[:, None]
     return (np.diff(np.clip(edges - np.arange(length), 0, 1), axis=0) * count / length).astype(np.float32)
 

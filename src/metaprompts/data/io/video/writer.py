@@ -72,7 +72,7 @@ class VideoWriter:
         Args:
             image: (H,W,3) uint8 RGB, of the first frame's size
             time_s: the frame's time, later than that of the previous frame
-            sound_start_s: with the first frame, the time in the source's sound that becomes 0
+            sound_start_s: the time in the source's sound that becomes 0; only given with the first frame
         """
         if self._stream is None:
             self._begin(image, sound_start_s or Fraction(0))
