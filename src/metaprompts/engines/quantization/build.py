@@ -29,7 +29,7 @@ REPORT = "quantization.json"
 BOUND = 0.05
 """Bound on the error of the raw output: its root mean square, relative to the output's standard deviation."""
 
-MOST_UNQUANTIZED = 0.2
+MOST_UNQUANTIZED = 0.1
 """Largest share of the multiplications in groups that are left unquantized."""
 
 # Each attempt quantizes the networks again, which takes minutes at full width.
