@@ -176,7 +176,7 @@ class TestJson:
             ("[" * 100_000, "nested more than 64"),
             ('{"a":' * 80 + "1" + "}" * 80, "nested more than 64"),
             ('{"a.jpg": 1, "a.jpg": 2}', "the key 'a.jpg' is duplicated"),
-            (r'["\ud800"]', "half of a surrogate pair"),
+            (r'["\ud800"]', "an unpaired surrogate"),
             ("9" * 5000, "is not valid JSON"),
         ],
     )

@@ -135,6 +135,6 @@ def for_page(image: ImageArray) -> Image.Image:
 
 
 def view_scale(size: Sequence[int]) -> float:
-    """Pixels on the page per pixel of an image of size (H, W)."""
+    """The scale factor from pixels of an image of size (H, W) to pixels on the page."""
     longer = max(size)
     return float(np.clip(longer, *_VIEW_PX) / longer)

@@ -61,7 +61,7 @@ class Photo(gr.Image, metaclass=_WithoutStubFile):  # type: ignore[misc]
     is_template = True
 
     def preprocess(self, payload: Any) -> str | None:
-        """The path of the uploaded file, which Gradio has checked to be an upload."""
+        """The path of the uploaded file; Gradio has verified that it is an upload."""
         return None if payload is None or payload.path is None else str(payload.path)
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:

@@ -16,8 +16,8 @@ from metaprompts.utils.schema import Range
 class Evaluate(WithModelRecipeKeys, WithCalibration):
     """Score a trained model on the validation split of a data set.
 
-    Every key of the recipe can be changed: metaprompts evaluate MODEL --help lists them. Its test section defines how
-    images are predicted; by default each is predicted once.
+    Every key of the recipe can be changed: metaprompts evaluate MODEL --help lists them. The recipe's test section
+    defines how images are predicted; by default each is predicted once.
 
     The most common keys:
       --data.root DIR            folder of the images; or --data.shards DIR, a folder written by metaprompts data shard

@@ -36,7 +36,7 @@ class SegmentationScores(Metric):
 
     Attributes:
         confusion: (classes, classes + 1) pixels, labels in rows, predictions in columns; the last column is for
-            predictions that are not a class, which count as misses, but against no other class
+            predictions that are not a class, which are misses for the labeled class, but false positives of none
     """
 
     listed = ("mIoU", "aAcc", "mAcc")

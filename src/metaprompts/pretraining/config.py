@@ -91,7 +91,7 @@ class Vae(Learning):
     whole_share: float = 0.15
     """Final fraction of the steps, which use whole images in smaller batches."""
     chroma_weight: float = 2.0
-    """Weight of the chroma error (blue and red difference), relative to 1 for red, green and blue."""
+    """Weight of the error in the chroma channels (Cb, Cr), relative to 1 for red, green and blue."""
     edge_weight: float = 1.0
     """Weight of the error in gradients between neighboring pixels."""
     pooled_weight: float = 0.5

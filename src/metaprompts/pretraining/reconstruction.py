@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# ITU-R BT.601: blue and red difference of RGB.
+# ITU-R BT.601: Cb and Cr of RGB.
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _POOLED = (2, 4, 8)
 # The weights of red, green and blue in the brightness of a gray image (BT.601).
@@ -19,7 +19,7 @@ _BLOCK = 8
 
 
 def chroma(images: Tensor) -> Tensor:
-    """Blue and red difference (Cb, Cr) of RGB images, zero for gray.
+    """The chroma channels (Cb, Cr) of RGB images, zero for gray.
 
     Args:
         images: (B, 3, H, W)
@@ -95,7 +95,7 @@ def gray(images: Tensor) -> Tensor:
 
 
 def chroma_spread(images: Tensor) -> tuple[float, float]:
-    """The standard deviations of blue and red difference over all pixels, for images (B, 3, H, W) in [0, 1]."""
+    """The standard deviations of Cb and Cr over all pixels, for images (B, 3, H, W) in [0, 1]."""
     blue, red = chroma(images).double().transpose(0, 1).flatten(1).std(dim=1, correction=0).tolist()
     return blue, red
 
@@ -108,8 +108,8 @@ class Reconstruction:
         psnr: PSNR in dB of the reconstruction
         psnr_blocky: PSNR in dB of averaged 8x8 blocks scaled back
         psnr_gray: PSNR in dB of the true images without color
-        chroma: standard deviations of blue and red difference in the reconstruction
-        chroma_true: standard deviations of blue and red difference in the true images
+        chroma: standard deviations of Cb and Cr in the reconstruction
+        chroma_true: standard deviations of Cb and Cr in the true images
     """
 
     psnr: float

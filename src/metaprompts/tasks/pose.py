@@ -269,7 +269,7 @@ class Pose(FusedTask):
         return heatmaps * (keypoints[..., 2] > 0)[..., None, None]
 
     def disagreement(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest heatmap difference: over joints at each pixel, and over pixels, averaged over joints."""
+        """The largest heatmap difference per pixel (over joints) and per image (over pixels, averaged over joints)."""
         differences = (earlier - later).abs().clamp(0, 1)
         return differences.amax(dim=1), differences.amax(dim=(2, 3)).mean(dim=1)
 

@@ -46,7 +46,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
     Args:
         logits: (B, classes, H, W)
         labels: (B, H, W), 255 = ignore
-        weights: (classes,) weights of the pixels' losses; None for 1
+        weights: (classes,) weight of the loss of each class's pixels; None for equal weights
 
     Returns:
         scalar

@@ -253,7 +253,7 @@ def parse_json(text: str, where: str) -> Any:
             # File names that are not UTF-8 are written with surrogates, and can be encoded that way.
             json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise InputError(f"{where} is not valid JSON: a string has half of a surrogate pair") from error
+        raise InputError(f"{where} is not valid JSON: a string has an unpaired surrogate") from error
     except RecursionError as error:
         raise InputError(f"{where} is not valid JSON: nested more than {_DEPTH} levels deep") from error
     except ValueError as error:
