@@ -194,7 +194,7 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
 def _certain(
     places: list[tuple[Shard, Record, int]], min_confidence: float, folder: Path
 ) -> list[tuple[Shard, Record, int]]:
-    """The samples with at least one pixel or joint that reaches a confidence; all if the shards do not record it."""
+    """The samples with at least one pixel or joint of the given confidence; all if the shards record no confidence."""
     kept = [
         (shard, record, person)
         for shard, record, person in places

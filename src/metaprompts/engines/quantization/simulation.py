@@ -93,7 +93,7 @@ class Multiplications(LayerMode):
 
     Attributes:
         layers: group -> multiplications of its convolutions and linear layers
-        products: multiplications of products between activations, which are never quantized
+        products: multiplications in products between activations, which are never quantized
     """
 
     def __init__(self, part: nn.Module) -> None:

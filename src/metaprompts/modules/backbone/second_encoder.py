@@ -1,4 +1,4 @@
-"""A second encoder beside the UNet: a frozen image backbone whose projected maps are added to the pyramid."""
+"""A second encoder alongside the UNet: a frozen image backbone whose projected maps are added to the pyramid."""
 
 import math
 from collections.abc import Sequence
