@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -512,6 +513,25 @@ def test_auto_takes_what_is_worth_it(
     fast = open_engine(small_model("depth"), images=images_expected)
 
     assert (fast.engine, why in fast.why) == (engine, True)
+
+
+@pytest.mark.parametrize(
+    ("device", "has_triton", "images", "engine", "why"),
+    [
+        ("mps", False, None, "eager", "on mps, compiling requires CUDA and Triton"),
+        ("cuda", False, None, "eager", "on cuda, compiling requires CUDA and Triton"),
+        ("cuda", True, None, "compile", "many images on a GPU, worth compiling for"),
+        ("cuda", True, 3, "eager", "on cuda, too few (3 images) to make compiling worthwhile"),
+    ],
+)
+def test_auto_says_why_it_does_not_compile(
+    monkeypatch: pytest.MonkeyPatch, device: str, has_triton: bool, images: int | None, engine: str, why: str
+) -> None:
+    """For any number of images on mps, and without Triton, auto said: too few (many images)."""
+    monkeypatch.setattr(factory, "find_spec", lambda name: object() if has_triton else None)
+    order = SimpleNamespace(model=SimpleNamespace(device=torch.device(device)), precision="fp32")
+
+    assert factory._choose(order, images, bounded=False) == (engine, why)
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,9 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> tuple[Engine
     if device.type != "cpu":
         if order.precision in _EIGHT_BITS:
             raise InputError(f"{order.precision} requires the CPU: pass --device cpu, or another precision")
-        if device.type == "cuda" and find_spec("triton") and enough:
+        if device.type != "cuda" or not find_spec("triton"):
+            return "eager", f"on {device.type}, compiling requires CUDA and Triton"
+        if enough:
             return "compile", f"{count} on a GPU, worth compiling for"
         return "eager", f"on {device.type}, too few ({count}) to make compiling worthwhile"
     second = order.model.second_encoder
