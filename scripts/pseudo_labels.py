@@ -1,4 +1,4 @@
-"""Run studies/open/pseudo_labels.toml: train on 50 labels, label 2,000 scenes, train on both.
+"""Run studies/scripted/pseudo_labels.toml: train on 50 labels, label 2,000 scenes, train on both.
 
     python scripts/pseudo_labels.py [--processes 2]
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from metaprompts.ablation.results import training_folder
 from metaprompts.ablation.study import read_study
 
-STUDY = Path("studies/open/pseudo_labels.toml")
+STUDY = Path("studies/scripted/pseudo_labels.toml")
 OUT = Path("runs/ablations")
 
 

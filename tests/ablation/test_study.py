@@ -105,7 +105,7 @@ def test_a_variant_overrides_its_cell_and_the_seed_is_the_runs_own():
 
 
 def test_data_can_be_made_with_the_run_of_the_same_seed():
-    read = read_study(ROOT / "studies/open/pseudo_labels.toml")
+    read = read_study(ROOT / "studies/scripted/pseudo_labels.toml")
     runs = [run for run in read.runs if run.path.startswith("depth/pseudo/")]
     shards = [run.recipe(Path("images"), Path("out")).data.shards for run in runs]
     assert shards == [Path(f"runs/ablations/data/pseudo/depth-{seed}") for seed in (0, 1, 2)]

@@ -92,7 +92,7 @@ def rebuilt(text: str, studies: Path, results: Path, images: Path | None = None)
     """A document with regenerated text between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->``.
 
     Tables contain the cells that were trained. If the document's folder is given as ``images``, the study's figure is
-    also written, and a line that shows it is added to the table.
+    also written, and a line that shows it is added to the table. Studies may be in subfolders of ``studies``.
 
     Raises:
         InputError: a marker is not closed, or the study does not exist
@@ -101,7 +101,8 @@ def rebuilt(text: str, studies: Path, results: Path, images: Path | None = None)
         raise InputError(f"unpaired table markers: each {_BEGIN} STUDY --> needs its {_END}")
 
     def table(match: re.Match[str]) -> str:
-        study = read_study(studies / f"{match[2]}.toml")
+        file = f"{match[2]}.toml"
+        study = read_study(next(studies.rglob(file), studies / file))
         found = read_results(study.runs, results / study.name)
         if not found:
             return f"{match[1]}{NOT_RUN}{match[4]}"
