@@ -106,15 +106,18 @@ def test_counts_multiplications() -> None:
         queries = torch.zeros(1, 2, 7, 3)
         torch.nn.functional.scaled_dot_product_attention(queries, queries[:, :, :5], queries[:, :, :5])
 
-    assert counter.layers == {"a": 36 * 4 * 27, "b": 4 * 36 * 2 * 16, "c": 2 * 5 * 6}
+        part["c"](torch.zeros(1, 6))
+
+    assert counter.layers == {"a": 36 * 4 * 27, "b": 4 * 36 * 2 * 16, "c": 3 * 5 * 6}
+    assert counter.weights == {"a": 4 * 27, "b": 4 * 2 * 16, "c": 5 * 6}
     assert counter.products == 2 * 2 * 7 * 5 * 3
 
 
 GROUPS = [
-    Group(part="encode", name="costly", error=0.06, share=0.5),
-    Group(part="unet_step", name="cheap", error=0.06, share=0.01),
-    Group(part="unet_step", name="harmless", error=0.01, share=0.3),
-    Group(part="decode", name="small", error=0.04, share=0.05),
+    Group(part="encode", name="costly", error=0.06, share=0.5, weights=0.1),
+    Group(part="unet_step", name="cheap", error=0.06, share=0.01, weights=0.01),
+    Group(part="unet_step", name="harmless", error=0.01, share=0.3, weights=0.2),
+    Group(part="decode", name="small", error=0.04, share=0.02, weights=0.0),
 ]
 MEASURED = Sensitivity(groups=GROUPS, products_share=0.1)
 
@@ -137,13 +140,22 @@ def test_leaves_out_what_saves_the_most_error_for_its_multiplications(
     assert [each.name for each in MEASURED.choose(bound, most)] == left
 
 
+def test_a_group_with_many_weights_costs_its_share_of_the_weights() -> None:
+    """The deepest layers have few multiplications and many weights: unquantized, they took a fifth of the memory."""
+    deep = Group(part="unet_step", name="deep", error=0.06, share=0.001, weights=0.2)
+    measured = Sensitivity(groups=[deep, *GROUPS], products_share=0)
+
+    assert [each.name for each in measured.choose(0.0, 0.19)] == ["cheap", "small"]
+    assert [each.name for each in measured.choose(0.0, 0.3)] == ["cheap", "small", "deep"]
+
+
 @pytest.mark.parametrize(
     ("errors", "attempts", "found"), [([0.04], 1, 0.04), ([0.09, 0.03], 2, 0.03), ([0.2, 0.1], 2, 0.1)]
 )
 def test_quantizes_once_more_if_the_error_is_above_the_bound(errors: list[float], attempts: int, found: float) -> None:
     """The networks' error is measured: the estimate knows only one group at a time."""
     measured = Sensitivity(
-        groups=[*GROUPS[1:], Group(part="encode", name="first", error=0.03, share=0.02)], products_share=0
+        groups=[*GROUPS[1:], Group(part="encode", name="first", error=0.03, share=0.02, weights=0.0)], products_share=0
     )
     made: list[Sequence[Group]] = []
 
@@ -168,6 +180,7 @@ def test_measures_every_group_of_a_model(tiny: metaprompts.MetaPromptModel) -> N
     names = {(each.part, each.name) for each in found.groups}
     assert {("encode", "layers.conv_in"), ("unet_step", "unet.conv_out"), ("decode", "head.classify")} <= names
     assert sum(each.share for each in found.groups) + found.products_share == pytest.approx(1)
+    assert sum(each.weights for each in found.groups) == pytest.approx(1)
     assert all(0 < each.error < 0.5 for each in found.groups)
 
 
@@ -312,8 +325,8 @@ def test_the_cache_is_keyed_by_the_calibration(
     assert len(built) == 3
     assert line == (
         "engine: openvino, w8a8 (asked for; calibrated on 2 photos; 1 of 2 groups of layers, 1.0% of the "
-        "multiplications, are not quantized; the raw output differs by 6.0% of its standard deviation, above the bound "
-        "of 5%)"
+        "multiplications and 2.0% of the weights, are not quantized; the raw output differs by 6.0% of its standard "
+        "deviation, above the bound of 5%)"
     )
     open_engine(tiny, **how, approximation=Approximation(steps=tiny.config.refinement.steps))
     assert len(built) == 3
@@ -327,6 +340,7 @@ REPORT = {
     "bound": 0.05,
     "error": 0.06,
     "unquantized_share": 0.01,
+    "unquantized_weights": 0.02,
     "groups": [{"quantized": False}, {"quantized": True}],
 }
 
@@ -379,6 +393,7 @@ def test_quantized_networks_stay_near_the_plain_path(task: str, tmp_path: Path) 
     facts = json.loads(report.read_text())
     assert facts["samples"] == 2
     assert facts["unquantized_share"] <= build.MOST_UNQUANTIZED
+    assert facts["unquantized_weights"] <= build.MOST_UNQUANTIZED
     written = report.stat().st_mtime_ns
     again = open_engine(model, engine="openvino", precision="w8a8", cache=tmp_path, calibration=calibration)
     assert torch.equal(again(images), fast(images))

@@ -29,8 +29,8 @@ REPORT = "quantization.json"
 BOUND = 0.05
 """Bound on the error of the raw output: its root mean square, relative to the output's standard deviation."""
 
-MOST_UNQUANTIZED = 0.1
-"""Largest share of the multiplications in groups that are left unquantized."""
+MOST_UNQUANTIZED = 0.05
+"""Largest total cost of the groups that are left unquantized: each costs its share of the multiplications or weights."""
 
 # Each attempt quantizes the networks again, which takes minutes at full width.
 _ATTEMPTS = 2
@@ -148,6 +148,7 @@ def report(
         "error": error,
         "estimated_error": sensitivity.estimate(unquantized),
         "unquantized_share": sum(each.share for each in unquantized),
+        "unquantized_weights": sum(each.weights for each in unquantized),
         "products_share": sensitivity.products_share,
         "groups": [{**vars(each), "quantized": each not in unquantized} for each in sensitivity.groups],
     }
@@ -160,6 +161,6 @@ def summary(folder: Path) -> str:
     above = f", above the bound of {facts['bound']:.0%}" if facts["error"] > facts["bound"] else ""
     return (
         f"calibrated on {facts['calibration']}; {len(left)} of {len(facts['groups'])} groups of layers, "
-        f"{facts['unquantized_share']:.1%} of the multiplications, are not quantized; the raw output differs by "
-        f"{facts['error']:.1%} of its standard deviation{above}"
+        f"{facts['unquantized_share']:.1%} of the multiplications and {facts['unquantized_weights']:.1%} of the weights, "
+        f"are not quantized; the raw output differs by {facts['error']:.1%} of its standard deviation{above}"
     )

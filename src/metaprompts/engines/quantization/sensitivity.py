@@ -26,12 +26,19 @@ class Group:
         error: change of the raw output if only this group is rounded to 8 bits: its root mean square, relative to the
             standard deviation of the output
         share: its share of all multiplications of a prediction
+        weights: its share of the weights of all groups
     """
 
     part: str
     name: str
     error: float
     share: float
+    weights: float
+
+    @property
+    def cost(self) -> float:
+        """What it costs to leave the group unquantized: time or memory, whichever is larger."""
+        return max(self.share, self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +57,20 @@ class Sensitivity:
         """The groups to leave unquantized, until the others' errors together are below a bound.
 
         Errors of different groups are nearly independent, so their squares add up. Groups that reduce the error most
-        per multiplication come first.
+        for their cost come first.
 
         Args:
             bound: largest error of the raw output
-            most: largest share of multiplications to leave unquantized, apart from products; groups with a larger share
-                are never chosen
+            most: largest total cost of the groups to leave unquantized; groups that cost more are never chosen
         """
-        left, share = sum(each.error**2 for each in self.groups), 0.0
+        left, cost = sum(each.error**2 for each in self.groups), 0.0
         chosen = []
-        for group in sorted(self.groups, key=lambda each: each.error**2 / (each.share or 1e-12), reverse=True):
+        for group in sorted(self.groups, key=lambda each: each.error**2 / (each.cost or 1e-12), reverse=True):
             if left <= bound**2:
                 break
-            if share + group.share <= most:
+            if cost + group.cost <= most:
                 chosen.append(group)
-                left, share = left - group.error**2, share + group.share
+                left, cost = left - group.error**2, cost + group.cost
         return chosen
 
     def estimate(self, unquantized: Collection[Group]) -> float:
@@ -89,6 +95,7 @@ def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits:
         with Multiplications(getattr(prepared, part)) as counts[part]:
             recorded[0].repeat(prepared, part)
     total = sum(sum(each.layers.values()) + each.products for each in counts.values())
+    weights = sum(sum(each.weights.values()) for each in counts.values())
     names = [(part, name) for part in PARTS for name in counts[part].layers]
     groups = []
     with ProgressBar("sensitivity of layers", len(names) * len(recorded)) as bar:
@@ -99,8 +106,8 @@ def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits:
                     raw = _again(prepared, part, sample)
                 errors.append(relative_error(raw, sample.raw))
                 bar.advance()
-            share = counts[part].layers[name] / total
-            groups.append(Group(part=part, name=name, error=mean_error(errors), share=share))
+            share, held = counts[part].layers[name] / total, counts[part].weights[name] / weights
+            groups.append(Group(part=part, name=name, error=mean_error(errors), share=share, weights=held))
     return Sensitivity(groups=groups, products_share=sum(each.products for each in counts.values()) / total)
 
 

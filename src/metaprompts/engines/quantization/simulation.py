@@ -86,20 +86,23 @@ class FakeQuantization(LayerMode):
 
 
 class Multiplications(LayerMode):
-    """Counts the multiplications of each group's layers, and those of attention products.
+    """Counts the multiplications and weights of each group's layers, and the multiplications of attention products.
 
     Args:
         part: the modules to watch
 
     Attributes:
         layers: group -> multiplications of its convolutions and linear layers
+        weights: group -> number of their weights
         products: multiplications in products between activations, which are never quantized
     """
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__(part)
         self.layers: dict[str, int] = {}
+        self.weights: dict[str, int] = {}
         self.products = 0
+        self._counted: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute, and count."""
@@ -109,6 +112,10 @@ class Multiplications(LayerMode):
             # A transposed convolution multiplies each input by its filters, the others each output.
             times = inputs.numel() if func is F.conv_transpose2d else result.numel()
             self.layers[self.group] = self.layers.get(self.group, 0) + times * weight[0].numel()
+            # A layer may run several times.
+            if id(weight) not in self._counted:
+                self._counted.add(id(weight))
+                self.weights[self.group] = self.weights.get(self.group, 0) + weight.numel()
         elif func is F.scaled_dot_product_attention:
             query, key = args[:2]
             self.products += 2 * query.numel() * key.shape[-2]
