@@ -158,9 +158,10 @@ def summary(folder: Path) -> str:
     """One line on how a model was quantized, and how much its output changed."""
     facts = read_json(folder / REPORT)
     left = [each for each in facts["groups"] if not each["quantized"]]
+    share, weights = facts["unquantized_share"], facts["unquantized_weights"]
     above = f", above the bound of {facts['bound']:.0%}" if facts["error"] > facts["bound"] else ""
     return (
-        f"calibrated on {facts['calibration']}; {len(left)} of {len(facts['groups'])} groups of layers, "
-        f"{facts['unquantized_share']:.1%} of the multiplications and {facts['unquantized_weights']:.1%} of the weights, "
-        f"are not quantized; the raw output differs by {facts['error']:.1%} of its standard deviation{above}"
+        f"calibrated on {facts['calibration']}; {len(left)} of {len(facts['groups'])} groups of layers, {share:.1%} of "
+        f"the multiplications and {weights:.1%} of the weights, are not quantized; the raw output differs by "
+        f"{facts['error']:.1%} of its standard deviation{above}"
     )
