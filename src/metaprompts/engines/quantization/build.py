@@ -30,7 +30,7 @@ BOUND = 0.05
 """Bound on the error of the raw output: its root mean square, relative to the output's standard deviation."""
 
 MOST_UNQUANTIZED = 0.05
-"""Largest total cost of the groups that are left unquantized: each costs its share of the multiplications or weights."""
+"""Largest total cost of the groups that are left unquantized, see `Group.cost`."""
 
 # Each attempt quantizes the networks again, which takes minutes at full width.
 _ATTEMPTS = 2
