@@ -50,7 +50,7 @@ def test_table_by_hand():
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| small | d1 ↑ | ours | 3 | 0.600 ± 0.248 |  |  |",
         f"|  |  | theirs | 2 | 0.450 ± 0.635 (1 diverged) | -0.150 ± 0.635 | {p:.3f} |",
-        "| large | rmse ↓ | ours | 0 | - |  |  |",
+        "| large | rmse (m) ↓ | ours | 0 | - |  |  |",
         "|  |  | theirs | 1 | 2.000 (1 diverged) | - | - |",
     ]
 

@@ -46,7 +46,7 @@ def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
     report = tmp_path / "metaprompts-demo" / "report.html"
     assert f"report: {report}" in said.out
     for stage in (
-        "drawing 16 scenes",
+        "rendering 16 scenes",
         "scoring segmentation",
         "visualizing the prompts of pose",
         "fine-tuning depth",

@@ -305,7 +305,8 @@ def test_the_cache_is_keyed_by_the_calibration(
 ) -> None:
     """Two runs with the same images share a network; other images, samples or weights in 7 bits make another.
 
-    Asking for all K steps by number quantized again.
+    So does another limit on what stays unquantized: networks of an earlier release were used on. Asking for all K
+    steps by number quantized again.
     """
     built: list[Path] = []
 
@@ -333,6 +334,9 @@ def test_the_cache_is_keyed_by_the_calibration(
     monkeypatch.setattr(factory, "weight_bits", lambda: 5)
     opened(None)
     assert len(built) == 4
+    monkeypatch.setattr(build, "MOST_UNQUANTIZED", 0.2)
+    opened(None)
+    assert len(built) == 5
 
 
 REPORT = {

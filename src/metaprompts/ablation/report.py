@@ -12,7 +12,7 @@ from metaprompts.ablation.results import Results, read_results, score
 from metaprompts.ablation.study import Cell, Run, Study, read_study
 from metaprompts.errors import InputError
 from metaprompts.utils.files import write_image
-from metaprompts.utils.wording import agreeing, enumerated, markdown_table
+from metaprompts.utils.wording import agreeing, enumerated, markdown_table, with_unit
 from metaprompts.visualize.intervals import Row, draw_intervals
 from metaprompts.visualize.text import ImageArray
 
@@ -69,7 +69,7 @@ def figure(study: Study, results: Results) -> ImageArray:
     """An image with a panel for each cell and a row for each variant: seeds, mean, 95 % interval, missing seeds."""
     panels = [
         (
-            f"{cell.name}: {cell.metric}, {'higher' if cell.higher_is_better else 'lower'} is better",
+            f"{cell.name}: {with_unit(cell.metric)}, {'higher' if cell.higher_is_better else 'lower'} is better",
             [drawn for drawn, _ in _rows(study, cell, results)],
         )
         for cell in study.cells
@@ -130,7 +130,8 @@ def _rows(study: Study, cell: Cell, results: Results) -> Iterator[tuple[Row, lis
         paper = "" if number is None else f"{number:g}"
         if variant is study.variants[0]:
             first = values
-            heading, compared = (cell.name, f"{cell.metric} {'↑' if cell.higher_is_better else '↓'}"), ("", "")
+            direction = "↑" if cell.higher_is_better else "↓"
+            heading, compared = (cell.name, f"{with_unit(cell.metric)} {direction}"), ("", "")
         else:
             # Paired by seed.
             difference = estimate([value - first[seed] for seed, value in values.items() if seed in first])

@@ -67,7 +67,7 @@ def run_demo(settings: DemoConfig) -> Path:
 def _run(settings: DemoConfig) -> Path:
     # Each combination of seed and size has its own folder.
     scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
-    report_lines([f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}"])
+    report_lines([f"rendering {counted(settings.training_scenes + settings.scenes, 'scene')}"])
     write_scenes(
         "plain",
         settings.training_scenes + settings.scenes,

@@ -222,10 +222,14 @@ class _Order:
         packages = ("torch", *NEEDS[engine], *(NEEDS["nncf"] if self.precision in _EIGHT_BITS else ()))
         quantization: dict[str, object] = {}
         if self.precision == "w8a8":
+            from metaprompts.engines.quantization.build import BOUND, MOST_UNQUANTIZED
+
             steps = self.approximation.steps
             quantization = {
                 "calibration": self.calibration.to_dict(),
                 "weight_bits": weight_bits(),
+                "bound": BOUND,
+                "most_unquantized": MOST_UNQUANTIZED,
                 # The error is measured after this number of steps.
                 "steps": steps if isinstance(steps, int) else self.model.config.refinement.steps,
             }

@@ -97,7 +97,7 @@ def _write_plan(plan: Plan, made: Layout, out: Path, workers: int, progress: Pro
     texts = (*made.lists, *(_PAIRS.values() if made.has_targets else ()), _CAPTIONS, _README)
     is_finished = all((out / path).is_file() for path in texts)
     missing = [place for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)]
-    # Only if scenes are missing, because finding these splits requires drawing some scenes.
+    # Only if scenes are missing, because finding these splits requires generating some scenes.
     others = peopled(plan) if missing and made.has_people else {}
     _claim(out, plan)
     jobs = [(plan, others.get(place, place), out) for place in missing]
