@@ -108,9 +108,9 @@ def test_counts_multiplications() -> None:
 
         part["c"](torch.zeros(1, 6))
 
-    assert counter.layers == {"a": 36 * 4 * 27, "b": 4 * 36 * 2 * 16, "c": 3 * 5 * 6}
-    assert counter.weights == {"a": 4 * 27, "b": 4 * 2 * 16, "c": 5 * 6}
-    assert counter.products == 2 * 2 * 7 * 5 * 3
+    assert counter.layers == {"a": 36 * 4 * 27, "c": 3 * 5 * 6}
+    assert counter.weights == {"a": 4 * 27, "c": 5 * 6}
+    assert counter.others == 4 * 36 * 2 * 16 + 2 * 2 * 7 * 5 * 3
 
 
 GROUPS = [
@@ -119,7 +119,7 @@ GROUPS = [
     Group(part="unet_step", name="harmless", error=0.01, share=0.3, weights=0.2),
     Group(part="decode", name="small", error=0.04, share=0.02, weights=0.0),
 ]
-MEASURED = Sensitivity(groups=GROUPS, products_share=0.1)
+MEASURED = Sensitivity(groups=GROUPS, others_share=0.1)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_leaves_out_what_saves_the_most_error_for_its_multiplications(
 def test_a_group_with_many_weights_costs_its_share_of_the_weights() -> None:
     """The deepest layers have few multiplications and many weights: unquantized, they took a fifth of the memory."""
     deep = Group(part="unet_step", name="deep", error=0.06, share=0.001, weights=0.2)
-    measured = Sensitivity(groups=[deep, *GROUPS], products_share=0)
+    measured = Sensitivity(groups=[deep, *GROUPS], others_share=0)
 
     assert [each.name for each in measured.choose(0.0, 0.19)] == ["cheap", "small"]
     assert [each.name for each in measured.choose(0.0, 0.3)] == ["cheap", "small", "deep"]
@@ -155,7 +155,7 @@ def test_a_group_with_many_weights_costs_its_share_of_the_weights() -> None:
 def test_quantizes_once_more_if_the_error_is_above_the_bound(errors: list[float], attempts: int, found: float) -> None:
     """The networks' error is measured: the estimate knows only one group at a time."""
     measured = Sensitivity(
-        groups=[*GROUPS[1:], Group(part="encode", name="first", error=0.03, share=0.02, weights=0.0)], products_share=0
+        groups=[*GROUPS[1:], Group(part="encode", name="first", error=0.03, share=0.02, weights=0.0)], others_share=0
     )
     made: list[Sequence[Group]] = []
 
@@ -179,7 +179,7 @@ def test_measures_every_group_of_a_model(tiny: metaprompts.MetaPromptModel) -> N
 
     names = {(each.part, each.name) for each in found.groups}
     assert {("encode", "layers.conv_in"), ("unet_step", "unet.conv_out"), ("decode", "head.classify")} <= names
-    assert sum(each.share for each in found.groups) + found.products_share == pytest.approx(1)
+    assert sum(each.share for each in found.groups) + found.others_share == pytest.approx(1)
     assert sum(each.weights for each in found.groups) == pytest.approx(1)
     assert all(0 < each.error < 0.5 for each in found.groups)
 

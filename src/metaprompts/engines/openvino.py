@@ -3,7 +3,7 @@
 import io
 import logging
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stdout
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _KEPT_SIZES = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "w8a16": "f32"}
 _NATIVE_BF16 = frozenset(["avx512_bf16", "amx_bf16"])
-_QUANTIZED_TYPES = frozenset(["Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"])
+# Not ConvolutionBackpropData: OpenVINO computes most transposed convolutions in 16 bits all the same.
+_QUANTIZED_TYPES = frozenset(["Convolution", "GroupConvolution", "MatMul"])
 _NOT_OPERATIONS = frozenset(["Constant", "Parameter", "Result"])
 _SCOPE = "__module."
 # SmoothQuant takes one pass over the samples; ranges and bias correction share another.
@@ -44,15 +45,17 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
         folder: output folder for encode.xml, encode.bin, ...
         precision: "fp32" stores 32-bit weights, "bf16" 16-bit, "w8a16" 8-bit
     """
-    for part, network in converted_networks(prepared):
+    for part, example in examples(prepared).items():
+        network = converted_by_openvino(getattr(prepared, part), example.arguments)
         narrow = _with_small_weights(network) if precision == "w8a16" else network
         save_network(narrow, folder / f"{part}.xml", compress=precision == "bf16")
 
 
-def converted_networks(prepared: OptimizedModel) -> Iterator[tuple[str, "openvino.Model"]]:
-    """Convert the parts one after another; yields their names and networks, in float32, for any size."""
-    for part, example in examples(prepared).items():
-        yield part, converted_by_openvino(getattr(prepared, part), example.arguments)
+def read_network(folder: Path, part: str) -> "openvino.Model":
+    """A network that `build_openvino` has written; its weights stay in the file."""
+    import openvino
+
+    return openvino.Core().read_model(folder / f"{part}.xml")
 
 
 def save_network(network: "openvino.Model", path: Path, *, compress: bool = False) -> None:
@@ -102,7 +105,7 @@ def quantized(
     between activations.
 
     Args:
-        network: the network of a part in float32; not changed
+        network: the network of a part, with 32- or 16-bit weights; not changed
         inputs: the inputs of each sample
         unquantized: groups of layers to leave out, see `group_of`
         title: title of the progress bar

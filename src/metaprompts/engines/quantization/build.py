@@ -2,14 +2,22 @@
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from metaprompts.engines.converted import multiple_of
-from metaprompts.engines.openvino import OpenVinoParts, converted_networks, quantized, save_network, weight_bits
-from metaprompts.engines.optimized import OptimizedModel, Parts, run
+from metaprompts.engines.openvino import (
+    OpenVinoParts,
+    build_openvino,
+    quantized,
+    read_network,
+    save_network,
+    weight_bits,
+)
+from metaprompts.engines.optimized import PARTS, OptimizedModel, Parts, run
 from metaprompts.engines.quantization.calibration import Calibration
 from metaprompts.engines.quantization.recording import Recorded, record
 from metaprompts.engines.quantization.sensitivity import (
@@ -51,16 +59,19 @@ def build_quantized(prepared: OptimizedModel, model: MetaPromptModel, calibratio
         InputError: there is nothing to calibrate on
     """
     recorded = record(prepared, model, calibration)
-    networks = dict(converted_networks(prepared))
 
     def attempt(unquantized: Sequence[Group]) -> Parts:
-        for part, network in networks.items():
+        for part in PARTS:
             left = {each.name for each in unquantized if each.part == part}
             inputs = [tree_leaves(arguments) for sample in recorded for arguments in sample.calls[part]]
-            save_network(quantized(network, inputs, left, f"quantizing {part}"), folder / f"{part}.xml")
+            network = quantized(read_network(Path(scratch), part), inputs, left, f"quantizing {part}")
+            save_network(network, folder / f"{part}.xml")
         return OpenVinoParts(folder, "w8a8", multiple_of(prepared))
 
-    _, facts = _quantize(prepared, recorded, calibration, attempt)
+    with TemporaryDirectory(dir=folder) as scratch:
+        # Weights that stay unquantized take 16 bits; quantized networks can no longer be compressed.
+        build_openvino(prepared, Path(scratch), "bf16")
+        _, facts = _quantize(prepared, recorded, calibration, attempt)
     write_json(folder / REPORT, facts)
 
 
@@ -149,7 +160,7 @@ def report(
         "estimated_error": sensitivity.estimate(unquantized),
         "unquantized_share": sum(each.share for each in unquantized),
         "unquantized_weights": sum(each.weights for each in unquantized),
-        "products_share": sensitivity.products_share,
+        "others_share": sensitivity.others_share,
         "groups": [{**vars(each), "quantized": each not in unquantized} for each in sensitivity.groups],
     }
 

@@ -32,7 +32,7 @@ _FLATTEST = 1e-3
 _SMALLEST = 1e-12
 _OPERATORS = torch.ops.quantized_decomposed
 
-Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+Layer = nn.Conv2d | nn.Linear
 
 
 @dataclass
@@ -170,7 +170,7 @@ def _layers(prepared: OptimizedModel) -> list[tuple[str, Layer]]:
         for part in PARTS
         for path, layer in getattr(prepared, part).named_modules()
         # Other subclasses may compute something else.
-        if type(layer) in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, ResizeConv2d) and getattr(layer, "groups", 1) == 1
+        if type(layer) in (nn.Linear, nn.Conv2d, ResizeConv2d) and getattr(layer, "groups", 1) == 1
     ]
 
 
@@ -178,10 +178,7 @@ def _function(layer: Layer) -> tuple[Callable[..., Tensor], dict[str, Any]]:
     """The function of inputs, weight and bias that a layer computes, and its keyword arguments."""
     if isinstance(layer, nn.Linear):
         return lambda inputs, weight, bias: inputs @ weight + bias, {}
-    options = {name: getattr(layer, name) for name in ("stride", "padding", "dilation")}
-    if isinstance(layer, nn.Conv2d):
-        return F.conv2d, options
-    return F.conv_transpose2d, {**options, "output_padding": layer.output_padding}
+    return F.conv2d, {name: getattr(layer, name) for name in ("stride", "padding", "dilation")}
 
 
 def _smoothing(layer: Layer, seen: InputStatistics) -> Tensor | None:
@@ -212,8 +209,4 @@ def _mean_output(layer: Layer, weight: Tensor, mean: Tensor) -> Tensor:
     """
     if isinstance(layer, nn.Linear):
         return mean @ weight
-    taps = weight.sum((2, 3))
-    if isinstance(layer, nn.Conv2d):
-        return taps @ mean
-    # Each output pixel reads one input pixel of every stride x stride.
-    return mean @ taps / (layer.stride[0] * layer.stride[1])
+    return weight.sum((2, 3)) @ mean

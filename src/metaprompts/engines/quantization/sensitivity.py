@@ -47,11 +47,11 @@ class Sensitivity:
 
     Attributes:
         groups: all groups, in the order of computation
-        products_share: share of the multiplications in products between activations, which are never quantized
+        others_share: share of the multiplications that are never quantized, see `Multiplications`
     """
 
     groups: Sequence[Group]
-    products_share: float
+    others_share: float
 
     def choose(self, bound: float, most: float) -> list[Group]:
         """The groups to leave unquantized, until the others' errors together are below a bound.
@@ -94,7 +94,7 @@ def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits:
     for part in PARTS:
         with Multiplications(getattr(prepared, part)) as counts[part]:
             recorded[0].repeat(prepared, part)
-    total = sum(sum(each.layers.values()) + each.products for each in counts.values())
+    total = sum(sum(each.layers.values()) + each.others for each in counts.values())
     weights = sum(sum(each.weights.values()) for each in counts.values())
     names = [(part, name) for part in PARTS for name in counts[part].layers]
     groups = []
@@ -108,7 +108,7 @@ def measure(prepared: OptimizedModel, recorded: Sequence[Recorded], weight_bits:
                 bar.advance()
             share, held = counts[part].layers[name] / total, counts[part].weights[name] / weights
             groups.append(Group(part=part, name=name, error=mean_error(errors), share=share, weights=held))
-    return Sensitivity(groups=groups, products_share=sum(each.products for each in counts.values()) / total)
+    return Sensitivity(groups=groups, others_share=sum(each.others for each in counts.values()) / total)
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _LEVELS = 255
-# Layer -> the axis of its weight that has the output channels.
-_OUTPUT_AXES: dict[Any, int] = {F.conv2d: 0, F.linear: 0, F.conv_transpose2d: 1}
+# Transposed convolutions are not quantized: OpenVINO computes most of them in 16 bits all the same, ONNX Runtime in 32.
+_LAYERS = frozenset([F.conv2d, F.linear])
 
 
 def group_of(path: str) -> str:
@@ -78,15 +78,14 @@ class FakeQuantization(LayerMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Round the arguments of a layer if it belongs to the groups, then run the layer."""
-        axis = _OUTPUT_AXES.get(func)
-        if axis is not None and self.group in self._groups:
+        if func in _LAYERS and self.group in self._groups:
             inputs, weight, *rest = args
-            args = (_rounded(inputs), _rounded_weight(weight, axis, self._weight_levels), *rest)
+            args = (_rounded(inputs), _rounded_weight(weight, self._weight_levels), *rest)
         return func(*args, **(kwargs or {}))
 
 
 class Multiplications(LayerMode):
-    """Counts the multiplications and weights of each group's layers, and the multiplications of attention products.
+    """Counts the multiplications and weights of each group's layers, and the multiplications of everything else.
 
     Args:
         part: the modules to watch
@@ -94,31 +93,32 @@ class Multiplications(LayerMode):
     Attributes:
         layers: group -> multiplications of its convolutions and linear layers
         weights: group -> number of their weights
-        products: multiplications in products between activations, which are never quantized
+        others: multiplications in attention products and transposed convolutions, which are never quantized
     """
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__(part)
         self.layers: dict[str, int] = {}
         self.weights: dict[str, int] = {}
-        self.products = 0
+        self.others = 0
         self._counted: set[int] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute, and count."""
         result = func(*args, **(kwargs or {}))
-        if func in _OUTPUT_AXES:
-            inputs, weight = args[:2]
-            # A transposed convolution multiplies each input by its filters, the others each output.
-            times = inputs.numel() if func is F.conv_transpose2d else result.numel()
-            self.layers[self.group] = self.layers.get(self.group, 0) + times * weight[0].numel()
+        if func in _LAYERS:
+            weight = args[1]
+            self.layers[self.group] = self.layers.get(self.group, 0) + result.numel() * weight[0].numel()
             # A layer may run several times.
             if id(weight) not in self._counted:
                 self._counted.add(id(weight))
                 self.weights[self.group] = self.weights.get(self.group, 0) + weight.numel()
+        elif func is F.conv_transpose2d:
+            inputs, weight = args[:2]
+            self.others += inputs.numel() * weight[0].numel()
         elif func is F.scaled_dot_product_attention:
             query, key = args[:2]
-            self.products += 2 * query.numel() * key.shape[-2]
+            self.others += 2 * query.numel() * key.shape[-2]
         return result
 
 
@@ -131,8 +131,7 @@ def _rounded(tensor: Tensor) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(tensor, scale, round(-low / scale), 0, _LEVELS)
 
 
-def _rounded_weight(weight: Tensor, axis: int, levels: int) -> Tensor:
-    others = [each for each in range(weight.dim()) if each != axis]
-    scale = (weight.detach().abs().amax(others) / levels).clamp_min(1e-12)
+def _rounded_weight(weight: Tensor, levels: int) -> Tensor:
+    scale = (weight.detach().abs().flatten(1).amax(1) / levels).clamp_min(1e-12)
     zero = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight.detach(), scale, zero, axis, -levels, levels)
+    return torch.fake_quantize_per_channel_affine(weight.detach(), scale, zero, 0, -levels, levels)
